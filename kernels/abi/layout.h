@@ -1,0 +1,86 @@
+// Physical layouts of tensors, with the arithmetic of their sizes. A kernel variant declares which it consumes and
+// produces; packers in kernels/pack write them; nobody else may know their inside.
+//
+// One idea runs through all of them: output columns lie 16 to a panel, and four consecutive k of one column lie side
+// by side (k4). A panel row is then 64 bytes: one AVX-512 register, two AVX2 registers, four NEON registers, one row
+// of an AMX B tile, one SME vector at SVL 512. So one packed copy of the weights serves every unit.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/abi/dtype.h"
+
+namespace smepilot {
+
+enum class Layout : uint8_t {
+  kRowMajor,      // [rows][cols], a row stride given separately
+  kLhsQ8Panel16,  // quantised activations, see LhsQ8Block
+  kRhsPanel16,    // packed weights, see RhsPanel
+  kKvKeyPanel16,  // K cache: panels of 16 positions, [ceil(pos/16)][head_dim][16] f16
+  kKvValueRow,    // V cache: [pos][head_dim] f16
+  kCount
+};
+inline constexpr const char* kLayoutNames[] = {"row", "q8p16", "n16k4", "kv16", "kvrow"};
+
+inline constexpr uint32_t kPanel = 16;    // rows of an lhs panel, columns of an rhs panel, positions of a K panel
+inline constexpr uint32_t kQ8Block = 32;  // k elements that share one activation scale
+
+// Quantised activations. The M rows are cut into panels of 16 (the last one holds the R = M % 16 rows that remain).
+// A panel is K/32 blocks, each R * 56 bytes, made of planes:
+//   int8  q[R][32]       round(x / d)
+//   f32   d[R]           scale, max|x| / 127
+//   f32   ds[R]          d * sum(q)
+//   int32 n8[R]          -8 * sum(q)      corrects unsigned 4-bit weights (Q4_0)
+//   int32 n128[R]        -128 * sum(q)    corrects unsigned 8-bit weights (Q8_0)
+//   int32 n32a[R]        -32 * sum(q[0..15])
+//   int32 n32b[R]        -32 * sum(q[16..31])  corrects unsigned 6-bit weights (Q6_K)
+// The sums start the integer accumulators, so that u8 x s8 dot products need no correction afterwards.
+// Rows m0.. of panel p begin at byte lhs_q8_offset(m0, k); a panel of R rows is R * K/32 * 56 bytes.
+inline constexpr uint32_t kLhsQ8BlockBytes = 56;  // per row
+static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept { return m * (k / kQ8Block) * kLhsQ8BlockBytes; }
+
+// Packed weights [N][K] (row n = output column n). ceil(N/16) panels, each padded to a multiple of 64 bytes; columns
+// beyond N hold zero weights. A panel is planes one after the other (KB = K/32, KS = K/256):
+//   f32          f32  w[K][16]
+//   f16          f16  w[K][16]
+//   bf16         bf16 w[K/2][16][2]
+//   q8_0         u8   q[KB][8][16][4] (value + 128)                       f16 d[KB][16]
+//   q4_0         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]
+//   q4_1         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]  f16 m[KB][16]
+//   q4_k         u8   q[KB][4][16][4] (nibbles)  u8 sc[KB][16] u8 mn[KB][16]  f16 d[KS][16]  f16 dmin[KS][16]
+//   q6_k         u8   q[KB][4][16][4] (low 4 bits)  u8 h[KB][2][16][4] (high 2 bits)  i8 sc[KB][2][16]  f16 d[KS][16]
+// Nibbles: byte [i][c][j] holds k = 4i+j in its low half and k = 16+4i+j in its high half (of the block's 32).
+// q6_k high bits: byte h[s][c][j] holds, at bits 2i..2i+1, the high bits of k = 16s+4i+j.
+struct RhsPlanes {
+  size_t quants, high, scale, min, super, super_min;  // byte offsets of the planes within a panel; 0 where absent
+  size_t panel_bytes;                                 // stride between panels
+};
+
+static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
+  const size_t kb = k / 32, ks = k / 256;
+  RhsPlanes p = {0, 0, 0, 0, 0, 0, 0};
+  size_t at = 0;
+  switch (t) {
+    case DType::kF32: at = k * 64; break;
+    case DType::kF16: at = k * 32; break;
+    case DType::kBF16: at = (k + 1) / 2 * 64; break;
+    case DType::kQ8_0: p.scale = kb * 512; at = p.scale + kb * 32; break;
+    case DType::kQ4_0: p.scale = kb * 256; at = p.scale + kb * 32; break;
+    case DType::kQ4_1: p.scale = kb * 256; p.min = p.scale + kb * 32; at = p.min + kb * 32; break;
+    case DType::kQ4_K:
+      p.scale = kb * 256; p.min = p.scale + kb * 16; p.super = p.min + kb * 16;
+      p.super_min = p.super + ks * 32; at = p.super_min + ks * 32; break;
+    case DType::kQ6_K:
+      p.high = kb * 256; p.scale = p.high + kb * 128; p.super = p.scale + kb * 32; at = p.super + ks * 32; break;
+    case DType::kQ8:
+    case DType::kCount: break;
+  }
+  p.panel_bytes = (at + 63) / 64 * 64;
+  return p;
+}
+
+static constexpr size_t rhs_bytes(DType t, size_t n, size_t k) noexcept {
+  return (n + kPanel - 1) / kPanel * rhs_planes(t, k).panel_bytes;
+}
+
+}  // namespace smepilot

@@ -1,0 +1,25 @@
+#include "kernels/base/aligned_buffer.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace smepilot {
+
+Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes) {
+  constexpr size_t kHuge = size_t{2} << 20;
+  const size_t alignment = bytes >= kHuge ? kHuge : kAlignment;
+  if (bytes > SIZE_MAX - alignment) return error("out of memory: {} bytes asked for", bytes);
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  AlignedBuffer buffer;
+  buffer.data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded));
+  if (buffer.data_ == nullptr) return error("out of memory: {} bytes asked for", bytes);
+#if defined(__linux__)
+  if (rounded >= kHuge) ::madvise(buffer.data_, rounded, MADV_HUGEPAGE);
+#endif
+  std::memset(buffer.data_, 0, rounded);
+  buffer.size_ = bytes;
+  return buffer;
+}
+
+}  // namespace smepilot

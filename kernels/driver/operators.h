@@ -1,0 +1,90 @@
+// Micro-kernels become operators here: blocking loops and the division of work among workers. The tuner times exactly
+// these functions and the engine runs exactly these functions.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/abi/kernel_variant.h"
+#include "kernels/base/aligned_buffer.h"
+#include "kernels/base/status.h"
+#include "kernels/driver/worker_pool.h"
+
+namespace smepilot {
+
+// Weights [n][k] in Layout::kRhsPanel16. Owns its memory, or (data() of a cache file) points into somebody else's.
+struct PackedMatrix {
+  DType dtype = DType::kF32;
+  uint32_t n = 0, k = 0;
+  const std::byte* data = nullptr;  // rhs_bytes(dtype, n, k), 64-byte aligned
+  size_t panel_bytes() const noexcept { return rhs_planes(dtype, k).panel_bytes; }
+};
+
+// The left operand [m][k]: f32 rows, and where any consumer wants it, the same rows quantised. Packed once by the
+// producer, read by every consumer.
+struct LhsOperand {
+  const float* f32 = nullptr;
+  size_t stride = 0;                  // floats between rows of f32
+  const std::byte* q8 = nullptr;      // Layout::kLhsQ8Panel16, 64-byte aligned, or nullptr
+  uint32_t m = 0, k = 0;
+};
+
+// How one matmul is to be executed: what a plan decides.
+struct MatmulConfig {
+  const KernelVariant* variant = nullptr;
+  ExecutionMode mode = ExecutionMode::kCpu;
+  uint16_t workers = 1;
+  uint32_t mc = 128;  // rows per cache block, a multiple of the panel height (16)
+  uint32_t nc = 64;   // columns per task, a multiple of 16
+};
+
+struct AttentionConfig {
+  const KernelVariant* variant = nullptr;
+  ExecutionMode mode = ExecutionMode::kCpu;
+  uint16_t workers = 1;
+  uint32_t kv_tile = 128;  // positions per online-softmax step
+  uint32_t kv_splits = 0;  // pieces one head's positions are divided into; 0: only as many as feed every worker
+};
+
+// Element-wise operators: which variants the machine runs. They have no blocking to tune.
+struct ElementwiseConfig {
+  const KernelVariant* norm = nullptr;
+  const KernelVariant* rope = nullptr;
+  const KernelVariant* swiglu = nullptr;
+  const KernelVariant* softmax = nullptr;
+  const KernelVariant* quantize = nullptr;
+  uint16_t workers = 1;
+};
+
+// The preferred usable variant of each element-wise operator.
+Result<ElementwiseConfig> default_elementwise(unsigned workers);
+
+// dst[m][n] = lhs * rhs^T. dst rows are dst_stride floats apart. lhs.q8 must be set if the variant reads it.
+void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperand& lhs, const PackedMatrix& rhs, float* dst,
+            size_t dst_stride) noexcept;
+
+// x[rows][k] to Layout::kLhsQ8Panel16. dst: lhs_q8_bytes(rows, k).
+void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,
+                  uint32_t k, std::byte* dst) noexcept;
+
+// One layer's K and V cache of one sequence, all KV heads.
+struct KvView {
+  uint16_t* k = nullptr;      // [kv_heads] x kKvKeyPanel16 of `capacity` positions
+  uint16_t* v = nullptr;      // [kv_heads][capacity][head_dim]
+  uint32_t capacity = 0;      // positions, a multiple of 16
+  uint32_t kv_heads = 0, head_dim = 0;
+  size_t head_elems() const noexcept { return size_t{capacity} * head_dim; }
+};
+
+// Writes rows k[m][kv_heads*head_dim] and v, as f16, to positions pos .. pos+m-1 of the cache.
+void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t pos, uint32_t m, const float* k,
+              size_t k_stride, const float* v, size_t v_stride) noexcept;
+
+// Causal attention of m query tokens at positions pos .. pos+m-1 over the cache (which holds them already).
+// q and out: [m][heads*head_dim], strides in floats. scratch: attention_scratch_bytes().
+void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& cache, uint32_t pos, uint32_t m,
+               uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
+               std::byte* scratch) noexcept;
+size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t heads, uint32_t head_dim);
+
+}  // namespace smepilot
