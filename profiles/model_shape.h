@@ -12,7 +12,7 @@ namespace smepilot {
 
 // One weight matrix of the layer (or of the output), by role.
 struct MatrixShape {
-  std::string role;    // attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down output ffn_gate_exps …
+  std::string role;  // attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down output ffn_gate_exps …
   DType dtype = DType::kF32;
   uint32_t n = 0, k = 0;
   uint32_t count = 1;  // how many layers (or experts x layers) have exactly this matrix
@@ -31,8 +31,8 @@ struct ModelShape {
 
 // An operator of the forward pass and how often one pass calls it.
 struct ModelOperator {
-  std::string role;    // as MatrixShape::role, or "attention"
-  OperatorShape shape; // m = tokens in the pass
+  std::string role;     // as MatrixShape::role, or "attention"
+  OperatorShape shape;  // m = tokens in the pass
   uint32_t calls = 0;
 };
 

@@ -10,26 +10,26 @@
 namespace smepilot {
 
 struct CacheLevel {
-  unsigned level = 0;        // 1, 2, 3
-  uint64_t bytes = 0;        // of one instance
+  unsigned level = 0;  // 1, 2, 3
+  uint64_t bytes = 0;  // of one instance
   unsigned instances = 0;
 };
 
-struct CoreClass {           // cores that are alike (P cores, E cores)
-  std::string name;          // "P", "E", or "cpu" where all are alike
-  std::vector<int> cpus;     // logical CPU numbers, one per physical core first
+struct CoreClass {        // cores that are alike (P cores, E cores)
+  std::string name;       // "P", "E", or "cpu" where all are alike
+  std::vector<int> cpus;  // logical CPU numbers, one per physical core first
 };
 
 struct Platform {
-  std::string cpu_model;     // brand string
-  std::string cpu_family;    // "GenuineIntel 6/167/1", or the MIDR on Arm
-  std::string isa;           // isa_to_string() of what is usable
-  unsigned cores = 0;        // physical cores this process may use
-  unsigned cpus = 0;         // logical CPUs this process may use
+  std::string cpu_model;   // brand string
+  std::string cpu_family;  // "GenuineIntel 6/167/1", or the MIDR on Arm
+  std::string isa;         // isa_to_string() of what is usable
+  unsigned cores = 0;      // physical cores this process may use
+  unsigned cpus = 0;       // logical CPUs this process may use
   std::vector<CoreClass> core_classes;
   std::vector<CacheLevel> caches;
   uint64_t memory_bytes = 0;
-  std::string matrix_unit;   // "amx", "sme", or "" for none
+  std::string matrix_unit;  // "amx", "sme", or "" for none
   unsigned matrix_units = 0;
   std::string os, kernel, governor, hypervisor;  // provenance only, "" where unknown
 

@@ -1,0 +1,53 @@
+// What was measured about a machine: peaks, bandwidths and fixed costs, each with its raw samples. Plain data: made by
+// calibrate(), stored by the database, read by the roofline.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/abi/execution_mode.h"
+
+namespace smepilot {
+
+// Peak compute rate of all `workers` together. A multiply-add counts as two operations, whatever its type.
+struct Peak {
+  ExecutionUnit unit = ExecutionUnit::kCpu;
+  std::string dtype;  // of the multiplied elements: f32 f16 bf16 int8
+  std::string isa;    // the one ISA step, as in kIsaNames: "avx512vnni", "portable"
+  unsigned workers = 1;
+  double gflops = 0;  // median of samples
+  std::vector<double> samples;
+};
+
+// Rate at which `workers` workers together read (a sum), write (a fill) or copy memory, each its own buffer.
+struct Bandwidth {
+  std::string level;  // L1 L2 LLC DRAM
+  std::string op;     // read write copy
+  unsigned workers = 1;
+  uint64_t working_set_bytes = 0;  // of all workers together; for copy, source and destination
+  double gbps = 0;                 // 1e9 bytes per second, median of samples. copy counts bytes read plus bytes written
+  std::vector<double> samples;
+};
+
+// An empty parallel region: from the call of WorkerPool::run to its return.
+struct ForkJoin {
+  unsigned workers = 1;
+  double ns = 0;  // median of samples
+  std::vector<double> samples;
+};
+
+struct Calibration {
+  int64_t id = 0;       // row in the database, 0: not stored
+  std::string created;  // ISO 8601, UTC
+  bool quick = false;
+  std::vector<Peak> peaks;  // every worker count 1 .. N for each (unit, dtype, isa)
+  std::vector<Bandwidth> bandwidths;
+  std::vector<ForkJoin> fork_join;
+  double noise_floor = 0;    // fraction: 95th percentile of |ratio - 1| of a kernel against itself in ABBA pairs
+  double exp_geps = 0;       // 1e9 exponentials per second of one worker, best ISA step
+  double pack_gbps = 0;      // 1e9 bytes (of q4_0 file format) packed per second by one worker; 0: not measured
+  double busy_fraction = 0;  // share of the CPU time wanted that something else took, 0 .. 1
+  double seconds = 0;        // how long calibration took
+};
+
+}  // namespace smepilot

@@ -1,0 +1,79 @@
+// The roofline: what an operator call costs at least on the calibrated machine. Prices candidates before they are
+// measured, and judges what was measured afterwards.
+//
+//   ns = max(flops / P, bytes / B) + fork/join      P, B: calibrated at the call's worker count
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/operator_shape.h"
+#include "profiles/calibration.h"
+#include "profiles/platform.h"
+
+namespace smepilot {
+
+struct Price {
+  double ns = 0;  // max(compute, memory) + overhead
+  double compute_ns = 0;
+  double memory_ns = 0;
+  double overhead_ns = 0;  // fork/join
+  double roof_gflops = 0;  // min(P, B*I): the rate no execution of this call can exceed
+  double roof_gbps = 0;    // B: bandwidth of `level` at this worker count
+  std::string level;       // where its operands are read from: L1 L2 LLC DRAM
+  const char* bound = "";  // "compute", "memory" or "overhead": the largest of the three
+};
+
+struct RooflineOptions {
+  // Bytes that go through the caches between two calls of the same operator: the weights of the whole model while it
+  // is run, or one operator's operands while it is timed alone and warm. They decide the level; 0: DRAM.
+  uint64_t resident_bytes = 0;
+};
+
+// The element type that a variant multiplies: "int8" for quantised weights, "bf16" for other weights on a matrix unit,
+// else "f32" (f16 and bf16 weights are converted by the vector kernels, and so is the f16 KV cache).
+std::string_view compute_dtype(const OperatorShape& shape, const KernelVariant& variant) noexcept;
+
+class Roofline {
+ public:
+  // Calibration of this very platform, which supplies the cache sizes. An empty calibration prices everything at
+  // infinity.
+  Roofline(const Calibration& calibration, const Platform& platform, const RooflineOptions& options = {});
+
+  // Price of one call by this variant. Infinite where the calibration has no peak for its unit.
+  Price price(const OperatorShape& shape, const KernelVariant& variant, unsigned workers) const;
+
+  // Best calibrated peak of the unit in this dtype among ISA steps within `isa`, with `workers` workers; a count that
+  // was not measured is interpolated, beyond the last one it stays flat. 0: none.
+  double peak_gflops(ExecutionUnit unit, std::string_view dtype, IsaSet isa, unsigned workers) const;
+  // The same over every ISA step.
+  double peak_gflops(ExecutionUnit unit, std::string_view dtype, unsigned workers) const;
+  // Bandwidth of a level ("L1" "L2" "LLC" "DRAM"; a level without data answers as the next one) for "read", "write",
+  // "copy". 0: none.
+  double bandwidth_gbps(std::string_view level, std::string_view op, unsigned workers) const;
+  double fork_join_ns(unsigned workers) const;
+
+  // Operations per byte at which a kernel reading from `level` becomes compute bound: P / B(read). 0: no data.
+  double ridge(std::string_view dtype, unsigned workers, std::string_view level,
+               ExecutionUnit unit = ExecutionUnit::kCpu) const;
+
+  // The level that `bytes` shared evenly by `workers` workers live in.
+  std::string level_for(uint64_t bytes, unsigned workers) const;
+
+  const Calibration& calibration() const noexcept { return calibration_; }
+
+ private:
+  struct Capacity {
+    std::string level;
+    uint64_t bytes = 0;       // of one instance
+    bool per_worker = false;  // private to a core
+  };
+  Calibration calibration_;
+  RooflineOptions options_;
+  std::vector<IsaSet> peak_isa_;      // of calibration_.peaks, parsed
+  std::vector<Capacity> capacities_;  // from L1 outwards, without DRAM
+};
+
+}  // namespace smepilot

@@ -1,0 +1,52 @@
+// Robust statistics of timings. Timings are skewed: interference only ever adds time, so everything here rests on
+// medians and order statistics, and nothing on a normal distribution.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace smepilot {
+
+// xoshiro256** seeded by splitmix64 (Blackman & Vigna, public domain algorithms): the same sequence everywhere, which
+// std::uniform_int_distribution does not promise.
+class Rng {
+ public:
+  explicit Rng(uint64_t seed) noexcept;
+  uint64_t next() noexcept;
+  uint64_t below(uint64_t n) noexcept;  // uniform in [0, n), unbiased; n > 0
+  double uniform() noexcept;            // [0, 1)
+  double normal() noexcept;             // mean 0, deviation 1
+
+ private:
+  uint64_t s_[4];
+};
+
+// Of an empty span these are 0.
+double median(std::span<const double> x);
+double mad(std::span<const double> x);                   // median absolute deviation, unscaled
+double percentile(std::span<const double> x, double p);  // p in 0 .. 100, linear between order statistics
+double mean(std::span<const double> x);
+double trimmed_mean(std::span<const double> x, double fraction);  // drops floor(n*fraction) samples at each end
+
+// What was interrupted: samples above median + k * 1.4826 * mad are left out, small ones never are (nothing makes a
+// machine too fast), and never more than a quarter of all. Summaries of raw samples use it; the raw samples are kept.
+// Where mad is 0 nothing is dropped.
+std::vector<double> without_slow_outliers(std::span<const double> x, double k = 5.0);
+
+struct Interval {
+  double low = 0, high = 0;
+  bool contains(double v) const noexcept { return low <= v && v <= high; }
+};
+
+// Percentile bootstrap interval of the median. With fewer than 6 samples no 95 % interval exists (2 * 0.5^5 > 5 %):
+// then it is [min, max].
+Interval bootstrap_median(std::span<const double> x, double confidence = 0.95, unsigned resamples = 1000,
+                          uint64_t seed = 1);
+
+// The same of the median of a[i] / b[i]: pairs are resampled whole, so drift that both sides saw cancels. Sizes must
+// agree (the shorter one counts) and b be positive (other pairs are left out).
+Interval bootstrap_median_ratio(std::span<const double> a, std::span<const double> b, double confidence = 0.95,
+                                unsigned resamples = 1000, uint64_t seed = 1);
+std::vector<double> paired_ratios(std::span<const double> a, std::span<const double> b);
+
+}  // namespace smepilot
