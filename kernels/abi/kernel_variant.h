@@ -92,7 +92,8 @@ using SoftmaxFn = void (*)(const SoftmaxArgs*) noexcept;
 using QuantizeFn = void (*)(const QuantizeArgs*) noexcept;
 
 struct Tile {
-  uint32_t mr, nr, kr;     // rows, columns, k step of one register tile; mr bounds the rows of one call
+  uint32_t mr, nr, kr;     // rows one call accepts, columns per panel, k step. With kLhsQ8Panel16, mr is a multiple of
+                           // 16 (whole panels), even where the register tile holds fewer rows
 };
 
 struct KernelVariant {

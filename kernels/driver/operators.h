@@ -59,9 +59,24 @@ struct ElementwiseConfig {
 // The preferred usable variant of each element-wise operator.
 Result<ElementwiseConfig> default_elementwise(unsigned workers);
 
-// dst[m][n] = lhs * rhs^T. dst rows are dst_stride floats apart. lhs.q8 must be set if the variant reads it.
-void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperand& lhs, const PackedMatrix& rhs, float* dst,
-            size_t dst_stride) noexcept;
+// One matmul: dst[m][n] = lhs * rhs^T, dst rows dst_stride floats apart. lhs.q8 must be set if the variant reads it.
+struct MatmulCall {
+  MatmulConfig config;
+  const PackedMatrix* rhs = nullptr;
+  LhsOperand lhs;
+  float* dst = nullptr;
+  size_t dst_stride = 0;
+};
+
+// Executes independent calls (q, k and v; gate and up; the experts of a layer) in one fork and join. Work is cut into
+// tasks of mc x nc outputs that the workers draw from one counter, so uneven workers finish together.
+void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept;
+
+inline void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperand& lhs, const PackedMatrix& rhs,
+                   float* dst, size_t dst_stride) noexcept {
+  const MatmulCall call{config, &rhs, lhs, dst, dst_stride};
+  matmul_group(pool, {&call, 1});
+}
 
 // x[rows][k] to Layout::kLhsQ8Panel16. dst: lhs_q8_bytes(rows, k).
 void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,

@@ -45,14 +45,12 @@ class WorkerPool {
   void run_erased(unsigned workers, Erased fn, void* context) noexcept;
   void worker_main(unsigned index, int cpu) noexcept;
 
-  Padded epoch_;      // job number; bumped to publish fn_, context_, active_
+  Padded epoch_;      // job number and active workers; bumped to publish fn_ and context_
   Padded remaining_;  // workers that have not finished the current job
   Padded parked_;     // workers asleep on epoch_
   Padded barrier_;    // arrivals, ever
   Erased fn_ = nullptr;
   void* context_ = nullptr;
-  unsigned active_ = 0;
-  bool stop_ = false;
   std::vector<std::thread> threads_;
   std::vector<int> saved_cpus_;
 };

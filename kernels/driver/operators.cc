@@ -1,0 +1,125 @@
+#include "kernels/driver/operators.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/base/check.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/pack/pack_kv.h"
+#include "kernels/registry/registry.h"
+
+namespace smepilot {
+namespace {
+
+constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept { return (a + b - 1) / b; }
+
+// How a call is cut into tasks: m_blocks x n_blocks, all column blocks of one row block before the next row block, so
+// that the block of activations stays in cache while the weights stream by.
+struct Tasks {
+  uint32_t mc, nc, n_blocks, count;
+};
+
+Tasks cut(const MatmulCall& call) noexcept {
+  Tasks t{};
+  t.mc = std::max(call.config.mc / kPanel * kPanel, kPanel);
+  t.nc = std::max(call.config.nc / kPanel * kPanel, kPanel);
+  t.n_blocks = ceil_div(call.rhs->n, t.nc);
+  t.count = t.n_blocks * ceil_div(call.lhs.m, t.mc);
+  return t;
+}
+
+void matmul_task(const MatmulCall& call, const Tasks& tasks, uint32_t task) noexcept {
+  const KernelVariant& variant = *call.config.variant;
+  const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
+  const uint32_t m_begin = task / tasks.n_blocks * tasks.mc, m_end = std::min(m_begin + tasks.mc, call.lhs.m);
+  const uint32_t n_begin = task % tasks.n_blocks * tasks.nc, n_end = std::min(n_begin + tasks.nc, call.rhs->n);
+  const size_t panel_bytes = call.rhs->panel_bytes();
+  MatmulArgs args{};
+  args.lhs_stride = call.lhs.stride * sizeof(float);
+  args.rhs = call.rhs->data + n_begin / kPanel * panel_bytes;
+  args.rhs_stride = panel_bytes;
+  args.dst_stride = call.dst_stride;
+  args.n = n_end - n_begin;
+  args.k = call.lhs.k;
+  for (uint32_t m = m_begin; m < m_end; m += variant.tile.mr) {
+    args.m = std::min(variant.tile.mr, m_end - m);
+    args.lhs = quantised ? static_cast<const void*>(call.lhs.q8 + lhs_q8_bytes(m, call.lhs.k))
+                         : static_cast<const void*>(call.lhs.f32 + m * call.lhs.stride);
+    args.dst = call.dst + m * call.dst_stride + n_begin;
+    variant.matmul(&args);
+  }
+}
+
+}  // namespace
+
+void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept {
+  unsigned workers = 1;
+  uint32_t total = 0;
+  for (const MatmulCall& call : calls) {
+    SMEPILOT_DCHECK(call.config.variant != nullptr && call.config.variant->rhs == call.rhs->dtype);
+    SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
+    SMEPILOT_DCHECK(call.config.variant->lhs_layout != Layout::kLhsQ8Panel16 || call.lhs.q8 != nullptr);
+    workers = std::max<unsigned>(workers, call.config.workers);
+    total += cut(call).count;
+  }
+  workers = std::min(workers, std::max(total, 1u));
+  std::atomic<uint32_t> next{0};
+  pool.run(workers, [&](unsigned, unsigned) {
+    size_t at = 0;       // the call that the drawn task belongs to: task numbers only grow
+    uint32_t first = 0;  // number of that call's first task
+    Tasks tasks = cut(calls[0]);
+    for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < total;) {
+      while (task - first >= tasks.count) {
+        first += tasks.count;
+        tasks = cut(calls[++at]);
+      }
+      matmul_task(calls[at], tasks, task - first);
+    }
+  });
+}
+
+void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,
+                  uint32_t k, std::byte* dst) noexcept {
+  const uint32_t panels = ceil_div(rows, kPanel);
+  pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned workers) {
+    for (uint32_t p = worker; p < panels; p += workers) {
+      const uint32_t m = p * kPanel;
+      const QuantizeArgs args{x + m * stride, stride, dst + lhs_q8_bytes(m, k), std::min(kPanel, rows - m), k};
+      config.quantize->quantize(&args);
+    }
+  });
+}
+
+void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t pos, uint32_t m, const float* k,
+              size_t k_stride, const float* v, size_t v_stride) noexcept {
+  SMEPILOT_DCHECK(pos + m <= cache.capacity);
+  if (m < kPanel) workers = 1;
+  pool.run(std::min<unsigned>(workers, cache.kv_heads), [&](unsigned worker, unsigned count) {
+    for (uint32_t h = worker; h < cache.kv_heads; h += count) {
+      pack_key_rows(k + size_t{h} * cache.head_dim, k_stride, m, cache.head_dim, pos, cache.k + h * cache.head_elems());
+      pack_value_rows(v + size_t{h} * cache.head_dim, v_stride, m, cache.head_dim, pos,
+                      cache.v + h * cache.head_elems());
+    }
+  });
+}
+
+Result<ElementwiseConfig> default_elementwise(unsigned workers) {
+  SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+  const auto first = [&](OpKind kind, DType dtype) -> const KernelVariant* {
+    const Selection s = select_variants({kind, dtype, 1, kQ8Block, kQ8Block, 0, 0}, isa);
+    return s.usable.empty() ? nullptr : s.usable.front();
+  };
+  ElementwiseConfig c;
+  c.norm = first(OpKind::kNorm, DType::kF32);
+  c.rope = first(OpKind::kRope, DType::kF32);
+  c.swiglu = first(OpKind::kSwiglu, DType::kF32);
+  c.softmax = first(OpKind::kSoftmax, DType::kF32);
+  c.quantize = first(OpKind::kQuantize, DType::kF32);
+  c.workers = static_cast<uint16_t>(workers);
+  for (const auto& [variant, name] : {std::pair{c.norm, "norm"}, {c.rope, "rope"}, {c.swiglu, "swiglu"},
+                                      {c.softmax, "softmax"}, {c.quantize, "quantize"}})
+    if (variant == nullptr) return error("this build has no {} kernel for ISA {}", name, isa_to_string(isa));
+  return c;
+}
+
+}  // namespace smepilot

@@ -1,0 +1,124 @@
+#include "kernels/driver/worker_pool.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/base/check.h"
+#include "kernels/driver/thread_affinity.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace smepilot {
+namespace {
+
+// Long enough to bridge the serial pieces of a forward pass (sampling included), short enough not to burn a core that
+// waits for a user.
+constexpr auto kSpinTime = std::chrono::microseconds(300);
+
+inline void pause() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");  // `yield` is a no-op on most cores; isb waits a few dozen cycles
+#endif
+}
+
+// Spins until done() or kSpinTime has passed. True if done() held.
+template <typename Done>
+bool spin(Done done) noexcept {
+  for (int i = 0; i < 256; ++i) {
+    if (done()) return true;
+    pause();
+  }
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (done()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+// Waits for something a running thread is about to do: never parks, but gives its core away when it takes long (more
+// workers than cores, or a busy machine).
+template <typename Done>
+void spin_or_yield(Done done) noexcept {
+  while (!spin(done))
+    for (int i = 0; i < 16 && !done(); ++i) std::this_thread::yield();
+}
+
+// epoch_ holds the job number above the number of active workers, so that a worker reads both at once: one that is not
+// active must not touch fn_ and context_, which the caller may already be changing.
+constexpr unsigned kActiveBits = 16;
+constexpr uint64_t kActiveMask = (uint64_t{1} << kActiveBits) - 1;
+constexpr uint64_t kStop = kActiveMask;
+
+}  // namespace
+
+WorkerPool::WorkerPool(unsigned workers, std::span<const int> cpus) {
+  workers = std::clamp(workers, 1u, 1024u);
+  if (!cpus.empty()) {
+    saved_cpus_ = current_affinity();
+    set_affinity({cpus[0]});
+  }
+  threads_.reserve(workers - 1);
+  for (unsigned i = 1; i < workers; ++i)
+    threads_.emplace_back([this, i, cpu = i < cpus.size() ? cpus[i] : -1] { worker_main(i, cpu); });
+}
+
+WorkerPool::~WorkerPool() {
+  epoch_.value.store(((epoch_.value.load() >> kActiveBits) + 1) << kActiveBits | kStop);
+  epoch_.value.notify_all();
+  for (std::thread& t : threads_) t.join();
+  if (!saved_cpus_.empty()) set_affinity(saved_cpus_);
+}
+
+void WorkerPool::worker_main(unsigned index, int cpu) noexcept {
+  if (cpu >= 0) set_affinity({cpu});
+  uint64_t seen = 0;
+  for (;;) {
+    uint64_t now = seen;
+    const auto changed = [&] { return (now = epoch_.value.load(std::memory_order_acquire)) != seen; };
+    if (!spin(changed)) {
+      parked_.value.fetch_add(1);
+      epoch_.value.wait(seen);  // returns at once if the epoch moved after the last look
+      parked_.value.fetch_sub(1);
+      if (!changed()) continue;
+    }
+    seen = now;
+    const uint64_t active = now & kActiveMask;
+    if (active == kStop) return;
+    if (index >= active) continue;
+    fn_(context_, index, static_cast<unsigned>(active));
+    remaining_.value.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+void WorkerPool::run_erased(unsigned workers, Erased fn, void* context) noexcept {
+  workers = std::clamp(workers, 1u, size());
+  if (workers == 1) {
+    fn(context, 0, 1);
+    return;
+  }
+  fn_ = fn;
+  context_ = context;
+  barrier_.value.store(0, std::memory_order_relaxed);
+  remaining_.value.store(workers - 1, std::memory_order_relaxed);
+  const uint64_t job = (epoch_.value.load(std::memory_order_relaxed) >> kActiveBits) + 1;
+  epoch_.value.store(job << kActiveBits | workers);  // sequentially consistent: ordered before the look at parked_
+  if (parked_.value.load() != 0) epoch_.value.notify_all();
+  fn(context, 0, workers);
+  spin_or_yield([&] { return remaining_.value.load(std::memory_order_acquire) == 0; });
+}
+
+void WorkerPool::barrier(unsigned workers) noexcept {
+  if (workers <= 1) return;
+  const uint64_t arrival = barrier_.value.fetch_add(1, std::memory_order_acq_rel) + 1;
+  const uint64_t target = (arrival + workers - 1) / workers * workers;
+  spin_or_yield([&] { return barrier_.value.load(std::memory_order_acquire) >= target; });
+}
+
+}  // namespace smepilot
