@@ -23,32 +23,32 @@ struct PlanEntry {
   OpKind kind = OpKind::kMatmul;
   DType dtype = DType::kF32;
   uint32_t n = 0, k = 0, kv_heads = 0;
-  uint32_t m_min = 1, m_max = 1;     // inclusive; UINT32_MAX: no bound
-  uint32_t kv_max = 0;               // attention: largest kv_len, UINT32_MAX: no bound; else 0
+  uint32_t m_min = 1, m_max = 1;  // inclusive; UINT32_MAX: no bound
+  uint32_t kv_max = 0;            // attention: largest kv_len, UINT32_MAX: no bound; else 0
   ExecutionMode mode = ExecutionMode::kCpu;
-  std::string variant;               // id of the kernel variant
+  std::string variant;  // id of the kernel variant
   uint16_t workers = 1;
-  uint32_t mc = 0, nc = 0;           // matmul blocking
+  uint32_t mc = 0, nc = 0;              // matmul blocking
   uint32_t kv_tile = 0, kv_splits = 0;  // attention
-  uint32_t measured_m = 0;           // the M (and kv_len) at which it was measured
+  uint32_t measured_m = 0;              // the M (and kv_len) at which it was measured
   uint32_t measured_kv = 0;
-  double predicted_ns = 0;           // by the roofline
-  double measured_ns = 0;            // median; 0: never measured, chosen by the roofline alone
-  double default_ns = 0;             // median of the untuned default, measured beside it; 0: not measured
-  std::string why;                   // one sentence for `plan explain`
+  double predicted_ns = 0;  // by the roofline
+  double measured_ns = 0;   // median; 0: never measured, chosen by the roofline alone
+  double default_ns = 0;    // median of the untuned default, measured beside it; 0: not measured
+  std::string why;          // one sentence for `plan explain`
 };
 
 struct Plan {
   int version = kPlanVersion;
-  int64_t id = 0;                    // row in the database, 0 for a file
-  std::string fingerprint;           // Platform::fingerprint()
+  int64_t id = 0;                                             // row in the database, 0 for a file
+  std::string fingerprint;                                    // Platform::fingerprint()
   std::vector<std::pair<std::string, std::string>> platform;  // Platform::identity(), to name what differs
   std::string model_name, model_hash;
   std::string variant_set_hash;
-  std::string build;                 // revision and compiler that made it
-  std::string created;               // ISO 8601, UTC
-  std::string planner;               // "race", "roofline", …
-  unsigned workers = 0;              // the most workers any entry uses
+  std::string build;     // revision and compiler that made it
+  std::string created;   // ISO 8601, UTC
+  std::string planner;   // "race", "roofline", …
+  unsigned workers = 0;  // the most workers any entry uses
   std::vector<PlanEntry> entries;
 
   // The entry that covers the call, or nullptr.

@@ -1,0 +1,35 @@
+// Our own end-to-end throughputs, as smepilot-run --bench measures them.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "db/database.h"
+#include "profiles/model_shape.h"
+
+namespace smepilot {
+
+struct Bench {
+  int64_t id = 0, session_id = 0;
+  int64_t model_id = 0;    // set by the store
+  int64_t plan_id = 0;     // 0: no plan of the database drove it
+  std::string plan_mode;   // "db", "file", "none"
+  std::string model_file;  // file name without its folder
+  uint32_t n_threads = 0, n_prompt = 0, n_gen = 0, n_depth = 0;
+  double avg_ts = 0, stddev_ts = 0;  // tokens per second
+  std::vector<double> samples_ts;
+  std::string created;  // set by the store
+};
+
+class BenchStore {
+ public:
+  explicit BenchStore(Database& db) : connection_(&db.connection()) {}
+
+  Result<int64_t> save(const ModelShape& model, const Bench& row);
+  Result<std::vector<Bench>> list();  // newest first
+
+ private:
+  sqlite::Connection* connection_;
+};
+
+}  // namespace smepilot

@@ -1,0 +1,27 @@
+// Looks after a database file: is it whole, what is in it, and its tables as CSV.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/base/status.h"
+
+namespace smepilot {
+
+struct DatabaseReport {
+  int schema = 0;
+  std::vector<std::pair<std::string, int64_t>> rows;  // per table
+  std::vector<std::string> problems;                  // from integrity_check and foreign_key_check, at most 100
+  bool ok() const noexcept { return problems.empty(); }
+};
+
+// Reads the whole file. An error where it cannot be opened as a database of this project; else a report, whose
+// problems say what is damaged. Changes nothing.
+Result<DatabaseReport> check_database(const std::string& path);
+
+// Writes one RFC 4180 CSV file per table into `folder` (made if missing), each completely or not at all. Returns their
+// paths.
+Result<std::vector<std::string>> export_csv(const std::string& path, const std::string& folder);
+
+}  // namespace smepilot

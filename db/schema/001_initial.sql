@@ -1,0 +1,249 @@
+-- Schema 1. Times are ISO 8601 UTC text; *_json columns hold JSON; names of kinds, dtypes, modes and units are those of
+-- kernels/abi. 0 in a size column means "does not apply", NULL in a reference means "none".
+
+CREATE TABLE platform (
+  id            INTEGER PRIMARY KEY,
+  fingerprint   TEXT NOT NULL UNIQUE CHECK (length(fingerprint) > 0),
+  identity_json TEXT NOT NULL CHECK (json_valid(identity_json)),
+  facts_json    TEXT NOT NULL CHECK (json_valid(facts_json)),
+  created       TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE session (
+  id          INTEGER PRIMARY KEY,
+  platform_id INTEGER NOT NULL REFERENCES platform (id),
+  started     TEXT NOT NULL,
+  command     TEXT NOT NULL,
+  version     TEXT NOT NULL,
+  revision    TEXT NOT NULL,
+  compiler    TEXT NOT NULL,
+  flags       TEXT NOT NULL,
+  build_type  TEXT NOT NULL,
+  governor    TEXT NOT NULL,
+  kernel      TEXT NOT NULL,
+  hypervisor  TEXT NOT NULL,
+  load1       REAL                                  -- NULL: unknown
+) STRICT;
+CREATE INDEX session_platform ON session (platform_id);
+
+CREATE TABLE calibration (
+  id            INTEGER PRIMARY KEY,
+  session_id    INTEGER NOT NULL REFERENCES session (id),
+  created       TEXT NOT NULL,
+  quick         INTEGER NOT NULL CHECK (quick IN (0, 1)),
+  seconds       REAL NOT NULL CHECK (seconds >= 0),
+  noise_floor   REAL NOT NULL CHECK (noise_floor >= 0),
+  exp_geps      REAL NOT NULL CHECK (exp_geps >= 0),
+  pack_gbps     REAL NOT NULL CHECK (pack_gbps >= 0),
+  busy_fraction REAL NOT NULL
+) STRICT;
+CREATE INDEX calibration_session ON calibration (session_id);
+
+CREATE TABLE peak (
+  id             INTEGER PRIMARY KEY,
+  calibration_id INTEGER NOT NULL REFERENCES calibration (id) ON DELETE CASCADE,
+  unit           TEXT NOT NULL CHECK (unit IN ('cpu', 'matrix')),
+  dtype          TEXT NOT NULL,
+  isa            TEXT NOT NULL,
+  workers        INTEGER NOT NULL CHECK (workers >= 1),
+  gflops         REAL NOT NULL CHECK (gflops > 0),
+  samples_json   TEXT NOT NULL CHECK (json_valid(samples_json))
+) STRICT;
+CREATE INDEX peak_calibration ON peak (calibration_id);
+
+CREATE TABLE bandwidth (
+  id                INTEGER PRIMARY KEY,
+  calibration_id    INTEGER NOT NULL REFERENCES calibration (id) ON DELETE CASCADE,
+  level             TEXT NOT NULL,
+  op                TEXT NOT NULL CHECK (op IN ('read', 'write', 'copy')),
+  workers           INTEGER NOT NULL CHECK (workers >= 1),
+  working_set_bytes INTEGER NOT NULL CHECK (working_set_bytes >= 0),
+  gbps              REAL NOT NULL CHECK (gbps > 0),
+  samples_json      TEXT NOT NULL CHECK (json_valid(samples_json))
+) STRICT;
+CREATE INDEX bandwidth_calibration ON bandwidth (calibration_id);
+
+CREATE TABLE fork_join (
+  id             INTEGER PRIMARY KEY,
+  calibration_id INTEGER NOT NULL REFERENCES calibration (id) ON DELETE CASCADE,
+  workers        INTEGER NOT NULL CHECK (workers >= 1),
+  ns             REAL NOT NULL CHECK (ns >= 0),
+  samples_json   TEXT NOT NULL CHECK (json_valid(samples_json))
+) STRICT;
+CREATE INDEX fork_join_calibration ON fork_join (calibration_id);
+
+CREATE TABLE model (
+  id           INTEGER PRIMARY KEY,
+  name         TEXT NOT NULL,
+  architecture TEXT NOT NULL,                       -- '': known only by the hash in an imported plan
+  hash         TEXT NOT NULL UNIQUE CHECK (length(hash) > 0),
+  shape_json   TEXT NOT NULL CHECK (json_valid(shape_json))
+) STRICT;
+
+CREATE TABLE operator (
+  id       INTEGER PRIMARY KEY,
+  kind     TEXT NOT NULL,
+  dtype    TEXT NOT NULL,
+  m        INTEGER NOT NULL CHECK (m >= 1),
+  n        INTEGER NOT NULL CHECK (n >= 1),
+  k        INTEGER NOT NULL CHECK (k >= 1),
+  kv_len   INTEGER NOT NULL CHECK (kv_len >= 0),
+  kv_heads INTEGER NOT NULL CHECK (kv_heads >= 0),
+  UNIQUE (kind, dtype, m, n, k, kv_len, kv_heads)
+) STRICT;
+
+CREATE TABLE search (
+  id               INTEGER PRIMARY KEY,
+  session_id       INTEGER NOT NULL REFERENCES session (id),
+  model_id         INTEGER NOT NULL REFERENCES model (id),
+  calibration_id   INTEGER REFERENCES calibration (id),
+  planner          TEXT NOT NULL,
+  variant_set_hash TEXT NOT NULL CHECK (length(variant_set_hash) > 0),
+  budget_s         REAL NOT NULL CHECK (budget_s >= 0),
+  options_json     TEXT NOT NULL CHECK (json_valid(options_json)),
+  state            TEXT NOT NULL CHECK (state IN ('running', 'done', 'stopped')),
+  started          TEXT NOT NULL,
+  finished         TEXT,
+  CHECK ((state = 'running') = (finished IS NULL))
+) STRICT;
+CREATE INDEX search_model ON search (model_id, variant_set_hash);
+CREATE INDEX search_session ON search (session_id);
+
+CREATE TABLE search_operator (
+  search_id   INTEGER NOT NULL REFERENCES search (id) ON DELETE CASCADE,
+  operator_id INTEGER NOT NULL REFERENCES operator (id),
+  role        TEXT NOT NULL,
+  calls       INTEGER NOT NULL CHECK (calls >= 0),
+  PRIMARY KEY (search_id, operator_id, role)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX search_operator_operator ON search_operator (operator_id);
+
+CREATE TABLE candidate (
+  id          INTEGER PRIMARY KEY,
+  operator_id INTEGER NOT NULL REFERENCES operator (id),
+  variant     TEXT NOT NULL CHECK (length(variant) > 0),
+  mode        TEXT NOT NULL CHECK (mode IN ('cpu', 'matrix', 'coop')),
+  workers     INTEGER NOT NULL CHECK (workers >= 1),
+  mc          INTEGER NOT NULL CHECK (mc >= 0),
+  nc          INTEGER NOT NULL CHECK (nc >= 0),
+  kv_tile     INTEGER NOT NULL CHECK (kv_tile >= 0),
+  kv_splits   INTEGER NOT NULL CHECK (kv_splits >= 0),
+  UNIQUE (operator_id, variant, mode, workers, mc, nc, kv_tile, kv_splits)
+) STRICT;
+
+-- What became of a candidate in a search. platform_id and variant_set_hash repeat those of the search: they are the key
+-- under which other searches find it.
+CREATE TABLE measurement (
+  id               INTEGER PRIMARY KEY,
+  search_id        INTEGER NOT NULL REFERENCES search (id),
+  candidate_id     INTEGER NOT NULL REFERENCES candidate (id),
+  platform_id      INTEGER NOT NULL REFERENCES platform (id),
+  variant_set_hash TEXT NOT NULL,
+  status           TEXT NOT NULL CHECK (status IN ('ok', 'incorrect', 'timeout', 'crashed',
+                                                   'pruned', 'refused', 'unsupported', 'constraint')),
+  reason           TEXT NOT NULL,
+  predicted_ns     REAL CHECK (predicted_ns > 0),   -- NULL: none
+  median_ns        REAL CHECK (median_ns > 0),      -- NULL unless status is ok
+  ci_low_ns        REAL,
+  ci_high_ns       REAL,
+  samples_json     TEXT NOT NULL CHECK (json_valid(samples_json)),
+  is_default       INTEGER NOT NULL CHECK (is_default IN (0, 1)),
+  created          TEXT NOT NULL,
+  UNIQUE (search_id, candidate_id),
+  CHECK ((status = 'ok') = (median_ns IS NOT NULL)),
+  CHECK (status = 'ok' OR length(reason) > 0),
+  CHECK (ci_low_ns <= ci_high_ns)
+) STRICT;
+CREATE INDEX measurement_key ON measurement (candidate_id, platform_id, variant_set_hash);
+CREATE INDEX measurement_platform ON measurement (platform_id);
+
+CREATE TABLE plan (
+  id               INTEGER PRIMARY KEY,
+  session_id       INTEGER NOT NULL REFERENCES session (id),
+  search_id        INTEGER REFERENCES search (id),
+  version          INTEGER NOT NULL CHECK (version >= 1),
+  fingerprint      TEXT NOT NULL CHECK (length(fingerprint) > 0),
+  identity_json    TEXT NOT NULL CHECK (json_valid(identity_json)),  -- of the platform it was made for
+  model_id         INTEGER NOT NULL REFERENCES model (id),
+  variant_set_hash TEXT NOT NULL CHECK (length(variant_set_hash) > 0),
+  planner          TEXT NOT NULL,
+  workers          INTEGER NOT NULL CHECK (workers >= 1),
+  build            TEXT NOT NULL,
+  created          TEXT NOT NULL
+) STRICT;
+CREATE INDEX plan_key ON plan (model_id, fingerprint);
+CREATE INDEX plan_session ON plan (session_id);
+CREATE INDEX plan_search ON plan (search_id);
+
+CREATE TABLE plan_entry (
+  id           INTEGER PRIMARY KEY,
+  plan_id      INTEGER NOT NULL REFERENCES plan (id) ON DELETE CASCADE,
+  kind         TEXT NOT NULL,
+  dtype        TEXT NOT NULL,
+  n            INTEGER NOT NULL CHECK (n >= 1),
+  k            INTEGER NOT NULL CHECK (k >= 1),
+  kv_heads     INTEGER NOT NULL CHECK (kv_heads >= 0),
+  m_min        INTEGER NOT NULL CHECK (m_min >= 1),
+  m_max        INTEGER NOT NULL,                    -- 4294967295: no bound, as in kv_max
+  kv_max       INTEGER NOT NULL CHECK (kv_max >= 0),
+  mode         TEXT NOT NULL CHECK (mode IN ('cpu', 'matrix', 'coop')),
+  variant      TEXT NOT NULL CHECK (length(variant) > 0),
+  workers      INTEGER NOT NULL CHECK (workers >= 1),
+  mc           INTEGER NOT NULL CHECK (mc >= 0),
+  nc           INTEGER NOT NULL CHECK (nc >= 0),
+  kv_tile      INTEGER NOT NULL CHECK (kv_tile >= 0),
+  kv_splits    INTEGER NOT NULL CHECK (kv_splits >= 0),
+  measured_m   INTEGER NOT NULL CHECK (measured_m >= 0),
+  measured_kv  INTEGER NOT NULL CHECK (measured_kv >= 0),
+  predicted_ns REAL NOT NULL CHECK (predicted_ns >= 0),
+  measured_ns  REAL NOT NULL CHECK (measured_ns >= 0),  -- 0: never measured
+  default_ns   REAL NOT NULL CHECK (default_ns >= 0),   -- 0: not measured
+  why          TEXT NOT NULL,
+  CHECK (m_min <= m_max)
+) STRICT;
+CREATE INDEX plan_entry_plan ON plan_entry (plan_id);
+
+CREATE TABLE baseline (
+  id           INTEGER PRIMARY KEY,
+  session_id   INTEGER NOT NULL REFERENCES session (id),
+  engine       TEXT NOT NULL,
+  build        TEXT NOT NULL,
+  cpu_info     TEXT NOT NULL,
+  model_file   TEXT NOT NULL,
+  model_type   TEXT NOT NULL,
+  n_threads    INTEGER NOT NULL CHECK (n_threads >= 1),
+  n_prompt     INTEGER NOT NULL CHECK (n_prompt >= 0),
+  n_gen        INTEGER NOT NULL CHECK (n_gen >= 0),
+  n_batch      INTEGER NOT NULL CHECK (n_batch >= 0),
+  n_depth      INTEGER NOT NULL CHECK (n_depth >= 0),
+  avg_ts       REAL NOT NULL CHECK (avg_ts > 0),
+  stddev_ts    REAL NOT NULL CHECK (stddev_ts >= 0),
+  samples_json TEXT NOT NULL CHECK (json_valid(samples_json)),  -- tokens per second
+  raw_json     TEXT NOT NULL UNIQUE CHECK (json_valid(raw_json)),
+  source       TEXT NOT NULL,
+  test_time    TEXT NOT NULL,
+  created      TEXT NOT NULL,
+  CHECK (n_prompt + n_gen >= 1)
+) STRICT;
+CREATE INDEX baseline_session ON baseline (session_id);
+
+CREATE TABLE bench (
+  id           INTEGER PRIMARY KEY,
+  session_id   INTEGER NOT NULL REFERENCES session (id),
+  model_id     INTEGER NOT NULL REFERENCES model (id),
+  plan_id      INTEGER REFERENCES plan (id),
+  plan_mode    TEXT NOT NULL CHECK (plan_mode IN ('db', 'file', 'none')),
+  model_file   TEXT NOT NULL,
+  n_threads    INTEGER NOT NULL CHECK (n_threads >= 1),
+  n_prompt     INTEGER NOT NULL CHECK (n_prompt >= 0),
+  n_gen        INTEGER NOT NULL CHECK (n_gen >= 0),
+  n_depth      INTEGER NOT NULL CHECK (n_depth >= 0),
+  avg_ts       REAL NOT NULL CHECK (avg_ts > 0),
+  stddev_ts    REAL NOT NULL CHECK (stddev_ts >= 0),
+  samples_json TEXT NOT NULL CHECK (json_valid(samples_json)),  -- tokens per second
+  created      TEXT NOT NULL,
+  CHECK (n_prompt + n_gen >= 1)
+) STRICT;
+CREATE INDEX bench_model ON bench (model_id);
+CREATE INDEX bench_session ON bench (session_id);
+CREATE INDEX bench_plan ON bench (plan_id);
