@@ -1,0 +1,17 @@
+// What the bytes of a weight file mean: the values of a row in any DType, one element at a time. Everything that packs
+// or multiplies weights is tested against this.
+#pragma once
+#include <cstddef>
+
+#include "kernels/abi/dtype.h"
+
+namespace smepilot::reference {
+
+// `k` consecutive elements (a multiple of the block) of a GGUF row to f32. The block formats are ggml's. Every value is
+// the correctly rounded one, so that any other order of the same operations gives the same bits.
+void dequantize_row(DType type, const void* row, size_t k, float* out);
+
+// Layout::kLhsQ8Panel16 of [m][k] back to f32 rows, dense: out[m][k] = d * q.
+void dequantize_lhs_q8(const void* panels, size_t m, size_t k, float* out);
+
+}  // namespace smepilot::reference
