@@ -1,0 +1,45 @@
+# Cross build for 64-bit Arm Linux on any host: clang-22, lld and compiler-rt against the sysroot that
+# scripts/setup_aarch64.sh makes; tests run under its qemu-user. QEMU_CPU in the environment chooses the CPU of a test
+# run ("max,sve=off", "neoverse-n1", "cortex-a72").
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+
+if(DEFINED ENV{SMEPILOT_AARCH64_DIR})
+  set(_dir "$ENV{SMEPILOT_AARCH64_DIR}")
+elseif(DEFINED ENV{XDG_CACHE_HOME})
+  set(_dir "$ENV{XDG_CACHE_HOME}/smepilot/aarch64")
+else()
+  set(_dir "$ENV{HOME}/.cache/smepilot/aarch64")
+endif()
+set(SMEPILOT_AARCH64_DIR "${_dir}" CACHE PATH "What scripts/setup_aarch64.sh made")
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES SMEPILOT_AARCH64_DIR)
+if(NOT EXISTS "${SMEPILOT_AARCH64_DIR}/stamp")
+  message(FATAL_ERROR "No aarch64 sysroot in ${SMEPILOT_AARCH64_DIR}: run scripts/setup_aarch64.sh")
+endif()
+
+set(CMAKE_SYSROOT "${SMEPILOT_AARCH64_DIR}/sysroot")
+set(CMAKE_C_COMPILER clang-22)
+set(CMAKE_CXX_COMPILER clang++-22)
+set(CMAKE_C_COMPILER_TARGET aarch64-linux-gnu)
+set(CMAKE_CXX_COMPILER_TARGET aarch64-linux-gnu)
+set(CMAKE_AR llvm-ar-22)
+set(CMAKE_RANLIB llvm-ranlib-22)
+set(CMAKE_NM llvm-nm-22)
+set(CMAKE_OBJDUMP llvm-objdump-22)
+# compiler-rt, not the distribution's libgcc: only it has the support routines of SME.
+set(_link "-fuse-ld=lld-22 -rtlib=compiler-rt -unwindlib=libgcc -resource-dir ${SMEPILOT_AARCH64_DIR}/clang")
+foreach(kind EXE SHARED MODULE)
+  set(CMAKE_${kind}_LINKER_FLAGS_INIT "${_link}")
+endforeach()
+
+set(CMAKE_FIND_ROOT_PATH "${CMAKE_SYSROOT}")
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+set(ENV{PKG_CONFIG_SYSROOT_DIR} "${CMAKE_SYSROOT}")
+set(ENV{PKG_CONFIG_LIBDIR} "${CMAKE_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig:${CMAKE_SYSROOT}/usr/share/pkgconfig")
+set(ENV{PKG_CONFIG_PATH} "")
+
+set(CMAKE_CROSSCOMPILING_EMULATOR "${SMEPILOT_AARCH64_DIR}/bin/qemu-aarch64;-L;${CMAKE_SYSROOT}")
