@@ -1,0 +1,215 @@
+#include "kernels/pack/pack_rhs.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/base/check.h"
+
+// Sixteen rows are read side by side, a block of each in turn, and one stretch of each plane is written: 16 sequential
+// read streams and at most 6 sequential write streams. All that moves within a block is 32-bit words (a k4 group of one
+// column), so packing is a transposition of words and a few masks.
+namespace smepilot {
+namespace {
+
+using Planes = RhsPlanes;
+
+// A row of the panel. A column beyond n reads the same zero bytes again and again.
+struct Source {
+  const uint8_t* at;
+  size_t step;  // 1, or 0 for the zero bytes
+};
+
+constexpr size_t kChunkBytes = 64;               // of f32, f16 and bf16 rows: one cache line a turn
+alignas(64) constexpr uint8_t kZeros[256] = {};  // longer than a block of any type
+static_assert(traits(DType::kQ6_K).block_bytes <= sizeof kZeros && kChunkBytes <= sizeof kZeros);
+
+inline uint32_t load32(const uint8_t* p) noexcept {
+  uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline uint16_t load16(const uint8_t* p) noexcept {
+  uint16_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store32(uint8_t* p, uint32_t v) noexcept {
+  std::memcpy(p, &v, sizeof v);
+}
+inline void store16(uint8_t* p, uint16_t v) noexcept {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// Nibbles of a 32-block whose bytes hold elements i and 16+i already as the panel wants them.
+inline void nibble_words(const uint8_t* q, uint8_t* dst, size_t col) noexcept {
+  for (size_t i = 0; i < 4; ++i) store32(dst + i * 64 + col * 4, load32(q + 4 * i));
+}
+
+struct PackQ8_0 {
+  static constexpr DType kType = DType::kQ8_0;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    uint8_t* q = panel + p.quants + at * 512;
+    for (size_t i = 0; i < 8; ++i) store32(q + i * 64 + col * 4, load32(b + 2 + 4 * i) ^ 0x80808080u);
+    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+  }
+};
+
+struct PackQ4_0 {
+  static constexpr DType kType = DType::kQ4_0;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    nibble_words(b + 2, panel + p.quants + at * 256, col);
+    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+  }
+};
+
+struct PackQ4_1 {
+  static constexpr DType kType = DType::kQ4_1;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    nibble_words(b + 4, panel + p.quants + at * 256, col);
+    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+    store16(panel + p.min + at * 32 + col * 2, load16(b + 2));
+  }
+};
+
+struct PackQ4_K {
+  static constexpr DType kType = DType::kQ4_K;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    constexpr uint32_t kLow = 0x0f0f0f0fu, kHigh = 0xf0f0f0f0u;
+    for (size_t pair = 0; pair < 4; ++pair) {  // two blocks of 32 share 32 bytes: one low halves, one high halves
+      uint8_t* q = panel + p.quants + (at * 8 + pair * 2) * 256 + col * 4;
+      for (size_t i = 0; i < 4; ++i) {
+        const uint32_t first = load32(b + 16 + pair * 32 + 4 * i), second = load32(b + 16 + pair * 32 + 16 + 4 * i);
+        store32(q + i * 64, (first & kLow) | (second & kLow) << 4);
+        store32(q + 256 + i * 64, (first >> 4 & kLow) | (second & kHigh));
+      }
+    }
+    const uint8_t* s = b + 4;
+    uint8_t* scale = panel + p.scale + at * 8 * 16 + col;
+    uint8_t* min = panel + p.min + at * 8 * 16 + col;
+    for (size_t i = 0; i < 4; ++i) {
+      scale[i * 16] = s[i] & 63;
+      min[i * 16] = s[i + 4] & 63;
+      scale[(i + 4) * 16] = static_cast<uint8_t>((s[i + 8] & 15) | s[i] >> 6 << 4);
+      min[(i + 4) * 16] = static_cast<uint8_t>(s[i + 8] >> 4 | s[i + 4] >> 6 << 4);
+    }
+    store16(panel + p.super + at * 32 + col * 2, load16(b));
+    store16(panel + p.super_min + at * 32 + col * 2, load16(b + 2));
+  }
+};
+
+struct PackQ6_K {
+  static constexpr DType kType = DType::kQ6_K;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    for (size_t half = 0; half < 2; ++half) {
+      const uint8_t* low = b + half * 64;
+      const uint8_t* high = b + 128 + half * 32;
+      for (size_t run = 0; run < 4; ++run) {  // the half's blocks of 32
+        const size_t block32 = at * 8 + half * 4 + run;
+        const uint8_t* run_low = low + run % 2 * 32;
+        const unsigned nibble = run < 2 ? 0 : 4;
+        uint8_t* q = panel + p.quants + block32 * 256 + col * 4;
+        for (size_t i = 0; i < 4; ++i) {
+          const uint32_t first = load32(run_low + 4 * i) >> nibble & 0x0f0f0f0fu;
+          const uint32_t second = load32(run_low + 16 + 4 * i) >> nibble & 0x0f0f0f0fu;
+          store32(q + i * 64, first | second << 4);
+        }
+        uint8_t* h = panel + p.high + block32 * 128 + col * 4;
+        for (size_t s = 0; s < 2; ++s) {
+          uint32_t bits = 0;
+          for (unsigned i = 0; i < 4; ++i)
+            bits |= (load32(high + 16 * s + 4 * i) >> (2 * run) & 0x03030303u) << (2 * i);
+          store32(h + s * 64, bits);
+        }
+        uint8_t* scale = panel + p.scale + block32 * 32 + col;
+        scale[0] = b[192 + half * 8 + run * 2];
+        scale[16] = b[192 + half * 8 + run * 2 + 1];
+      }
+    }
+    store16(panel + p.super + at * 32 + col * 2, load16(b + 208));
+  }
+};
+
+template <typename Pack>
+void pack_blocks(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcept {
+  constexpr DTypeTraits kTraits = traits(Pack::kType);
+  const Planes planes = rhs_planes(Pack::kType, k);
+  const size_t blocks = k / kTraits.block_elems;
+  for (size_t at = 0; at < blocks; ++at)
+    for (size_t col = 0; col < kPanel; ++col)
+      Pack::block(rows[col].at + at * kTraits.block_bytes * rows[col].step, panel, planes, at, col);
+}
+
+// Words[k][16] of rows of words: f32, f16, and bf16 taken as pairs.
+template <typename Word>
+void pack_words(const Source (&rows)[kPanel], size_t words, uint8_t* panel) noexcept {
+  constexpr size_t kChunk = kChunkBytes / sizeof(Word);
+  size_t at = 0;
+  for (; at + kChunk <= words; at += kChunk) {
+    uint8_t* dst = panel + at * kPanel * sizeof(Word);
+    for (size_t col = 0; col < kPanel; ++col) {
+      Word chunk[kChunk];
+      std::memcpy(chunk, rows[col].at + at * sizeof(Word) * rows[col].step, sizeof chunk);
+      for (size_t i = 0; i < kChunk; ++i) std::memcpy(dst + (i * kPanel + col) * sizeof(Word), &chunk[i], sizeof(Word));
+    }
+  }
+  for (; at < words; ++at)
+    for (size_t col = 0; col < kPanel; ++col)
+      std::memcpy(panel + (at * kPanel + col) * sizeof(Word), rows[col].at + at * sizeof(Word) * rows[col].step,
+                  sizeof(Word));
+}
+
+void pack_bf16(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcept {
+  pack_words<uint32_t>(rows, k / 2, panel);
+  if (k % 2 == 0) return;
+  for (size_t col = 0; col < kPanel; ++col)  // the last pair has one element and a zero
+    store32(panel + k / 2 * 64 + col * 4, load16(rows[col].at + (k - 1) * 2 * rows[col].step));
+}
+
+size_t used_bytes(DType type, size_t k) noexcept {
+  switch (type) {
+    case DType::kF32: return k * 64;
+    case DType::kF16: return k * 32;
+    case DType::kBF16: return (k + 1) / 2 * 64;
+    case DType::kQ8_0: return k / 32 * (512 + 32);
+    case DType::kQ4_0: return k / 32 * (256 + 32);
+    case DType::kQ4_1: return k / 32 * (256 + 64);
+    case DType::kQ4_K: return k / 32 * (256 + 32) + k / 256 * 64;
+    case DType::kQ6_K: return k / 32 * (256 + 128 + 32) + k / 256 * 32;
+    case DType::kQ8:
+    case DType::kCount: break;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void pack_rhs(DType type, const void* file_rows, size_t row_stride_bytes, size_t n, size_t k, size_t panel_begin,
+              size_t panel_end, std::byte* dst) noexcept {
+  SMEPILOT_DCHECK(k % traits(type).block_elems == 0);
+  SMEPILOT_DCHECK(panel_end <= (n + kPanel - 1) / kPanel);
+  const auto* file = static_cast<const uint8_t*>(file_rows);
+  const size_t panel_bytes = rhs_planes(type, k).panel_bytes, used = used_bytes(type, k);
+  for (size_t p = panel_begin; p < panel_end; ++p) {
+    Source rows[kPanel];
+    for (size_t col = 0; col < kPanel; ++col) {
+      const size_t row = p * kPanel + col;
+      rows[col] = row < n ? Source{file + row * row_stride_bytes, 1} : Source{kZeros, 0};
+    }
+    auto* panel = reinterpret_cast<uint8_t*>(dst) + p * panel_bytes;
+    switch (type) {
+      case DType::kF32: pack_words<uint32_t>(rows, k, panel); break;
+      case DType::kF16: pack_words<uint16_t>(rows, k, panel); break;
+      case DType::kBF16: pack_bf16(rows, k, panel); break;
+      case DType::kQ8_0: pack_blocks<PackQ8_0>(rows, k, panel); break;
+      case DType::kQ4_0: pack_blocks<PackQ4_0>(rows, k, panel); break;
+      case DType::kQ4_1: pack_blocks<PackQ4_1>(rows, k, panel); break;
+      case DType::kQ4_K: pack_blocks<PackQ4_K>(rows, k, panel); break;
+      case DType::kQ6_K: pack_blocks<PackQ6_K>(rows, k, panel); break;
+      case DType::kQ8:
+      case DType::kCount: SMEPILOT_DCHECK(false && "not a weight type"); break;
+    }
+    std::memset(panel + used, 0, panel_bytes - used);
+  }
+}
+
+}  // namespace smepilot

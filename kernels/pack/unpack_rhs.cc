@@ -1,0 +1,79 @@
+// Reads packed weights straight from the description in kernels/abi/layout.h, one element at a time: what it shares
+// with the packer is only that description.
+#include <cstring>
+
+#include "kernels/abi/half.h"
+#include "kernels/base/check.h"
+#include "kernels/pack/pack_rhs.h"
+
+namespace smepilot {
+namespace {
+
+float half_at(const uint8_t* plane, size_t index) noexcept {
+  uint16_t h;
+  std::memcpy(&h, plane + index * 2, sizeof h);
+  return f16_to_f32(h);
+}
+
+// Element `e` of a 32-block of nibbles [4][16][4] of column `col`.
+int nibble_at(const uint8_t* block, size_t col, size_t e) noexcept {
+  const int byte = block[e % 16 / 4 * 64 + col * 4 + e % 4];
+  return e < 16 ? byte & 15 : byte >> 4;
+}
+
+float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, size_t k) noexcept {
+  const size_t block = k / 32, e = k % 32, super = k / 256;
+  switch (type) {
+    case DType::kF32: {
+      float v;
+      std::memcpy(&v, panel + (k * 16 + col) * 4, sizeof v);
+      return v;
+    }
+    case DType::kF16: return half_at(panel, k * 16 + col);
+    case DType::kBF16: {
+      uint16_t v;
+      std::memcpy(&v, panel + ((k / 2 * 16 + col) * 2 + k % 2) * 2, sizeof v);
+      return bf16_to_f32(v);
+    }
+    case DType::kQ8_0: {
+      const int q = panel[p.quants + block * 512 + e / 4 * 64 + col * 4 + e % 4] - 128;
+      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
+    }
+    case DType::kQ4_0: {
+      const int q = nibble_at(panel + p.quants + block * 256, col, e) - 8;
+      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
+    }
+    case DType::kQ4_1: {
+      const int q = nibble_at(panel + p.quants + block * 256, col, e);
+      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q) +
+             half_at(panel + p.min, block * 16 + col);
+    }
+    case DType::kQ4_K: {
+      const int q = nibble_at(panel + p.quants + block * 256, col, e);
+      const float scale = half_at(panel + p.super, super * 16 + col) * panel[p.scale + block * 16 + col];
+      const float min = half_at(panel + p.super_min, super * 16 + col) * panel[p.min + block * 16 + col];
+      return scale * static_cast<float>(q) - min;
+    }
+    case DType::kQ6_K: {
+      const int low = nibble_at(panel + p.quants + block * 256, col, e);
+      const int high = panel[p.high + block * 128 + e / 16 * 64 + col * 4 + e % 4] >> (e % 16 / 4 * 2) & 3;
+      const auto scale = static_cast<int8_t>(panel[p.scale + block * 32 + e / 16 * 16 + col]);
+      return half_at(panel + p.super, super * 16 + col) * static_cast<float>(scale * ((low | high << 4) - 32));
+    }
+    case DType::kQ8:
+    case DType::kCount: SMEPILOT_DCHECK(false && "not a weight type"); break;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void unpack_rhs(DType type, const std::byte* packed, size_t n, size_t k, float* out, size_t out_stride) noexcept {
+  const RhsPlanes planes = rhs_planes(type, k);
+  for (size_t row = 0; row < n; ++row) {
+    const auto* panel = reinterpret_cast<const uint8_t*>(packed) + row / kPanel * planes.panel_bytes;
+    for (size_t i = 0; i < k; ++i) out[row * out_stride + i] = element(type, panel, planes, row % kPanel, i);
+  }
+}
+
+}  // namespace smepilot
