@@ -1,0 +1,60 @@
+// From a plan to what the graph calls: for every weight matrix shape and for attention, a table over M of resolved
+// kernel configurations. Built once per model, so that the hot path looks up and never decides.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "db/plan.h"
+#include "kernels/driver/operators.h"
+#include "profiles/roofline.h"
+
+namespace smepilot {
+
+class Dispatch {
+ public:
+  // What answers for a call. Must succeed for every shape of the model and every m in 1 .. max_m.
+  using Lookup = std::function<Result<PlanEntry>(const OperatorShape&)>;
+
+  // Resolves `lookup` for every matrix of the model and for attention. `max_kv` is the KV cache's capacity. Error:
+  // an entry names a variant that this build lacks, this machine cannot run, or that does not fit the operator.
+  static Result<Dispatch> build(const ModelShape& model, uint32_t max_m, uint32_t max_kv, unsigned workers,
+                                const Lookup& lookup);
+
+  // Lookups. by_plan() answers with `fallback` where the plan has no entry and counts those shapes in `*uncovered`.
+  static Lookup by_plan(const Plan& plan, Lookup fallback, unsigned* uncovered = nullptr);
+  static Lookup untuned(unsigned workers);
+  // The variant and worker count with the lowest roofline price, default blocking.
+  static Lookup by_roofline(const Roofline& roofline, IsaSet isa, unsigned workers);
+
+  // Index for matmul(), of a matrix shape that build() has seen.
+  uint32_t matrix_id(DType dtype, uint32_t n, uint32_t k) const noexcept;
+  const MatmulConfig& matmul(uint32_t matrix_id, uint32_t m) const noexcept;
+  const AttentionConfig& attention(uint32_t m, uint32_t kv_len) const noexcept;
+  const ElementwiseConfig& elementwise() const noexcept { return elementwise_; }
+  // Whether any configuration of this matrix reads the quantised (or the f32) form of its left operand.
+  bool reads_q8(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].reads_q8; }
+  unsigned workers() const noexcept { return workers_; }
+
+ private:
+  template <typename Config>
+  struct Range {
+    uint32_t m_max, kv_max;
+    Config config;
+  };
+  struct Matrix {
+    DType dtype;
+    uint32_t n, k;
+    bool reads_q8;
+    std::vector<Range<MatmulConfig>> ranges;  // ascending m_max
+  };
+
+  std::vector<Matrix> matrices_;
+  std::vector<Range<AttentionConfig>> attention_;  // ascending (kv_max, m_max)
+  ElementwiseConfig elementwise_;
+  unsigned workers_ = 1;
+};
+
+}  // namespace smepilot

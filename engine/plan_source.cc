@@ -1,0 +1,99 @@
+#include "engine/plan_source.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "db/calibration_store.h"
+#include "db/plan_store.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
+
+namespace smepilot {
+namespace {
+
+constexpr std::uintmax_t kMaxPlanBytes = 64u << 20;
+
+Result<Plan> read_plan_file(const std::string& path) {
+  std::error_code ec;
+  const std::uintmax_t size = std::filesystem::file_size(path, ec);
+  if (ec) return error("{}: cannot read plan: {}", path, ec.message());
+  if (size > kMaxPlanBytes) return error("{}: {} bytes are too many for a plan", path, size);
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return error("{}: cannot read plan: {}", path, std::strerror(errno));
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return plan_from_json(text, path);
+}
+
+// A plan for the model that may be used here, or why there is none.
+Result<Plan> read_database_plan(Database& db, const Platform& platform, const ModelShape& model,
+                                const std::string& variants) {
+  PlanStore store(db);
+  SMEPILOT_ASSIGN(std::optional<Plan> plan, store.latest(platform.fingerprint(), model.hash()));
+  if (!plan) {
+    SMEPILOT_ASSIGN(plan, store.latest_any(model.hash()));
+  }
+  if (!plan)
+    return error("{}: no plan for model '{}'; make one with: smetune search --model FILE", db.path(), model.name);
+  if (Status refused = check_plan(*plan, platform, model, variants); !refused.ok())
+    return error("{}: plan {} is refused: {}", db.path(), plan->id, refused.message());
+  return std::move(*plan);
+}
+
+}  // namespace
+
+Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platform, const ModelShape& model) {
+  PlanChoice choice;
+  choice.planner = "untuned";
+  SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+  const std::string variants = variant_set_hash(isa);
+  const bool need_db = request.mode == PlanMode::kDatabase;
+  Result<Plan> plan = error("{}: no such database; make one with: smetune calibrate, then smetune search --model FILE",
+                            request.database);
+  if (need_db || std::filesystem::exists(request.database)) {
+    Result<Database> db = std::filesystem::exists(request.database)
+                              ? Database::open(request.database, OpenMode::kReadOnly)
+                              : Result<Database>(plan.status());
+    if (!db.ok()) {
+      if (need_db && !request.fallback) return db.status();
+      choice.notice = db.message();
+      plan = db.status();
+    } else {
+      Result<std::optional<Calibration>> calibration = CalibrationStore(*db).latest(platform.fingerprint());
+      if (!calibration.ok()) return calibration.status();
+      if (*calibration) choice.roofline = std::make_unique<Roofline>(**calibration, platform);
+      if (request.mode == PlanMode::kDatabase || request.mode == PlanMode::kAuto)
+        plan = read_database_plan(*db, platform, model, variants);
+    }
+  }
+  if (request.mode == PlanMode::kNone) {
+    choice.notice.clear();
+    return choice;
+  }
+  if (request.mode == PlanMode::kFile) {
+    plan = read_plan_file(request.file);
+    if (plan.ok())
+      if (Status refused = check_plan(*plan, platform, model, variants); !refused.ok())
+        plan = error("{}: the plan is refused: {}", request.file, refused.message());
+  }
+  if (plan.ok()) {
+    choice.plan = std::make_unique<Plan>(std::move(plan).value());
+    choice.mode = request.mode == PlanMode::kFile ? PlanMode::kFile : PlanMode::kDatabase;
+    choice.planner = "plan";
+    return choice;
+  }
+  if (request.mode == PlanMode::kAuto && !request.fallback) {
+    choice.notice = fmt::format("running untuned: {}", plan.message());
+    return choice;
+  }
+  if (!request.fallback) return error("{} (--plan-fallback runs without it)", plan.message());
+  choice.planner = choice.roofline != nullptr ? "roofline" : "untuned";
+  choice.notice = fmt::format("falling back to the {}: {}",
+                              choice.roofline != nullptr ? "roofline heuristic" : "untuned default (no calibration)",
+                              plan.message());
+  return choice;
+}
+
+}  // namespace smepilot
