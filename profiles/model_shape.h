@@ -36,9 +36,14 @@ struct ModelOperator {
   uint32_t calls = 0;
 };
 
-// The matmuls and attention of one pass of m tokens with kv_len positions in the cache afterwards. For experts, m is
-// the mean number of tokens that reach one.
-std::vector<ModelOperator> model_operators(const ModelShape& model, uint32_t m, uint32_t kv_len);
+// What the m tokens of a pass are: consecutive ones of one sequence, or one each of m sequences.
+enum class Pass : uint8_t { kPrefill, kDecode };
+
+// The matmuls and attention of one pass of m tokens with kv_len positions in the cache (of each sequence) afterwards.
+// In prefill the output matrix is applied to the last token only. For experts, m is the mean number of tokens that
+// reach one of those that are reached at all, and calls is how many those are.
+std::vector<ModelOperator> model_operators(const ModelShape& model, uint32_t m, uint32_t kv_len,
+                                           Pass pass = Pass::kPrefill);
 
 // From profiles/models/NAME.json, or a file path. `dtype` (q4_0, q8_0, f16, …) replaces the profile's weight type.
 Result<ModelShape> load_model_profile(const std::string& name_or_path, const std::string& dtype = "");

@@ -1,0 +1,113 @@
+#include "profiles/platform.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <set>
+
+#include "kernels/driver/thread_affinity.h"
+#include "kernels/isa/isa_detect.h"
+
+namespace smepilot {
+namespace {
+
+Platform detected() {
+  Result<Platform> p = detect_platform();
+  EXPECT_TRUE(p.ok()) << p.message();
+  return p.ok() ? *p : Platform{};
+}
+
+TEST(Platform, CountsAreConsistent) {
+  const Platform p = detected();
+  EXPECT_GE(p.cores, 1u);
+  EXPECT_GE(p.cpus, p.cores);
+  ASSERT_FALSE(p.core_classes.empty());
+  std::multiset<int> cpus;
+  for (const CoreClass& c : p.core_classes) {
+    EXPECT_FALSE(c.name.empty());
+    EXPECT_FALSE(c.cpus.empty());
+    cpus.insert(c.cpus.begin(), c.cpus.end());
+  }
+  EXPECT_EQ(cpus.size(), p.cpus);
+  EXPECT_EQ(std::set<int>(cpus.begin(), cpus.end()).size(), p.cpus) << "a CPU is in one class only";
+  unsigned previous = 0;
+  for (const CacheLevel& c : p.caches) {
+    EXPECT_GT(c.level, previous);
+    EXPECT_GT(c.bytes, 0u);
+    EXPECT_GE(c.instances, 1u);
+    EXPECT_LE(c.instances, p.cpus);
+    previous = c.level;
+  }
+  EXPECT_EQ(p.matrix_unit.empty(), p.matrix_units == 0);
+  EXPECT_FALSE(p.kernel.empty());
+  EXPECT_FALSE(p.os.empty());
+}
+
+TEST(Platform, OnlyTheCpusOfThisProcess) {
+  const std::vector<int> before = current_affinity();
+  if (before.size() < 2) GTEST_SKIP() << "one CPU, or a system without affinity";
+  ASSERT_TRUE(set_affinity({before.back()}));
+  const Platform p = detected();
+  ASSERT_TRUE(set_affinity(before));
+  EXPECT_EQ(p.cpus, 1u);
+  EXPECT_EQ(p.cores, 1u);
+  ASSERT_EQ(p.core_classes.size(), 1u);
+  EXPECT_EQ(p.core_classes[0].cpus, std::vector<int>{before.back()});
+  EXPECT_EQ(detected().cpus, before.size());
+  EXPECT_NE(detected().fingerprint(), p.fingerprint());
+}
+
+TEST(Platform, FingerprintCoversIdentityAndNothingElse) {
+  Platform p;
+  p.cpu_model = "Some CPU";
+  p.cpu_family = "GenuineIntel 6/143/8";
+  p.isa = "avx2";
+  p.cores = p.cpus = 4;
+  p.caches = {{1, 48 << 10, 4}, {2, 2 << 20, 4}};
+  const std::string base = p.fingerprint();
+  EXPECT_EQ(base.size(), 16u);
+  EXPECT_EQ(base.find_first_not_of("0123456789abcdef"), std::string::npos);
+
+  Platform same = p;
+  same.governor = "powersave";
+  same.kernel = "Linux 99";
+  same.os = "other";
+  same.hypervisor = "KVMKVMKVM";
+  same.memory_bytes = 1;
+  EXPECT_EQ(same.fingerprint(), base) << "provenance is not identity";
+
+  std::set<std::string> all = {base};
+  const auto changed = [&](auto change) {
+    Platform other = p;
+    change(other);
+    EXPECT_TRUE(all.insert(other.fingerprint()).second);
+  };
+  changed([](Platform& o) { o.cpu_model += "X"; });
+  changed([](Platform& o) { o.cpu_family += "X"; });
+  changed([](Platform& o) { o.isa = "avx2+avx512"; });
+  changed([](Platform& o) { o.cores = 2; });
+  changed([](Platform& o) { o.cpus = 8; });
+  changed([](Platform& o) { o.caches[1].bytes *= 2; });
+  changed([](Platform& o) { o.caches[1].instances = 1; });
+  changed([](Platform& o) { o.matrix_unit = "amx", o.matrix_units = 4; });
+
+  std::set<std::string> names;
+  for (const auto& [name, value] : p.identity()) names.insert(name);
+  EXPECT_EQ(names, (std::set<std::string>{"caches", "cores", "cpu_family", "cpu_model", "cpus", "isa", "matrix_unit"}));
+}
+
+TEST(Platform, ForcedIsaIsHonoured) {
+  ASSERT_EQ(setenv("SMEPILOT_FORCE_ISA", "portable", 1), 0);
+  const Platform p = detected();
+  EXPECT_EQ(p.isa, "portable");
+  EXPECT_EQ(p.matrix_unit, "");
+  ASSERT_EQ(setenv("SMEPILOT_FORCE_ISA", "avx9000", 1), 0);
+  const Result<Platform> bad = detect_platform();
+  unsetenv("SMEPILOT_FORCE_ISA");
+  ASSERT_FALSE(bad.ok());
+  EXPECT_NE(bad.message().find("avx9000"), std::string::npos);
+  EXPECT_EQ(detected().isa, isa_to_string(detect_isa()));
+}
+
+}  // namespace
+}  // namespace smepilot
