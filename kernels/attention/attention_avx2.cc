@@ -1,0 +1,45 @@
+// Attention over the f16 KV cache, avx2.
+#include "kernels/activation/simd_avx2.h"
+
+namespace smepilot {
+namespace {
+constexpr unsigned kTileRows = 6;  // most rows of a register tile
+constexpr unsigned kRegisters = 16;
+}  // namespace
+}  // namespace smepilot
+
+#include "kernels/attention/attention_tiles.h"
+
+namespace smepilot {
+
+extern const KernelVariant kAvx2AttentionOnline, kAvx2AttentionThreephase;
+
+const KernelVariant kAvx2AttentionOnline = {.id = "attention.f32.f32.f16.64x16.avx2.online",
+                                            .op = OpKind::kAttention,
+                                            .isa = kIsaAvx2,
+                                            .unit = ExecutionUnit::kCpu,
+                                            .dst = DType::kF32,
+                                            .lhs = DType::kF32,
+                                            .rhs = DType::kF16,
+                                            .dst_layout = Layout::kRowMajor,
+                                            .lhs_layout = Layout::kRowMajor,
+                                            .rhs_layout = Layout::kKvKeyPanel16,
+                                            .tile = {kMaxRows, kPanel, 4},
+                                            .max_m = 0,
+                                            .attention = attention_online};
+
+const KernelVariant kAvx2AttentionThreephase = {.id = "attention.f32.f32.f16.64x16.avx2.threephase",
+                                                .op = OpKind::kAttention,
+                                                .isa = kIsaAvx2,
+                                                .unit = ExecutionUnit::kCpu,
+                                                .dst = DType::kF32,
+                                                .lhs = DType::kF32,
+                                                .rhs = DType::kF16,
+                                                .dst_layout = Layout::kRowMajor,
+                                                .lhs_layout = Layout::kRowMajor,
+                                                .rhs_layout = Layout::kKvKeyPanel16,
+                                                .tile = {kMaxRows, kPanel, 4},
+                                                .max_m = 0,
+                                                .attention = attention_threephase};
+
+}  // namespace smepilot

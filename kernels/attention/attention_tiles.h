@@ -1,0 +1,356 @@
+// Attention of up to 64 rows that share one KV head, written once against the Simd vocabulary. Included by one
+// translation unit per ISA, after its simd_*.h header; internal linkage.
+//
+// Scores lie in scratch as [panel of 16 positions][row][16], so that a register tile of rows addresses both its scores
+// (stored 16 positions at a time) and its probabilities (broadcast one at a time) from one pointer with constant
+// offsets. Both products are register tiles of several rows: a vector of K or V is converted from f16 once and used by
+// all of them, which is what keeps the decode step of a GQA group at the speed of memory.
+//
+// A position at or beyond a row's limit gets probability 0, whatever its K holds. V is read up to the largest limit of
+// the register tile, so a V row that only some rows of the tile may see must be finite: it is a real position of the
+// cache. Nothing at or beyond kv_end is read from V; of K, whole panels are.
+#pragma once
+#include "kernels/abi/kernel_variant.h"
+#include "kernels/activation/vector_exp.h"
+
+namespace smepilot {
+namespace {
+
+using Vec = Simd::Vec;
+constexpr uint32_t kWidth = Simd::kWidth;
+constexpr uint32_t kMaxRows = 64;
+
+constexpr uint32_t smaller(uint32_t a, uint32_t b) noexcept {
+  return a < b ? a : b;
+}
+
+// Register tile: `rows` x `vectors` accumulators, beside `vectors` of K or V and one broadcast element. Few rows get
+// more vectors, so that there are enough independent chains of fused multiply-adds, and (in PV) so that V is read in
+// long runs.
+constexpr uint32_t tile_vectors(uint32_t rows, uint32_t most) noexcept {
+  uint32_t v = 1;
+  while (2 * v <= most && (rows + 1) * 2 * v < kRegisters) v *= 2;
+  return v;
+}
+
+constexpr uint32_t kPanelGroup = 4;  // panels of K that all rows visit before the next ones are read
+
+// What the passes over one block of positions share. Positions are counted from kv_begin.
+struct Block {
+  const float* const* q;
+  float* const* out;
+  const uint16_t* k;  // first panel of the block
+  const uint16_t* v;  // first row of the block
+  float* scores;      // first panel of the block
+  size_t v_stride;
+  size_t panel_stride;  // floats between panels of scores: rows * 16
+  uint32_t head_dim;
+  float scale;
+};
+
+// scores[positions][MR rows] = scale * q k^T for V vectors of positions: several panels, or a part of one.
+template <uint32_t MR, uint32_t NV>
+SMEPILOT_INLINE void score_tile(const float* const* rows, const uint16_t* k, float* scores, const Block& b) noexcept {
+  const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel;
+  const float* q[MR];
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) q[r] = rows[r];
+  Vec acc[MR][NV];
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::zero();
+  }
+  const size_t head_dim = b.head_dim;
+  for (size_t d = 0; d < head_dim; ++d, k += kPanel) {
+    Vec key[NV];
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
+      key[j] = Simd::load_f16(k + j * kWidth / kPanel * k_panel + j * kWidth % kPanel);
+    }
+    SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+      const Vec value = Simd::set1(q[r][d]);
+      SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::fma(value, key[j], acc[r][j]);
+    }
+  }
+  const Vec scale = Simd::set1(b.scale);
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
+      float* at = scores + j * kWidth / kPanel * b.panel_stride + r * kPanel + j * kWidth % kPanel;
+      Simd::store(at, Simd::mul(acc[r][j], scale));
+    }
+  }
+}
+
+// The scores of MR rows with `panels` panels.
+template <uint32_t MR, uint32_t NV>
+void score_rows(const Block& b, uint32_t row, uint32_t panels) noexcept {
+  const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel;
+  constexpr uint32_t kStep = NV * kWidth / kPanel;  // panels per register tile; 0: a tile is a part of one
+  uint32_t p = 0;
+  if constexpr (kStep <= 1) {
+    for (; p < panels; ++p)
+      SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += NV * kWidth)
+          score_tile<MR, NV>(b.q + row, b.k + p * k_panel + c, b.scores + p * b.panel_stride + row * kPanel + c, b);
+  } else {
+    for (; p + kStep <= panels; p += kStep)
+      score_tile<MR, NV>(b.q + row, b.k + p * k_panel, b.scores + p * b.panel_stride + row * kPanel, b);
+    if (p < panels) {
+      Block rest = b;
+      rest.k += p * k_panel;
+      rest.scores += p * b.panel_stride;
+      score_rows<MR, NV / 2>(rest, row, panels - p);
+    }
+  }
+}
+
+// out[MR rows][V vectors at d] = out * factor + P V over `positions` positions. kPartial: one vector of which only
+// `lanes` lanes exist.
+template <uint32_t MR, uint32_t NV, bool kPartial>
+SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, uint32_t positions, uint32_t d, const float* factor,
+                                uint32_t lanes) noexcept {
+  Vec acc[MR][NV];
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+    const Vec f = Simd::set1(factor[row + r]);
+    const float* o = b.out[row + r] + d;
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
+      acc[r][j] = Simd::mul(f, kPartial ? Simd::load_partial(o, lanes) : Simd::load(o + j * kWidth));
+    }
+  }
+  const float* p = b.scores + row * kPanel;
+  const uint16_t* v = b.v + d;
+  const size_t v_stride = b.v_stride, p_skip = b.panel_stride - kPanel;
+  for (uint32_t done = 0; done < positions; done += kPanel, p += p_skip) {
+    const uint32_t count = smaller(kPanel, positions - done);
+    for (uint32_t i = 0; i < count; ++i, ++p, v += v_stride) {
+      Vec value[NV];
+      SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
+        value[j] = kPartial ? Simd::load_f16_partial(v, lanes) : Simd::load_f16(v + j * kWidth);
+      }
+      SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+        const Vec weight = Simd::set1(p[r * kPanel]);
+        SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::fma(weight, value[j], acc[r][j]);
+      }
+    }
+  }
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+    float* o = b.out[row + r] + d;
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
+      if constexpr (kPartial)
+        Simd::store_partial(o, lanes, acc[r][j]);
+      else
+        Simd::store(o + j * kWidth, acc[r][j]);
+    }
+  }
+}
+
+template <uint32_t MR, uint32_t NV>
+void value_rows(const Block& b, uint32_t row, uint32_t positions, const float* factor, uint32_t d) noexcept {
+  for (; d + NV * kWidth <= b.head_dim; d += NV * kWidth) value_tile<MR, NV, false>(b, row, positions, d, factor, 0);
+  if (d == b.head_dim) return;
+  if constexpr (NV > 1)
+    value_rows<MR, NV / 2>(b, row, positions, factor, d);
+  else if constexpr (kWidth > 4)  // a head dimension is a multiple of 4
+    value_tile<MR, 1, true>(b, row, positions, d, factor, b.head_dim - d);
+}
+
+using ScoreFn = void (*)(const Block&, uint32_t row, uint32_t panels) noexcept;
+using ValueFn = void (*)(const Block&, uint32_t row, uint32_t positions, const float* factor, uint32_t d) noexcept;
+
+template <uint32_t MR>
+constexpr ScoreFn kScoreRows =
+    score_rows<smaller(MR, kTileRows), tile_vectors(smaller(MR, kTileRows), kPanelGroup* kPanel / kWidth)>;
+template <uint32_t MR>
+constexpr ValueFn kValueRows = value_rows<smaller(MR, kTileRows), tile_vectors(smaller(MR, kTileRows), 8)>;
+constexpr ScoreFn kScoreFns[] = {nullptr,       kScoreRows<1>, kScoreRows<2>, kScoreRows<3>, kScoreRows<4>,
+                                 kScoreRows<5>, kScoreRows<6>, kScoreRows<7>, kScoreRows<8>};
+constexpr ValueFn kValueFns[] = {nullptr,       kValueRows<1>, kValueRows<2>, kValueRows<3>, kValueRows<4>,
+                                 kValueRows<5>, kValueRows<6>, kValueRows<7>, kValueRows<8>};
+static_assert(kTileRows <= 8);
+
+// Running state of the softmax of each row, and the division of the rows into register tiles.
+struct State {
+  float max[kMaxRows];
+  float sum[kMaxRows];
+  float factor[kMaxRows];  // what the output so far must be multiplied by
+};
+
+constexpr float kLowest = -__builtin_inff();
+
+// Turns the scores of one row into probabilities relative to the row's new maximum: `visible` positions count, of the
+// `panels` panels; the remaining ones become 0.
+void softmax_row(float* scores, size_t panel_stride, uint32_t panels, uint32_t visible, State& state,
+                 uint32_t row) noexcept {
+  const uint32_t whole = visible / kPanel, rest = visible % kPanel;
+  Vec largest = Simd::set1(kLowest);
+  float* at = scores;
+  for (uint32_t p = 0; p < whole; ++p, at += panel_stride)
+    SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth) largest = Simd::max(largest, Simd::load(at + c));
+  if (rest != 0) {
+    for (uint32_t c = 0; c < kPanel; c += kWidth) {
+      const uint32_t lanes = rest <= c ? 0 : smaller(kWidth, rest - c);
+      const Vec s =
+          lanes == kWidth ? Simd::load(at + c) : Simd::keep_below(Simd::load(at + c), lanes, Simd::set1(kLowest));
+      Simd::store(at + c, s);
+      largest = Simd::max(largest, s);
+    }
+  }
+
+  float factor = 1.0f;
+  if (visible != 0) {
+    const float old_max = state.max[row], block_max = Simd::reduce_max(largest);
+    const float new_max = block_max > old_max ? block_max : old_max;
+    const Vec shift = Simd::set1(new_max);
+    Vec sum = Simd::zero();
+    at = scores;
+    const uint32_t used = whole + (rest != 0 ? 1 : 0);
+    for (uint32_t p = 0; p < used; ++p, at += panel_stride) {
+      SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth) {
+        const Vec e = vector_exp(Simd::sub(Simd::load(at + c), shift));
+        Simd::store(at + c, e);
+        sum = Simd::add(sum, e);
+      }
+    }
+    if (new_max != old_max) {
+      // One lane would do; a scalar exp is a call into another library.
+      float lanes[kWidth];
+      Simd::store(lanes, vector_exp(Simd::set1(old_max - new_max)));
+      factor = lanes[0];
+    }
+    state.max[row] = new_max;
+    state.sum[row] = state.sum[row] * factor + Simd::reduce_add(sum);
+  }
+  state.factor[row] = factor;
+  for (uint32_t p = (visible + kPanel - 1) / kPanel; p < panels; ++p)
+    for (uint32_t c = 0; c < kPanel; c += kWidth) Simd::store(scores + p * panel_stride + c, Simd::zero());
+}
+
+// One call, cut into register tiles of rows as even as they come.
+struct Call {
+  const AttentionArgs& args;
+  uint32_t tiles;               // register tiles of rows
+  uint32_t tile_row[kMaxRows];  // first row of each, and at [tiles] the number of rows
+  uint32_t tile_end[kMaxRows];  // end of the positions that any of its rows sees, relative to kv_begin
+  uint32_t end;                 // the largest of these
+
+  explicit Call(const AttentionArgs& a) noexcept : args(a), tiles((a.rows + kTileRows - 1) / kTileRows), end(0) {
+    uint32_t row = 0;
+    for (uint32_t t = 0; t < tiles; ++t) {
+      const uint32_t count = (a.rows - row + tiles - t - 1) / (tiles - t);
+      tile_row[t] = row;
+      tile_end[t] = 0;
+      for (uint32_t r = row; r < row + count; ++r) {
+        const uint32_t sees = visible(r, a.kv_end - a.kv_begin);
+        if (sees > tile_end[t]) tile_end[t] = sees;
+      }
+      if (tile_end[t] > end) end = tile_end[t];
+      row += count;
+    }
+    tile_row[tiles] = row;
+  }
+
+  // Positions that row r sees, of the first `count`.
+  SMEPILOT_INLINE uint32_t visible(uint32_t r, uint32_t count) const noexcept {
+    return args.limit[r] <= args.kv_begin ? 0 : smaller(args.limit[r] - args.kv_begin, count);
+  }
+
+  Block block(uint32_t begin, float* scores) const noexcept {
+    const size_t at = static_cast<size_t>(args.kv_begin) + begin;
+    return Block{.q = args.q,
+                 .out = args.out,
+                 .k = args.k + at * args.head_dim,
+                 .v = args.v + at * args.v_stride,
+                 .scores = scores,
+                 .v_stride = args.v_stride,
+                 .panel_stride = static_cast<size_t>(args.rows) * kPanel,
+                 .head_dim = args.head_dim,
+                 .scale = args.scale};
+  }
+
+  // Scores of positions [begin, begin + count). A few panels at a time for all rows, so that they are read from memory
+  // once and found in the first-level cache by every register tile but the first.
+  void scores(const Block& b, uint32_t begin, uint32_t count) const noexcept {
+    const uint32_t panels = (count + kPanel - 1) / kPanel;
+    for (uint32_t p = 0; p < panels; p += kPanelGroup) {
+      Block group = b;
+      group.k += static_cast<size_t>(p) * kPanel * b.head_dim;
+      group.scores += p * b.panel_stride;
+      for (uint32_t t = 0; t < tiles; ++t) {
+        const uint32_t first = begin + p * kPanel;
+        if (tile_end[t] <= first) continue;
+        const uint32_t wanted = (tile_end[t] - first + kPanel - 1) / kPanel;
+        kScoreFns[tile_row[t + 1] - tile_row[t]](group, tile_row[t], smaller(smaller(kPanelGroup, panels - p), wanted));
+      }
+    }
+  }
+
+  void softmax(const Block& b, uint32_t begin, uint32_t count, State& state) const noexcept {
+    for (uint32_t t = 0; t < tiles; ++t) {
+      if (tile_end[t] <= begin) continue;
+      const uint32_t panels = (smaller(tile_end[t] - begin, count) + kPanel - 1) / kPanel;
+      for (uint32_t r = tile_row[t]; r < tile_row[t + 1]; ++r) {
+        const uint32_t sees = visible(r, begin + count);
+        softmax_row(b.scores + r * kPanel, b.panel_stride, panels, sees <= begin ? 0 : sees - begin, state, r);
+      }
+    }
+  }
+
+  void values(const Block& b, uint32_t begin, uint32_t count, const float* factor) const noexcept {
+    for (uint32_t t = 0; t < tiles; ++t) {
+      if (tile_end[t] <= begin) continue;
+      kValueFns[tile_row[t + 1] - tile_row[t]](b, tile_row[t], smaller(tile_end[t] - begin, count), factor, 0);
+    }
+  }
+
+  void start(State& state) const noexcept {
+    for (uint32_t r = 0; r < args.rows; ++r) {
+      state.max[r] = kLowest;
+      state.sum[r] = 0;
+      for (uint32_t d = 0; d < args.head_dim; ++d) args.out[r][d] = 0;
+    }
+  }
+
+  void finish(const State& state) const noexcept {
+    for (uint32_t r = 0; r < args.rows; ++r) {
+      if (args.partial) {
+        args.max[r] = state.max[r];
+        args.sum[r] = state.sum[r];
+        continue;
+      }
+      const float inverse = state.sum[r] > 0 ? 1.0f / state.sum[r] : 0.0f;  // no visible position: zeros
+      for (uint32_t d = 0; d < args.head_dim; ++d) args.out[r][d] *= inverse;
+    }
+  }
+};
+
+// Tile by tile of kv_tile positions: the scores of a tile never leave the cache, the output is rescaled as the running
+// maximum grows.
+void attention_online(const AttentionArgs* args) noexcept {
+  const Call call(*args);
+  State state;
+  call.start(state);
+  for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
+    const uint32_t count = smaller(args->kv_tile, call.end - begin);
+    const Block b = call.block(begin, args->scratch);
+    call.scores(b, begin, count);
+    call.softmax(b, begin, count, state);
+    call.values(b, begin, count, state.factor);
+  }
+  call.finish(state);
+}
+
+// All scores, then all probabilities, then all outputs: no rescaling, and one maximum per row, for the price of keeping
+// the whole score matrix.
+void attention_threephase(const AttentionArgs* args) noexcept {
+  const Call call(*args);
+  State state;
+  call.start(state);
+  const Block whole = call.block(0, args->scratch);
+  call.scores(whole, 0, call.end);
+  call.softmax(whole, 0, call.end, state);
+  for (uint32_t r = 0; r < args->rows; ++r) state.factor[r] = 1.0f;
+  for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
+    const Block b = call.block(begin, args->scratch + static_cast<size_t>(begin) * args->rows);
+    call.values(b, begin, smaller(args->kv_tile, call.end - begin), state.factor);
+  }
+  call.finish(state);
+}
+
+}  // namespace
+}  // namespace smepilot
