@@ -7,7 +7,7 @@
 
 #include "engine/dispatch.h"
 #include "engine/kv_cache.h"
-#include "engine/model_file.h"
+#include "profiles/model_file.h"
 #include "engine/stats.h"
 #include "engine/weights.h"
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "engine/model_file.h"
+#include "profiles/model_file.h"
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/driver/operators.h"
 

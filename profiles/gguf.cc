@@ -1,4 +1,4 @@
-#include "engine/gguf.h"
+#include "profiles/gguf.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

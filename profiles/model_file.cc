@@ -1,4 +1,4 @@
-#include "engine/model_file.h"
+#include "profiles/model_file.h"
 
 #include <algorithm>
 #include <initializer_list>
