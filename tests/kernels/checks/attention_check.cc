@@ -1,0 +1,178 @@
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "kernels/abi/half.h"
+#include "kernels/abi/layout.h"
+#include "kernels/pack/pack_kv.h"
+#include "kernels/reference/operators.h"
+#include "kernels/reference/quantize.h"
+#include "tests/kernels/checks/checks.h"
+#include "tests/kernels/support/guarded_buffer.h"
+
+namespace smepilot::test {
+namespace {
+
+struct Case {
+  uint32_t rows, head_dim, kv_len, kv_tile;
+  uint32_t split;  // 0: one whole call. else: partial calls [0, split) and [split, kv_len), merged as the driver does
+  Edge edge;
+};
+
+// One KV head with its cache, and query rows of a causal block: the last rows see kv_len positions, earlier ones fewer.
+class Problem {
+ public:
+  explicit Problem(const Case& c)
+      : case_(c),
+        random_(1 + c.rows + 100 * c.head_dim + 100000ull * c.kv_len),
+        keys_(size_t{c.kv_len} * c.head_dim),
+        values_(size_t{c.kv_len} * c.head_dim),
+        q_stride_(c.head_dim + c.rows % 3),
+        v_stride_(c.head_dim + (c.rows % 2 == 0 ? 8 : 0)),
+        q_(((c.rows - 1) * q_stride_ + c.head_dim) * sizeof(float), 4, c.edge),
+        // Positions beyond kv_len of the last key panel stay NaN: nobody has written them yet.
+        k_cache_((size_t{c.kv_len} + kPanel - 1) / kPanel * kPanel * c.head_dim * sizeof(uint16_t), 32, c.edge),
+        v_cache_(((c.kv_len - 1) * v_stride_ + c.head_dim) * sizeof(uint16_t), 2, c.edge) {
+    random_.fill_uniform(keys_.data(), keys_.size(), -2, 2);
+    random_.fill_uniform(values_.data(), values_.size(), -1, 1);
+    pack_key_rows(keys_.data(), c.head_dim, c.kv_len, c.head_dim, 0, k_cache_.as<uint16_t>());
+    unpack_key_rows(k_cache_.as<uint16_t>(), 0, c.kv_len, c.head_dim, keys_.data());
+    for (size_t t = 0; t < c.kv_len; ++t) {
+      pack_value_rows(values_.data() + t * c.head_dim, c.head_dim, 1, c.head_dim, 0,
+                      v_cache_.as<uint16_t>() + t * v_stride_);
+      unpack_value_rows(v_cache_.as<uint16_t>() + t * v_stride_, 0, 1, c.head_dim, values_.data() + t * c.head_dim);
+    }
+    for (uint32_t r = 0; r < c.rows; ++r) {
+      random_.fill_uniform(q_.as<float>() + r * q_stride_, c.head_dim, -2, 2);
+      rows_.push_back(q_.as<float>() + r * q_stride_);
+      // Grouped heads of one token share a limit; every limit from 1 up occurs where there are enough rows.
+      const uint32_t back = (c.rows - 1 - r) / 2;
+      limits_.push_back(c.kv_len > back ? c.kv_len - back : 1);
+    }
+    q_.protect_contents();
+    k_cache_.protect_contents();
+    v_cache_.protect_contents();
+  }
+
+  // Runs positions [begin, end); out has rows of head_dim floats.
+  void run(const KernelVariant& v, uint32_t begin, uint32_t end, bool partial, float* out, float* max, float* sum,
+           Comparator& comparator) {
+    const size_t range = (size_t{end} - begin + kPanel - 1) / kPanel * kPanel;
+    GuardedBuffer scratch(case_.rows * std::max<size_t>(case_.kv_tile, range) * sizeof(float), 64, case_.edge);
+    GuardedBuffer dst(size_t{case_.rows} * case_.head_dim * sizeof(float), 4, case_.edge);
+    GuardedBuffer max_out(case_.rows * sizeof(float), 4, case_.edge),
+        sum_out(case_.rows * sizeof(float), 4, case_.edge);
+    std::vector<float*> out_rows;
+    for (uint32_t r = 0; r < case_.rows; ++r) out_rows.push_back(dst.as<float>() + size_t{r} * case_.head_dim);
+    AttentionArgs args{};
+    args.q = rows_.data();
+    args.out = out_rows.data();
+    args.limit = limits_.data();
+    args.k = k_cache_.as<uint16_t>();
+    args.v = v_cache_.as<uint16_t>();
+    args.v_stride = v_stride_;
+    args.scratch = scratch.as<float>();
+    args.max = max_out.as<float>();
+    args.sum = sum_out.as<float>();
+    args.rows = case_.rows;
+    args.head_dim = case_.head_dim;
+    args.kv_begin = begin;
+    args.kv_end = end;
+    args.kv_tile = case_.kv_tile;
+    args.scale = scale();
+    args.partial = partial;
+    v.attention(&args);
+    for (const GuardedBuffer* buffer : {&scratch, &dst, &max_out, &sum_out})
+      if (!buffer->intact()) comparator.fail(name(v) + ": wrote outside a buffer");
+    std::copy_n(dst.as<float>(), size_t{case_.rows} * case_.head_dim, out);
+    std::copy_n(max_out.as<float>(), case_.rows, max);
+    std::copy_n(sum_out.as<float>(), case_.rows, sum);
+  }
+
+  void compare(const KernelVariant& v, const double* out, Comparator& comparator) const {
+    // A variant that declares 16-bit inputs rounds queries and probabilities to them.
+    const double input = v.lhs == DType::kBF16 ? kUnitBf16 : v.lhs == DType::kF16 ? kUnitF16 : 0;
+    for (uint32_t r = 0; r < case_.rows; ++r) {
+      const reference::AttentionRow expected =
+          reference::attention_row(rows_[r], keys_.data(), values_.data(), case_.head_dim, case_.head_dim, limits_[r],
+                                   static_cast<double>(scale()));
+      // An error e of a score is an error of e, relative, of its weight; the range reduction of exp adds an error that
+      // grows with the score, and exp itself is allowed 16 units.
+      const double score = (kUnitF32 * (4 + 2 * std::sqrt(case_.head_dim)) + input) * expected.score_magnitude +
+                           kUnitF32 * 4 * expected.max_score;
+      const double weight = 2 * score + input + kUnitF32 * (32 + 4 * std::sqrt(limits_[r]));
+      for (uint32_t i = 0; i < case_.head_dim; ++i)
+        comparator.compare(expected.out[i], out[size_t{r} * case_.head_dim + i], weight * expected.magnitude[i],
+                           [&] { return fmt::format("{} row {} (limit {}) element {}", name(v), r, limits_[r], i); });
+    }
+  }
+
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(case_.head_dim)); }
+  std::string name(const KernelVariant& v) const {
+    return fmt::format("{} rows={} head_dim={} kv_len={} kv_tile={} split={}", v.id, case_.rows, case_.head_dim,
+                       case_.kv_len, case_.kv_tile, case_.split);
+  }
+
+ private:
+  Case case_;
+  reference::Random random_;
+  std::vector<float> keys_, values_;  // [kv_len][head_dim], exactly what the caches hold
+  size_t q_stride_, v_stride_;
+  GuardedBuffer q_, k_cache_, v_cache_;
+  std::vector<const float*> rows_;
+  std::vector<uint32_t> limits_;
+};
+
+void check_case(const KernelVariant& v, const Case& c, Comparator& comparator) {
+  Problem problem(c);
+  const size_t elems = size_t{c.rows} * c.head_dim;
+  std::vector<float> out(elems), max(c.rows), sum(c.rows);
+  std::vector<double> merged(elems);
+  if (c.split == 0) {
+    problem.run(v, 0, c.kv_len, false, out.data(), max.data(), sum.data(), comparator);
+    std::copy(out.begin(), out.end(), merged.begin());
+  } else {
+    std::vector<float> out2(elems), max2(c.rows), sum2(c.rows);
+    problem.run(v, 0, c.split, true, out.data(), max.data(), sum.data(), comparator);
+    problem.run(v, c.split, c.kv_len, true, out2.data(), max2.data(), sum2.data(), comparator);
+    for (uint32_t r = 0; r < c.rows; ++r) {
+      // A row that sees nothing of a piece has sum 0 there; every row sees position 0.
+      const double top = static_cast<double>(sum2[r] == 0.0f ? max[r] : std::max(max[r], max2[r]));
+      const double w1 = std::exp(static_cast<double>(max[r]) - top);
+      const double w2 = sum2[r] == 0.0f ? 0 : std::exp(static_cast<double>(max2[r]) - top);
+      const double total = w1 * static_cast<double>(sum[r]) + w2 * static_cast<double>(sum2[r]);
+      for (uint32_t i = 0; i < c.head_dim; ++i) {
+        const size_t at = size_t{r} * c.head_dim + i;
+        merged[at] = (w1 * static_cast<double>(out[at]) + w2 * static_cast<double>(out2[at])) / total;
+      }
+    }
+  }
+  problem.compare(v, merged.data(), comparator);
+}
+
+}  // namespace
+
+void check_attention(const KernelVariant& v, Comparator& comparator) {
+  const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);
+  const auto rows = [&](uint32_t r) { return std::min(r, limit); };
+  Edge edge = Edge::kEnd;
+  const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split) {
+    check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge}, comparator);
+    edge = edge == Edge::kEnd ? Edge::kBegin : Edge::kEnd;
+  };
+  for (uint32_t r = 1; r <= std::min(limit, 17u); ++r) run(r, 64, 37, 32, 0);
+  for (uint32_t r : {31u, 32u, 33u, limit}) run(r, 32, 70, 32, 0);
+  for (uint32_t head_dim : {4u, 8u, 12u, 16u, 20u, 36u, 48u, 64u, 80u, 128u, 256u}) {
+    run(1, head_dim, 19, 16, 0);
+    run(3, head_dim, 50, 32, 0);
+    run(5, head_dim, 50, 16, 32);
+  }
+  for (uint32_t kv_len : {1u, 2u, 15u, 16u, 17u, 31u, 32u, 33u, 47u, 64u, 65u, 127u, 129u, 300u}) {
+    for (uint32_t kv_tile : {16u, 64u, 512u}) run(4, 16, kv_len, kv_tile, 0);
+    run(1, 64, kv_len, 32, 0);
+    if (kv_len > 16) run(4, 16, kv_len, 32, 16);
+    if (kv_len > 32) run(8, 64, kv_len, 16, (kv_len - 1) / 16 * 16);  // early rows see nothing of the second piece
+  }
+}
+
+}  // namespace smepilot::test

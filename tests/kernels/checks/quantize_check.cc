@@ -1,0 +1,77 @@
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/abi/layout.h"
+#include "kernels/reference/quantize.h"
+#include "tests/kernels/checks/checks.h"
+#include "tests/kernels/support/guarded_buffer.h"
+
+namespace smepilot::test {
+namespace {
+
+void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, Edge edge, Comparator& comparator) {
+  const auto name = [&] { return fmt::format("{} rows={} k={}", v.id, rows, k); };
+  reference::Random random(7 + rows + 100 * k);
+  const size_t stride = k + (rows % 2 == 0 ? 0 : 3);
+  GuardedBuffer x((stride * (rows - 1) + k) * sizeof(float), 4, edge);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t block = 0; block < k / kQ8Block; ++block) {
+      const float size = std::ldexp(1.0f, static_cast<int>(random.bits() % 40) - 20);
+      float* const in = x.as<float>() + row * stride + block * kQ8Block;
+      random.fill_uniform(in, kQ8Block, -size, size);
+      if ((row + block) % 5 == 4) std::fill_n(in, kQ8Block, 0.0f);
+      if ((row + block) % 5 == 3) in[(row * 7 + block) % kQ8Block] = -4 * size;  // the extreme, negative, anywhere
+    }
+  }
+  x.protect_contents();
+  GuardedBuffer dst(lhs_q8_bytes(rows, k), 64, edge);
+  const QuantizeArgs args{x.as<float>(), stride, dst.as<void>(), rows, k};
+  v.quantize(&args);
+
+  for (size_t block = 0; block < k / kQ8Block; ++block) {
+    const std::byte* const base = dst.as<std::byte>() + block * rows * kLhsQ8BlockBytes;
+    for (size_t row = 0; row < rows; ++row) {
+      const float* const in = x.as<float>() + row * stride + block * kQ8Block;
+      const auto where = [&] { return fmt::format("{} row {} block {}", name(), row, block); };
+      const auto plane = [&](size_t index, auto* out) {
+        std::memcpy(out, base + rows * kQ8Block + index * rows * 4 + row * 4, 4);
+      };
+      float d, ds, max = 0;
+      int32_t n8, n128, n32a, n32b;
+      plane(0, &d), plane(1, &ds), plane(2, &n8), plane(3, &n128), plane(4, &n32a), plane(5, &n32b);
+      for (size_t i = 0; i < kQ8Block; ++i) max = std::max(max, std::fabs(in[i]));
+      const double scale = static_cast<double>(max) / 127;
+      comparator.compare(scale, static_cast<double>(d), 2 * kUnitF32 * scale, where);
+      int32_t half_sum[2] = {0, 0};
+      for (size_t i = 0; i < kQ8Block; ++i) {
+        int8_t q;
+        std::memcpy(&q, base + row * kQ8Block + i, 1);
+        half_sum[i / 16] += q;
+        if (q == -128) comparator.fail(where() + ": -128 is outside the symmetric range");
+        // Rounding to nearest, ties either way, with a scale that is itself rounded.
+        const double exact = scale == 0 ? 0 : static_cast<double>(in[i]) / scale;
+        comparator.compare(exact, q, scale == 0 ? 0 : 0.5 + 4 * 127 * kUnitF32, where);
+      }
+      const int32_t sum = half_sum[0] + half_sum[1];
+      comparator.compare(static_cast<double>(d) * sum, static_cast<double>(ds),
+                         2 * kUnitF32 * std::fabs(static_cast<double>(d) * sum), where);
+      const int32_t expected[4] = {-8 * sum, -128 * sum, -32 * half_sum[0], -32 * half_sum[1]};
+      const int32_t found[4] = {n8, n128, n32a, n32b};
+      for (size_t i = 0; i < 4; ++i)
+        if (found[i] != expected[i])
+          comparator.fail(fmt::format("{}: sum {} is {}, expected {}", where(), i, found[i], expected[i]));
+    }
+  }
+  if (!dst.intact()) comparator.fail(name() + ": wrote outside dst");
+}
+
+}  // namespace
+
+void check_quantize(const KernelVariant& v, Comparator& comparator) {
+  for (Edge edge : {Edge::kEnd, Edge::kBegin})
+    for (uint32_t rows : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 15u, 16u})
+      for (uint32_t k : {32u, 64u, 96u, 160u, 256u, 576u}) check_case(v, rows, k, edge, comparator);
+}
+
+}  // namespace smepilot::test
