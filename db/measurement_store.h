@@ -43,6 +43,7 @@ constexpr bool was_run(MeasurementStatus s) noexcept {
 
 struct Measurement {
   int64_t id = 0, search_id = 0;
+  int64_t session_id = 0;                     // the run that measured it, 0: the one that began the search
   int64_t operator_id = 0, candidate_id = 0;  // filled in by the store
   OperatorShape shape = {};
   Candidate candidate;
@@ -102,10 +103,10 @@ class MeasurementStore {
   Status resume_search(int64_t search_id, std::span<const SearchOperator> operators);
   Status finish_search(int64_t search_id, SearchState state);
 
-  // Commits one measurement before it returns: call it right after measuring. Only search_id, shape, candidate, status,
-  // reason, predicted_ns, the times, samples_ns and is_default are used; returns the row's id. A second record of the
-  // same candidate in the same search replaces the first (so pass all its samples), except that what was run is never
-  // replaced by what was not.
+  // Commits one measurement before it returns: call it right after measuring. Only search_id, session_id, shape,
+  // candidate, status, reason, predicted_ns, the times, samples_ns and is_default are used; returns the row's id. A
+  // second record of the same candidate in the same search replaces the first (so pass all its samples), except that
+  // what was run is never replaced by what was not.
   Result<int64_t> record(const Measurement& measurement);
   // The same for many in one transaction, all or nothing: for candidates that were pruned or refused.
   Status record_all(std::span<const Measurement> measurements);

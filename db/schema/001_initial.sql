@@ -136,6 +136,7 @@ CREATE TABLE candidate (
 CREATE TABLE measurement (
   id               INTEGER PRIMARY KEY,
   search_id        INTEGER NOT NULL REFERENCES search (id),
+  session_id       INTEGER NOT NULL REFERENCES session (id),   -- the run that measured: not the search's if resumed
   candidate_id     INTEGER NOT NULL REFERENCES candidate (id),
   platform_id      INTEGER NOT NULL REFERENCES platform (id),
   variant_set_hash TEXT NOT NULL,
@@ -156,6 +157,7 @@ CREATE TABLE measurement (
 ) STRICT;
 CREATE INDEX measurement_key ON measurement (candidate_id, platform_id, variant_set_hash);
 CREATE INDEX measurement_platform ON measurement (platform_id);
+CREATE INDEX measurement_session ON measurement (session_id);
 
 CREATE TABLE plan (
   id               INTEGER PRIMARY KEY,

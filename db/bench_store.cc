@@ -1,0 +1,52 @@
+#include "db/bench_store.h"
+
+#include "db/columns.h"
+#include "db/sqlite.h"
+
+namespace smepilot {
+
+Result<int64_t> BenchStore::save(const ModelShape& model, const Bench& b) {
+  sqlite::Connection& c = *connection_;
+  SMEPILOT_ASSIGN(const std::string samples, samples_to_json(b.samples_ts, "samples_ts"));
+  SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(c));
+  SMEPILOT_ASSIGN(const int64_t model_id, upsert_model(c, model));
+  sqlite::Statement insert(
+      c,
+      "INSERT INTO bench (session_id, model_id, plan_id, plan_mode, model_file, n_threads, n_prompt, "
+      "n_gen, n_depth, avg_ts, stddev_ts, samples_json, created) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  SMEPILOT_TRY(insert
+                   .bind(b.session_id, model_id, b.plan_id != 0 ? std::optional(b.plan_id) : std::nullopt, b.plan_mode,
+                         b.model_file, b.n_threads, b.n_prompt, b.n_gen, b.n_depth, b.avg_ts, b.stddev_ts, samples,
+                         utc_now())
+                   .run());
+  const int64_t id = c.last_insert_rowid();
+  SMEPILOT_TRY(transaction.commit());
+  return id;
+}
+
+Result<std::vector<Bench>> BenchStore::list() {
+  sqlite::Statement s(*connection_,
+                      "SELECT id, session_id, model_id, plan_id, plan_mode, model_file, n_threads, n_prompt, n_gen, "
+                      "n_depth, avg_ts, stddev_ts, samples_json, created FROM bench ORDER BY id DESC");
+  return sqlite::all(s.bind(), [](sqlite::Statement& row) {
+    Bench b;
+    b.id = row.integer(0);
+    b.session_id = row.integer(1);
+    b.model_id = row.integer(2);
+    b.plan_id = row.integer_or(3, 0);
+    b.plan_mode = row.text(4);
+    b.model_file = row.text(5);
+    b.n_threads = row.u32(6);
+    b.n_prompt = row.u32(7);
+    b.n_gen = row.u32(8);
+    b.n_depth = row.u32(9);
+    b.avg_ts = row.real(10);
+    b.stddev_ts = row.real(11);
+    b.samples_ts = samples_column(row, 12);
+    b.created = row.text(13);
+    return b;
+  });
+}
+
+}  // namespace smepilot

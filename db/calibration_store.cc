@@ -1,0 +1,118 @@
+#include "db/calibration_store.h"
+
+#include "db/columns.h"
+#include "db/sqlite.h"
+
+namespace smepilot {
+
+Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& calibration) {
+  sqlite::Connection& c = *connection_;
+  SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(c));
+  sqlite::Statement insert(c,
+                           "INSERT INTO calibration (session_id, created, quick, seconds, noise_floor, exp_geps, "
+                           "pack_gbps, busy_fraction) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  SMEPILOT_TRY(insert
+                   .bind(session_id, calibration.created.empty() ? utc_now() : calibration.created, calibration.quick,
+                         calibration.seconds, calibration.noise_floor, calibration.exp_geps, calibration.pack_gbps,
+                         calibration.busy_fraction)
+                   .run());
+  const int64_t id = c.last_insert_rowid();
+
+  sqlite::Statement peak(c,
+                         "INSERT INTO peak (calibration_id, unit, dtype, isa, workers, gflops, samples_json) "
+                         "VALUES (?, ?, ?, ?, ?, ?, ?)");
+  for (const Peak& p : calibration.peaks) {
+    SMEPILOT_ASSIGN(const std::string samples, samples_to_json(p.samples, "peak samples"));
+    SMEPILOT_TRY(peak.bind(id, std::string(unit_name(p.unit)), p.dtype, p.isa, p.workers, p.gflops, samples).run());
+  }
+  sqlite::Statement bandwidth(c,
+                              "INSERT INTO bandwidth (calibration_id, level, op, workers, working_set_bytes, gbps, "
+                              "samples_json) VALUES (?, ?, ?, ?, ?, ?, ?)");
+  for (const Bandwidth& b : calibration.bandwidths) {
+    SMEPILOT_ASSIGN(const std::string samples, samples_to_json(b.samples, "bandwidth samples"));
+    SMEPILOT_TRY(bandwidth.bind(id, b.level, b.op, b.workers, b.working_set_bytes, b.gbps, samples).run());
+  }
+  sqlite::Statement fork_join(c,
+                              "INSERT INTO fork_join (calibration_id, workers, ns, samples_json) VALUES (?, ?, ?, ?)");
+  for (const ForkJoin& f : calibration.fork_join) {
+    SMEPILOT_ASSIGN(const std::string samples, samples_to_json(f.samples, "fork/join samples"));
+    SMEPILOT_TRY(fork_join.bind(id, f.workers, f.ns, samples).run());
+  }
+  SMEPILOT_TRY(transaction.commit());
+  return id;
+}
+
+Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
+  sqlite::Connection& c = *connection_;
+  sqlite::Statement head(c,
+                         "SELECT id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, busy_fraction "
+                         "FROM calibration WHERE id = ?");
+  SMEPILOT_ASSIGN(auto found, sqlite::first(head.bind(id), [](sqlite::Statement& row) {
+                    Calibration calibration;
+                    calibration.id = row.integer(0);
+                    calibration.created = row.text(1);
+                    calibration.quick = row.integer(2, 0, 1) != 0;
+                    calibration.seconds = row.real(3);
+                    calibration.noise_floor = row.real(4);
+                    calibration.exp_geps = row.real(5);
+                    calibration.pack_gbps = row.real(6);
+                    calibration.busy_fraction = row.real(7);
+                    return calibration;
+                  }));
+  if (!found) return found;
+
+  sqlite::Statement peaks(
+      c, "SELECT unit, dtype, isa, workers, gflops, samples_json FROM peak WHERE calibration_id = ? ORDER BY id");
+  SMEPILOT_ASSIGN(found->peaks, sqlite::all(peaks.bind(id), [](sqlite::Statement& row) {
+                    Peak p;
+                    p.unit = named(row, 0, unit_from_name);
+                    p.dtype = row.text(1);
+                    p.isa = row.text(2);
+                    p.workers = row.u32(3);
+                    p.gflops = row.real(4);
+                    p.samples = samples_column(row, 5);
+                    return p;
+                  }));
+  sqlite::Statement bandwidths(c,
+                               "SELECT level, op, workers, working_set_bytes, gbps, samples_json FROM bandwidth "
+                               "WHERE calibration_id = ? ORDER BY id");
+  SMEPILOT_ASSIGN(found->bandwidths, sqlite::all(bandwidths.bind(id), [](sqlite::Statement& row) {
+                    Bandwidth b;
+                    b.level = row.text(0);
+                    b.op = row.text(1);
+                    b.workers = row.u32(2);
+                    b.working_set_bytes = static_cast<uint64_t>(row.integer(3, 0));
+                    b.gbps = row.real(4);
+                    b.samples = samples_column(row, 5);
+                    return b;
+                  }));
+  sqlite::Statement fork_joins(c,
+                               "SELECT workers, ns, samples_json FROM fork_join WHERE calibration_id = ? ORDER BY id");
+  SMEPILOT_ASSIGN(found->fork_join, sqlite::all(fork_joins.bind(id), [](sqlite::Statement& row) {
+                    ForkJoin f;
+                    f.workers = row.u32(0);
+                    f.ns = row.real(1);
+                    f.samples = samples_column(row, 2);
+                    return f;
+                  }));
+  return found;
+}
+
+Result<std::optional<Calibration>> CalibrationStore::latest(const std::string& fingerprint) {
+  sqlite::Statement s(*connection_,
+                      "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
+                      "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? "
+                      "ORDER BY c.quick, c.id DESC LIMIT 1");
+  SMEPILOT_ASSIGN(const auto id, sqlite::first(s.bind(fingerprint), [](auto& row) { return row.integer(0); }));
+  if (!id) return std::optional<Calibration>();
+  return get(*id);
+}
+
+Result<std::vector<int64_t>> CalibrationStore::list(const std::string& fingerprint) {
+  sqlite::Statement s(*connection_,
+                      "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
+                      "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? ORDER BY c.id DESC");
+  return sqlite::all(s.bind(fingerprint), [](auto& row) { return row.integer(0); });
+}
+
+}  // namespace smepilot
