@@ -1,4 +1,4 @@
-#include "engine/gguf.h"
+#include "profiles/gguf.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <limits>
 #include <random>
 
-#include "engine/model_file.h"
 #include "gguf_writer.h"
+#include "profiles/model_file.h"
 
 namespace smepilot {
 namespace {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/gguf.h"
+#include "profiles/gguf.h"
 
 namespace smepilot::test {
 
