@@ -14,8 +14,6 @@
 namespace smepilot {
 namespace {
 
-constexpr int kMr = 16;
-
 // The two scale vectors of a block; what they hold depends on the type (see load_block).
 struct Block {
   __m512i w[8];  // w[i]: k = 4i .. 4i+3 of 16 columns, unsigned
@@ -40,6 +38,11 @@ SMEPILOT_INLINE __m512 bcast_f32(const uint8_t* p) noexcept {
   float v;
   __builtin_memcpy(&v, p, sizeof v);
   return _mm512_set1_ps(v);
+}
+
+// The columns of a panel that exist when `left` remain.
+SMEPILOT_INLINE __mmask16 column_mask(uint32_t left) noexcept {
+  return static_cast<__mmask16>(left >= kPanel ? 0xffffu : (1u << left) - 1);
 }
 
 SMEPILOT_INLINE void unpack_nibbles(const uint8_t* q, __m512i* w) noexcept {
@@ -94,59 +97,73 @@ SMEPILOT_INLINE void load_block(const uint8_t* panel, const RhsPlanes& at, size_
   }
 }
 
-// Adds one block of `Rows` rows, from row `Row` on, to acc; R is the height of the lhs panel. The rows of a group run
-// side by side, because one row's dot products depend on each other (five cycles each).
+// Planes of an lhs block of `height` rows, see LhsQ8Block in layout.h: the scales, the scaled sums, and the corrections
+// that start the dot products.
+constexpr size_t kPlaneD = 32, kPlaneDs = 36, kPlaneN8 = 40, kPlaneN128 = 44, kPlaneN32a = 48, kPlaneN32b = 52;
+
+template <DType D>
+constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
+template <DType D>
+constexpr bool kHasHalves = D == DType::kQ6_K;
+
+// Four activations, broadcast from memory, into one row's dot product. In assembly for g++, which has no pattern for
+// the broadcast operand, and because both compilers otherwise hoist the broadcasts of a whole block and spill to make
+// room.
+SMEPILOT_INLINE __m512i dot_step(__m512i dot, __m512i w, const uint8_t* q) noexcept {
+  struct __attribute__((may_alias, packed)) Quad {
+    int32_t value;
+  };
+  __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(dot) : "v"(w), "m"(*reinterpret_cast<const Quad*>(q)));
+  return dot;
+}
+
+// Adds one block of `Rows` rows, from row `Row` on, to acc; R is the height of the lhs panel. The rows run side by
+// side, because one row's dot products depend on each other (five cycles each).
 template <DType D, int R, int Row, int Rows>
 SMEPILOT_INLINE void add_rows(const uint8_t* lhs, const Block& b, __m512* acc) noexcept {
-  constexpr bool kTwoHalves = D == DType::kQ6_K;
-  // Planes of an lhs block: see LhsQ8Block in layout.h.
-  constexpr int kD = R * 32, kDs = R * 36;
-  constexpr int kStart = D == DType::kQ4_0 ? R * 40 : D == DType::kQ8_0 ? R * 44 : R * 48, kStart2 = R * 52;
-  constexpr bool kMin = D == DType::kQ4_1 || D == DType::kQ4_K;
+  constexpr size_t kStart = R * (D == DType::kQ4_0 ? kPlaneN8 : D == DType::kQ8_0 ? kPlaneN128 : kPlaneN32a);
   __m512i dot[Rows], dot2[Rows];
   SMEPILOT_UNROLL
   for (int r = 0; r < Rows; ++r) {
-    dot[r] = kMin ? _mm512_setzero_si512() : bcast_i32(lhs + kStart + (Row + r) * 4);
-    if (kTwoHalves) dot2[r] = bcast_i32(lhs + kStart2 + (Row + r) * 4);
+    dot[r] = kHasMin<D> ? _mm512_setzero_si512() : bcast_i32(lhs + kStart + (Row + r) * 4);
+    if constexpr (kHasHalves<D>) dot2[r] = bcast_i32(lhs + R * kPlaneN32b + (Row + r) * 4);
   }
   SMEPILOT_UNROLL
-  for (int i = 0; i < (kTwoHalves ? 4 : 8); ++i) {
+  for (int i = 0; i < (kHasHalves<D> ? 4 : 8); ++i) {
     SMEPILOT_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const uint8_t* q = lhs + (Row + r) * 32 + i * 4;
-      dot[r] = _mm512_dpbusd_epi32(dot[r], b.w[i], bcast_i32(q));
-      if (kTwoHalves) dot2[r] = _mm512_dpbusd_epi32(dot2[r], b.w[i + 4], bcast_i32(q + 16));
+      dot[r] = dot_step(dot[r], b.w[i], q);
+      if constexpr (kHasHalves<D>) dot2[r] = dot_step(dot2[r], b.w[i + 4], q + 16);
     }
   }
   SMEPILOT_UNROLL
   for (int r = 0; r < Rows; ++r) {
-    const __m512 d = bcast_f32(lhs + kD + (Row + r) * 4);
+    const __m512 d = bcast_f32(lhs + R * kPlaneD + (Row + r) * 4);
     __m512& sum = acc[Row + r];
     const __m512 x = _mm512_cvtepi32_ps(dot[r]);
-    if (kTwoHalves) {
+    if constexpr (kHasHalves<D>) {
       const __m512 both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot2[r]), b.s1, _mm512_mul_ps(x, b.s0));
       sum = _mm512_fmadd_ps(both, d, sum);
     } else {
-      if (kMin) sum = _mm512_fmadd_ps(b.s1, bcast_f32(lhs + kDs + (Row + r) * 4), sum);
+      if constexpr (kHasMin<D>) sum = _mm512_fmadd_ps(b.s1, bcast_f32(lhs + R * kPlaneDs + (Row + r) * 4), sum);
       sum = _mm512_fmadd_ps(x, _mm512_mul_ps(b.s0, d), sum);
     }
   }
 }
 
-template <DType D, int R, int Row>
+template <DType D, int R, int Row = 0>
 SMEPILOT_INLINE void add_all_rows(const uint8_t* lhs, const Block& b, __m512* acc) noexcept {
-  constexpr int kGroup = D == DType::kQ6_K ? 2 : 4;  // as many as the registers hold beside 16 rows and 8 weights
-  if constexpr (Row + kGroup <= R) {
-    add_rows<D, R, Row, kGroup>(lhs, b, acc);
-    add_all_rows<D, R, Row + kGroup>(lhs, b, acc);
-  } else if constexpr (Row < R) {
-    add_rows<D, R, Row, R - Row>(lhs, b, acc);
-  }
+  constexpr int kGroup = kHasHalves<D> ? 2 : 4;  // four dot products side by side
+  constexpr int kRows = R - Row < kGroup ? R - Row : kGroup;
+  add_rows<D, R, Row, kRows>(lhs, b, acc);
+  if constexpr (Row + kRows < R) add_all_rows<D, R, Row + kRows>(lhs, b, acc);
 }
 
-// R rows against every panel of the range.
+// --- One lhs panel: weights go from the rhs panel through registers ---
+
 template <DType D, int R>
-void rows(const MatmulArgs* args) noexcept {
+void one_panel(const MatmulArgs* args) noexcept {
   const size_t blocks = args->k / kQ8Block;
   const RhsPlanes at = rhs_planes(D, args->k);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
@@ -159,9 +176,9 @@ void rows(const MatmulArgs* args) noexcept {
     for (size_t kb = 0; kb < blocks; ++kb, lhs += R * kLhsQ8BlockBytes) {
       Block b;
       load_block<D>(panel, at, kb, b);
-      add_all_rows<D, R, 0>(lhs, b, acc);
+      add_all_rows<D, R>(lhs, b, acc);
     }
-    const __mmask16 mask = static_cast<__mmask16>(left >= kPanel ? 0xffffu : (1u << left) - 1);
+    const __mmask16 mask = column_mask(left);
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * args->dst_stride, mask, acc[r]);
     if (left <= kPanel) return;
@@ -170,12 +187,104 @@ void rows(const MatmulArgs* args) noexcept {
   }
 }
 
+// --- Several lhs panels: weights are unpacked to L1 a chunk of K at a time and used by all of them ---
+
+constexpr uint32_t kMr = 64;   // rows of a call
+constexpr size_t kChunk = 16;  // k blocks unpacked at a time
+
+struct alignas(64) Scratch {
+  uint8_t w[kChunk][8][64];
+  float scale[kChunk][2][kPanel];
+  float acc[kMr][kPanel];
+};
+
+struct Chunk {
+  const uint8_t* w;  // 512 bytes per block: in the scratch, or where nothing needs unpacking in the panel
+  size_t blocks;
+  bool first, last;
+};
+
+// One lhs panel of R rows times one chunk.
+template <DType D, int R>
+void tile(const Chunk& chunk, const Scratch& scratch, const uint8_t* lhs, float* sums, float* dst, size_t dst_stride,
+          __mmask16 mask) noexcept {
+  __m512 acc[R];
+  if (chunk.first) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_ps();
+  } else {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) acc[r] = _mm512_load_ps(sums + r * kPanel);
+  }
+  for (size_t kb = 0; kb < chunk.blocks; ++kb, lhs += R * kLhsQ8BlockBytes) {
+    Block b;
+    SMEPILOT_UNROLL
+    for (int i = 0; i < 8; ++i) b.w[i] = load_zmm(chunk.w + kb * 512 + i * 64);
+    b.s0 = _mm512_load_ps(scratch.scale[kb][0]);
+    if constexpr (kHasMin<D> || kHasHalves<D>) b.s1 = _mm512_load_ps(scratch.scale[kb][1]);
+    add_all_rows<D, R>(lhs, b, acc);
+  }
+  if (chunk.last) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * dst_stride, mask, acc[r]);
+  } else {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) _mm512_store_ps(sums + r * kPanel, acc[r]);
+  }
+}
+
+template <DType D>
+void several_panels(const MatmulArgs* args) noexcept {
+  using Tile = decltype(&tile<D, 1>);
+  static constexpr Tile kTiles[kPanel] = {tile<D, 1>,  tile<D, 2>,  tile<D, 3>,  tile<D, 4>,  tile<D, 5>,  tile<D, 6>,
+                                          tile<D, 7>,  tile<D, 8>,  tile<D, 9>,  tile<D, 10>, tile<D, 11>, tile<D, 12>,
+                                          tile<D, 13>, tile<D, 14>, tile<D, 15>, tile<D, 16>};
+  Scratch scratch;
+  const size_t blocks = args->k / kQ8Block;
+  const RhsPlanes at = rhs_planes(D, args->k);
+  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
+  float* dst = args->dst;
+  for (uint32_t left = args->n;; left -= kPanel) {
+    for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
+      Chunk chunk;
+      chunk.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
+      chunk.first = kb0 == 0;
+      chunk.last = kb0 + chunk.blocks == blocks;
+      chunk.w = D == DType::kQ8_0 ? panel + kb0 * 512 : scratch.w[0][0];
+      for (size_t kb = 0; kb < chunk.blocks; ++kb) {
+        Block b;
+        load_block<D>(panel, at, kb0 + kb, b);
+        if constexpr (D != DType::kQ8_0) {
+          SMEPILOT_UNROLL
+          for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[kb][i], b.w[i]);
+        }
+        _mm512_store_ps(scratch.scale[kb][0], b.s0);
+        if constexpr (kHasMin<D> || kHasHalves<D>) _mm512_store_ps(scratch.scale[kb][1], b.s1);
+      }
+      for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
+        const uint32_t height = args->m - m0 < kPanel ? args->m - m0 : kPanel;
+        const uint8_t* lhs =
+            static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(m0, args->k) + kb0 * height * kLhsQ8BlockBytes;
+        kTiles[height - 1](chunk, scratch, lhs, scratch.acc[m0], dst + m0 * args->dst_stride, args->dst_stride,
+                           column_mask(left));
+      }
+    }
+    if (left <= kPanel) return;
+    panel += args->rhs_stride;
+    dst += kPanel;
+  }
+}
+
 template <DType D>
 void matmul(const MatmulArgs* args) noexcept {
-  static constexpr MatmulFn kByRows[kMr] = {
-      rows<D, 1>, rows<D, 2>,  rows<D, 3>,  rows<D, 4>,  rows<D, 5>,  rows<D, 6>,  rows<D, 7>,  rows<D, 8>,
-      rows<D, 9>, rows<D, 10>, rows<D, 11>, rows<D, 12>, rows<D, 13>, rows<D, 14>, rows<D, 15>, rows<D, 16>};
-  kByRows[args->m - 1](args);
+  static constexpr MatmulFn kOnePanel[kPanel] = {
+      one_panel<D, 1>,  one_panel<D, 2>,  one_panel<D, 3>,  one_panel<D, 4>,  one_panel<D, 5>,  one_panel<D, 6>,
+      one_panel<D, 7>,  one_panel<D, 8>,  one_panel<D, 9>,  one_panel<D, 10>, one_panel<D, 11>, one_panel<D, 12>,
+      one_panel<D, 13>, one_panel<D, 14>, one_panel<D, 15>, one_panel<D, 16>};
+  if (args->m <= kPanel)
+    kOnePanel[args->m - 1](args);
+  else
+    several_panels<D>(args);
 }
 
 template <DType D>
