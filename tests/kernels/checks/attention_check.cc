@@ -98,9 +98,9 @@ class Problem {
                                    static_cast<double>(scale()));
       // An error e of a score is an error of e, relative, of its weight; the range reduction of exp adds an error that
       // grows with the score, and exp itself is allowed 16 units.
-      const double score = (kUnitF32 * (4 + 2 * std::sqrt(case_.head_dim)) + input) * expected.score_magnitude +
-                           kUnitF32 * 4 * expected.max_score;
-      const double weight = 2 * score + input + kUnitF32 * (32 + 4 * std::sqrt(limits_[r]));
+      const double score = (kUnitF32 * (2 + std::sqrt(case_.head_dim)) + input) * expected.score_magnitude +
+                           kUnitF32 * 2 * expected.max_score;
+      const double weight = 2 * score + input + kUnitF32 * (24 + std::sqrt(limits_[r]));
       for (uint32_t i = 0; i < case_.head_dim; ++i)
         comparator.compare(expected.out[i], out[size_t{r} * case_.head_dim + i], weight * expected.magnitude[i],
                            [&] { return fmt::format("{} row {} (limit {}) element {}", name(v), r, limits_[r], i); });

@@ -117,7 +117,7 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Comparator& c
   // Roundings of f32 accumulation grow like the square root of their number, which is k for f32 products; quantised
   // blocks of 32 add up exactly as integers and then cost about four roundings each.
   const double roundings = quantised ? 4.0 * k / kQ8Block : k;
-  const double unit = kUnitF32 * (16 + 4 * std::sqrt(roundings));
+  const double unit = kUnitF32 * (4 + std::sqrt(roundings));
   for (size_t row = 0; row < m; ++row)
     for (size_t col = 0; col < n; ++col)
       comparator.compare(expected.dst[row * n + col], static_cast<double>(dst.as<float>()[row * (n + pad) + col]),

@@ -1,0 +1,228 @@
+// Weight formats: the packers and unpackers against the oracle, bit for bit, and the oracle against plain arithmetic.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "kernels/abi/half.h"
+#include "kernels/pack/pack_kv.h"
+#include "kernels/pack/pack_rhs.h"
+#include "kernels/reference/dequantize.h"
+#include "kernels/reference/quantize.h"
+#include "tests/kernels/support/guarded_buffer.h"
+
+namespace smepilot::test {
+namespace {
+
+constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
+                                  DType::kQ4_0, DType::kQ4_1, DType::kQ4_K, DType::kQ6_K};
+
+class Weights : public testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(All, Weights, testing::ValuesIn(kWeightTypes),
+                         [](const auto& type) { return std::string(traits(type.param).name); });
+
+bool same_bits(const float* a, const float* b, size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+
+TEST_P(Weights, UnpackedIsDequantisedBitForBit) {
+  const DType type = GetParam();
+  const size_t block = traits(type).block_elems;
+  for (size_t n : {1, 2, 15, 16, 17, 33, 50}) {
+    for (size_t blocks : {1, 2, 3, 17, 35}) {
+      const size_t k = blocks * block, row_bytes = file_bytes(type, k), stride = row_bytes + n % 3;
+      reference::Random random(n * 1000 + k);
+      GuardedBuffer file(stride * (n - 1) + row_bytes, 1, n % 2 == 0 ? Edge::kBegin : Edge::kEnd);
+      GuardedBuffer packed(rhs_bytes(type, n, k), 64, Edge::kEnd);
+      for (size_t row = 0; row < n; ++row) reference::random_row(type, random, k, file.as<std::byte>() + row * stride);
+      file.protect_contents();
+      // In two pieces, the later one first, as concurrent workers may.
+      const size_t panels = (n + kPanel - 1) / kPanel, middle = panels / 2;
+      pack_rhs(type, file.as<std::byte>(), stride, n, k, middle, panels, packed.as<std::byte>());
+      pack_rhs(type, file.as<std::byte>(), stride, n, k, 0, middle, packed.as<std::byte>());
+      ASSERT_TRUE(packed.intact());
+
+      std::vector<float> expected(k), found(panels * kPanel * k);
+      unpack_rhs(type, packed.as<std::byte>(), panels * kPanel, k, found.data(), k);
+      for (size_t row = 0; row < n; ++row) {
+        reference::dequantize_row(type, file.as<std::byte>() + row * stride, k, expected.data());
+        ASSERT_TRUE(same_bits(expected.data(), found.data() + row * k, k))
+            << "row " << row << " of " << n << " k=" << k;
+      }
+      for (size_t i = n * k; i < found.size(); ++i) ASSERT_EQ(found[i], 0.0f) << "columns beyond n hold zero weights";
+
+      // The padding of a panel is zero too, so a cache file holds no stray bytes.
+      GuardedBuffer again(packed.size(), 64, Edge::kEnd);
+      pack_rhs(type, file.as<std::byte>(), stride, n, k, again.as<std::byte>());
+      ASSERT_EQ(std::memcmp(again.as<void>(), packed.as<void>(), packed.size()), 0);
+    }
+  }
+}
+
+TEST_P(Weights, QuantisedIsCloseToTheOriginal) {
+  const DType type = GetParam();
+  const size_t k = 512;
+  reference::Random random(3);
+  std::vector<float> x(k), back(k);
+  std::vector<std::byte> row(file_bytes(type, k));
+  // Largest error per type, relative to the largest magnitude of 1: half a step of its coarsest grid, scales rounded.
+  const double bound = type == DType::kF32    ? 0
+                       : type == DType::kF16  ? 0x1p-11
+                       : type == DType::kBF16 ? 0x1p-8
+                       : type == DType::kQ8_0 ? 0.5 / 127 + 1e-3
+                       : type == DType::kQ4_0 ? 1.0 / 8 + 1e-3  // the grid has no +8: up to a whole step at that end
+                       : type == DType::kQ4_1 ? 1.0 / 15 + 2e-3
+                       : type == DType::kQ4_K ? 1.0 / 15 + 2.0 / 63
+                                              : 1.0 / 31 + 1.0 / 64;
+  for (int round = 0; round < 20; ++round) {
+    random.fill_uniform(x.data(), k, -1, 1);
+    if (round == 0) std::fill(x.begin(), x.end(), 0.0f);
+    reference::quantize_row(type, x.data(), k, row.data());
+    reference::dequantize_row(type, row.data(), k, back.data());
+    for (size_t i = 0; i < k; ++i) ASSERT_NEAR(x[i], back[i], bound) << i;
+  }
+}
+
+TEST_P(Weights, RandomRowsAreFiniteAndOfUnitSize) {
+  reference::Random random(5);
+  std::vector<float> x(2048);
+  std::vector<std::byte> row(file_bytes(GetParam(), x.size()));
+  reference::random_row(GetParam(), random, x.size(), row.data());
+  reference::dequantize_row(GetParam(), row.data(), x.size(), x.data());
+  double squares = 0;
+  for (float v : x) {
+    ASSERT_TRUE(std::isfinite(v));
+    squares += static_cast<double>(v * v);
+  }
+  const double rms = std::sqrt(squares / static_cast<double>(x.size()));
+  EXPECT_GT(rms, 0.1);
+  EXPECT_LT(rms, 2);
+}
+
+TEST(WeightFormats, BlocksWrittenByHand) {
+  // d = 0.5; nibbles: element 0 is 15, element 16 is 1, all others 8
+  uint8_t q4_0[18] = {0x00, 0x38};
+  std::fill_n(q4_0 + 2, 16, uint8_t{0x88});
+  q4_0[2] = 0x1f;
+  float out[256];
+  reference::dequantize_row(DType::kQ4_0, q4_0, 32, out);
+  EXPECT_EQ(out[0], 3.5f);
+  EXPECT_EQ(out[16], -3.5f);
+  EXPECT_EQ(out[1], 0.0f);
+
+  uint8_t q4_k[144] = {0x00, 0x3c, 0x00, 0x3c};  // d = dmin = 1
+  // Blocks 0..3 have scale 1..4 and minimum 5..8; blocks 4..7 have scale 0x11 and minimum 0x22: low nibbles in bytes
+  // 8..11, upper two bits on top of bytes 0..3 and 4..7.
+  for (int i = 0; i < 4; ++i) {
+    q4_k[4 + i] = static_cast<uint8_t>((i + 1) | 1 << 6);
+    q4_k[8 + i] = static_cast<uint8_t>((i + 5) | 2 << 6);
+    q4_k[12 + i] = 0x21;
+  }
+  std::fill_n(q4_k + 16, 128, uint8_t{0xa3});  // even blocks hold 3, odd ones 10
+  reference::dequantize_row(DType::kQ4_K, q4_k, 256, out);
+  for (int block = 0; block < 8; ++block) {
+    const int scale = block < 4 ? block + 1 : 0x11, min = block < 4 ? block + 5 : 0x22;
+    for (int i = 0; i < 32; ++i)
+      ASSERT_EQ(out[block * 32 + i], static_cast<float>(scale * (block % 2 == 0 ? 3 : 10) - min)) << block;
+  }
+
+  uint8_t q6_k[210] = {};
+  q6_k[209] = 0x3c;                                                          // d = 1
+  for (int i = 0; i < 16; ++i) q6_k[192 + i] = static_cast<uint8_t>(i - 8);  // scales -8 .. 7
+  q6_k[64 + 32 + 5] = 0x70;     // second half, run 3 (ql+32, high nibble), element 5: low bits 7
+  q6_k[128 + 32 + 5] = 3 << 6;  // its high bits: 3
+  reference::dequantize_row(DType::kQ6_K, q6_k, 256, out);
+  EXPECT_EQ(out[128 + 96 + 5], (0x37 - 32) * 6.0f);  // scale 14 is 6
+  EXPECT_EQ(out[0], -32 * -8.0f);
+  EXPECT_EQ(out[255], -32 * 7.0f);
+}
+
+TEST(Activations, DequantisedIsCloseInEveryPanel) {
+  const size_t m = 37, k = 96;
+  reference::Random random(11);
+  std::vector<float> x(m * k), back(m * k);
+  random.fill_uniform(x.data(), x.size(), -2, 2);
+  GuardedBuffer panels(lhs_q8_bytes(m, k), 64, Edge::kEnd);
+  reference::quantize_lhs_q8(x.data(), k, m, k, panels.as<void>());
+  ASSERT_TRUE(panels.intact());
+  reference::dequantize_lhs_q8(panels.as<void>(), m, k, back.data());
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], back[i], 2.0 / 127 / 2 * 1.001) << i;
+}
+
+TEST(KvCache, KeysAndValuesComeBackAndNeighboursStay) {
+  const size_t head_dim = 20, capacity = 48;
+  GuardedBuffer keys(capacity * head_dim * 2, 32, Edge::kEnd), values(capacity * head_dim * 2, 32, Edge::kEnd);
+  std::fill_n(keys.as<uint16_t>(), capacity * head_dim, f32_to_f16(7));
+  std::fill_n(values.as<uint16_t>(), capacity * head_dim, f32_to_f16(7));
+  const size_t rows = 19, pos = 14, stride = head_dim + 3;
+  std::vector<float> x(rows * stride);
+  reference::Random random(1);
+  random.fill_uniform(x.data(), x.size(), -2, 2);
+  pack_key_rows(x.data(), stride, rows, head_dim, pos, keys.as<uint16_t>());
+  pack_value_rows(x.data(), stride, rows, head_dim, pos, values.as<uint16_t>());
+  std::vector<float> k(capacity * head_dim), v(capacity * head_dim);
+  unpack_key_rows(keys.as<uint16_t>(), 0, capacity, head_dim, k.data());
+  unpack_value_rows(values.as<uint16_t>(), 0, capacity, head_dim, v.data());
+  for (size_t t = 0; t < capacity; ++t) {
+    for (size_t i = 0; i < head_dim; ++i) {
+      const bool written = t >= pos && t < pos + rows;
+      const float expected = written ? f16_to_f32(f32_to_f16(x[(t - pos) * stride + i])) : 7.0f;
+      ASSERT_EQ(k[t * head_dim + i], expected) << t;
+      ASSERT_EQ(v[t * head_dim + i], expected) << t;
+      // kKvKeyPanel16 spelled out: [pos/16][head_dim][16]
+      ASSERT_EQ(f16_to_f32(keys.as<uint16_t>()[(t / 16 * head_dim + i) * 16 + t % 16]), expected);
+    }
+  }
+}
+
+double half_value(unsigned h) {
+  const double sign = h & 0x8000 ? -1 : 1;
+  const int exponent = h >> 10 & 31;
+  const double mantissa = h & 1023;
+  if (exponent == 0) return sign * std::ldexp(mantissa, -24);
+  if (exponent == 31) return mantissa == 0 ? sign * HUGE_VAL : std::nan("");
+  return sign * std::ldexp(1024 + mantissa, exponent - 25);
+}
+
+TEST(Half, EveryValueOfF16) {
+  for (unsigned h = 0; h < 0x10000; ++h) {
+    const double expected = half_value(h);
+    const float found = f16_to_f32(static_cast<uint16_t>(h));
+    if (std::isnan(expected)) {
+      ASSERT_TRUE(std::isnan(found)) << h;
+      ASSERT_TRUE(std::isnan(f16_to_f32(f32_to_f16(found)))) << h;
+      continue;
+    }
+    ASSERT_EQ(static_cast<double>(found), expected) << h;
+    ASSERT_EQ(std::signbit(found), (h & 0x8000) != 0) << h;
+    ASSERT_EQ(f32_to_f16(found), h);
+  }
+}
+
+TEST(Half, RoundsToNearestEven) {
+  for (unsigned h = 0; h < 0x7bff; ++h) {
+    const float low = f16_to_f32(static_cast<uint16_t>(h)), high = f16_to_f32(static_cast<uint16_t>(h + 1));
+    const float middle = low + (high - low) / 2;
+    ASSERT_EQ(f32_to_f16(middle), h % 2 == 0 ? h : h + 1);
+    ASSERT_EQ(f32_to_f16(std::nextafter(middle, 0.0f)), h);
+    ASSERT_EQ(f32_to_f16(std::nextafter(middle, 1e9f)), h + 1);
+    ASSERT_EQ(f32_to_f16(-std::nextafter(middle, 1e9f)), 0x8000 | (h + 1));
+  }
+  EXPECT_EQ(f32_to_f16(65519.996f), 0x7bff);
+  EXPECT_EQ(f32_to_f16(65520.0f), 0x7c00);
+  EXPECT_EQ(f32_to_f16(1e30f), 0x7c00);
+  for (unsigned b : {0x3f80u, 0x3f81u, 0x0001u, 0x7f7eu}) {
+    const float low = bf16_to_f32(static_cast<uint16_t>(b));
+    const float middle = float_from_bits(bits_from_float(low) + 0x8000u);
+    EXPECT_EQ(f32_to_bf16(low), b);
+    EXPECT_EQ(f32_to_bf16(middle), b % 2 == 0 ? b : b + 1);
+    EXPECT_EQ(f32_to_bf16(std::nextafter(middle, HUGE_VALF)), b + 1);
+  }
+  EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(float_from_bits(0x7f800001u)))));
+  EXPECT_TRUE(std::isnan(f16_to_f32(f32_to_f16(float_from_bits(0x7f800001u)))));
+}
+
+}  // namespace
+}  // namespace smepilot::test
