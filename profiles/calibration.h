@@ -9,13 +9,15 @@
 
 namespace smepilot {
 
-// Peak compute rate of all `workers` together. A multiply-add counts as two operations, whatever its type.
+// Peak compute rate of all `workers` together. A multiply-add counts as two operations, whatever its type. Rates are
+// ceilings, and interference only ever lowers one: so their value is the 90th percentile of the samples. Costs are what
+// one usually pays: their value is the median.
 struct Peak {
   ExecutionUnit unit = ExecutionUnit::kCpu;
   std::string dtype;  // of the multiplied elements: f32 f16 bf16 int8
   std::string isa;    // the one ISA step, as in kIsaNames: "avx512vnni", "portable"
   unsigned workers = 1;
-  double gflops = 0;  // median of samples
+  double gflops = 0;  // 90th percentile of samples
   std::vector<double> samples;
 };
 
@@ -25,7 +27,7 @@ struct Bandwidth {
   std::string op;     // read write copy
   unsigned workers = 1;
   uint64_t working_set_bytes = 0;  // of all workers together; for copy, source and destination
-  double gbps = 0;                 // 1e9 bytes per second, median of samples. copy counts bytes read plus bytes written
+  double gbps = 0;  // 1e9 bytes per second, 90th percentile of samples; copy counts bytes read plus written
   std::vector<double> samples;
 };
 
@@ -40,7 +42,7 @@ struct Calibration {
   int64_t id = 0;       // row in the database, 0: not stored
   std::string created;  // ISO 8601, UTC
   bool quick = false;
-  std::vector<Peak> peaks;  // every worker count 1 .. N for each (unit, dtype, isa)
+  std::vector<Peak> peaks;  // by worker count, for each (unit, dtype, isa)
   std::vector<Bandwidth> bandwidths;
   std::vector<ForkJoin> fork_join;
   double noise_floor = 0;    // fraction: 95th percentile of |ratio - 1| of a kernel against itself in ABBA pairs

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "profiles/gguf.h"
 #include "kernels/base/status.h"
+#include "profiles/gguf.h"
 #include "profiles/model_shape.h"
 
 namespace smepilot {

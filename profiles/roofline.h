@@ -32,8 +32,9 @@ struct RooflineOptions {
   uint64_t resident_bytes = 0;
 };
 
-// The element type that a variant multiplies: "int8" for quantised weights, "bf16" for other weights on a matrix unit,
-// else "f32" (f16 and bf16 weights are converted by the vector kernels, and so is the f16 KV cache).
+// The element type that a variant multiplies: "int8" where activations are quantised; for bf16 and f16 weights their
+// own type on a matrix unit or an ISA step that multiplies it ("bf16" for both on AMX); else "f32" (vector kernels
+// convert f16 and bf16 weights, and the f16 KV cache).
 std::string_view compute_dtype(const OperatorShape& shape, const KernelVariant& variant) noexcept;
 
 class Roofline {
@@ -65,15 +66,16 @@ class Roofline {
   const Calibration& calibration() const noexcept { return calibration_; }
 
  private:
-  struct Capacity {
-    std::string level;
-    uint64_t bytes = 0;       // of one instance
-    bool per_worker = false;  // private to a core
-  };
+  // What `workers` read at when `resident_bytes` go round: between the largest set measured in the last level cache
+  // and the set that stands for DRAM, a part hits and a part misses.
+  double read_gbps(uint64_t resident_bytes, unsigned workers, std::string* level) const;
+
+  Platform platform_;
   Calibration calibration_;
   RooflineOptions options_;
-  std::vector<IsaSet> peak_isa_;      // of calibration_.peaks, parsed
-  std::vector<Capacity> capacities_;  // from L1 outwards, without DRAM
+  std::vector<IsaSet> peak_isa_;  // of calibration_.peaks, parsed
+  uint64_t llc_bytes_ = 0;        // largest working set measured at LLC, 0: none
+  uint64_t dram_bytes_ = 0;       // smallest measured at DRAM
 };
 
 }  // namespace smepilot

@@ -1,0 +1,376 @@
+#include "profiles/calibrate.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+
+#include "kernels/base/aligned_buffer.h"
+#include "kernels/driver/worker_pool.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/pack/pack_rhs.h"
+#include "kernels/probe/probe.h"
+#include "profiles/statistics.h"
+#include "profiles/timer.h"
+#include "profiles/working_sets.h"
+
+namespace smepilot {
+namespace {
+
+// How the time is divided; the rest is for allocating memory and finding out how often to repeat a loop.
+constexpr double kComputeShare = 0.25, kMemoryShare = 0.5, kForkJoinShare = 0.05, kNoiseShare = 0.1, kOtherShare = 0.05;
+constexpr double kDefaultSeconds = 36, kQuickSeconds = 9;
+constexpr size_t kMinSamples = 5, kMaxSamples = 200;
+constexpr double kSampleNs = 4e6;       // long against a fork and join, short against a scheduler's time slice
+constexpr double kRatePercentile = 90;  // see calibration.h
+
+struct alignas(64) WorkerTime {
+  int64_t begin = 0, end = 0, cpu = 0;
+};
+
+const char* isa_name(IsaSet isa) {
+  for (const IsaName& n : kIsaNames)
+    if (n.isa == isa) return n.name;
+  return "unknown";
+}
+
+const char* dtype_of(ProbeKind kind) {
+  switch (kind) {
+    case ProbeKind::kFlopsF32: return "f32";
+    case ProbeKind::kFlopsF16: return "f16";
+    case ProbeKind::kFlopsBf16: return "bf16";
+    case ProbeKind::kFlopsInt8: return "int8";
+    default: return "";
+  }
+}
+
+// One CPU per worker, cores before their second threads; fewer CPUs than workers leave the last workers unpinned.
+std::vector<int> worker_cpus(const Platform& platform) {
+  std::vector<int> cpus;
+  for (const CoreClass& c : platform.core_classes) cpus.insert(cpus.end(), c.cpus.begin(), c.cpus.end());
+  return cpus;
+}
+
+class Calibrator {
+ public:
+  Calibrator(const Platform& platform, const CalibrateOptions& options, IsaSet isa)
+      : platform_(platform),
+        options_(options),
+        isa_(isa),
+        workers_(options.workers != 0 ? options.workers : std::max(platform.cores, 1u)),
+        counts_(calibrated_worker_counts(workers_)),
+        cpus_(worker_cpus(platform)),
+        pool_(workers_, cpus_),
+        times_(workers_),
+        budget_ns_(1e9 * (options.seconds > 0 ? options.seconds
+                          : options.quick     ? kQuickSeconds
+                                              : kDefaultSeconds)) {
+    for (const Probe* p : all_probes())
+      if ((p->isa & ~isa) == 0) probes_.push_back(p);
+  }
+
+  Result<Calibration> run() {
+    started_ = now_ns();
+    out_.quick = options_.quick;
+    out_.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+    SMEPILOT_TRY(measure_compute());
+    SMEPILOT_TRY(measure_memory());
+    SMEPILOT_TRY(measure_fork_join());
+    SMEPILOT_TRY(measure_noise());
+    SMEPILOT_TRY(measure_exp_and_packing());
+    out_.busy_fraction = wanted_ns_ > 0 ? std::clamp(1 - got_ns_ / wanted_ns_, 0.0, 1.0) : 0;
+    out_.seconds = static_cast<double>(now_ns() - started_) * 1e-9;
+    if (options_.progress) options_.progress(1, "done");
+    return std::move(out_);
+  }
+
+ private:
+  bool cancelled() const noexcept {
+    return options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed);
+  }
+
+  // Announces a step of the phase that covers [begin, begin + share] of the whole, and stops if that was asked for.
+  Status announce(double begin, double share, size_t step, size_t steps, const std::string& label) {
+    if (cancelled()) return error("{}", kCalibrationCancelled);
+    if (options_.progress)
+      options_.progress(begin + share * static_cast<double>(step) / static_cast<double>(steps), label);
+    return {};
+  }
+
+  // Runs fn(worker) on all workers at once, from a common start; the time from the first start to the last end.
+  template <typename Fn>
+  double timed(unsigned workers, const Fn& fn) {
+    pool_.run(workers, [&](unsigned w, unsigned n) noexcept {
+      pool_.barrier(n);
+      const int64_t cpu = thread_cpu_ns();
+      times_[w].begin = now_ns();
+      fn(w);
+      times_[w].end = now_ns();
+      times_[w].cpu = thread_cpu_ns() - cpu;
+    });
+    int64_t begin = times_[0].begin, end = times_[0].end;
+    for (unsigned w = 0; w < workers; ++w) {
+      begin = std::min(begin, times_[w].begin);
+      end = std::max(end, times_[w].end);
+      got_ns_ += static_cast<double>(times_[w].cpu);
+      wanted_ns_ += static_cast<double>(times_[w].end - times_[w].begin);
+    }
+    return static_cast<double>(std::max<int64_t>(end - begin, 1));
+  }
+
+  // The `repeat` with which once(repeat), which returns nanoseconds, takes about sample_ns. Warms up on the way.
+  template <typename Once>
+  uint64_t choose_repeat(const Once& once, double sample_ns) {
+    uint64_t repeat = 1;
+    double ns = once(repeat);
+    while (ns < sample_ns / 4 && repeat < (uint64_t{1} << 40) && !cancelled()) ns = once(repeat *= 2);
+    return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(static_cast<double>(repeat) * sample_ns / ns)));
+  }
+
+  // Samples rate() until slice_ns are spent, never fewer than kMinSamples.
+  template <typename Rate>
+  Result<std::vector<double>> sample(double slice_ns, const Rate& rate) {
+    std::vector<double> samples;
+    const int64_t end = now_ns() + static_cast<int64_t>(slice_ns);
+    while (samples.size() < kMinSamples || (now_ns() < end && samples.size() < kMaxSamples)) {
+      if (cancelled()) return error("{}", kCalibrationCancelled);
+      samples.push_back(rate());
+    }
+    return samples;
+  }
+
+  const Probe* best_probe(ProbeKind kind) const {
+    for (const Probe* p : probes_)
+      if (p->kind == kind && p->unit == ExecutionUnit::kCpu) return p;
+    return nullptr;
+  }
+
+  Status measure_compute() {
+    std::vector<const Probe*> compute;
+    for (const Probe* p : probes_)
+      if (p->work > 0) compute.push_back(p);
+    const size_t cells = compute.size() * counts_.size();
+    const double slice = budget_ns_ * kComputeShare / static_cast<double>(std::max<size_t>(cells, 1));
+    size_t step = 0;
+    for (const Probe* p : compute) {
+      for (const unsigned workers : counts_) {
+        SMEPILOT_TRY(announce(0, kComputeShare, step++, cells,
+                              fmt::format("peak {} {}, {} worker{}", dtype_of(p->kind), isa_name(p->isa), workers,
+                                          workers == 1 ? "" : "s")));
+        const auto once = [&](uint64_t repeat) {
+          const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
+          return timed(workers, [&](unsigned) noexcept { p->run(&args); });
+        };
+        const uint64_t repeat = choose_repeat(once, kSampleNs);
+        const double work = p->work * workers * static_cast<double>(repeat);
+        SMEPILOT_ASSIGN(std::vector<double> samples, sample(slice, [&] { return work / once(repeat); }));
+        Peak peak{p->unit, dtype_of(p->kind), isa_name(p->isa), workers, 0, std::move(samples)};
+        peak.gflops = percentile(peak.samples, kRatePercentile);
+        out_.peaks.push_back(std::move(peak));
+      }
+    }
+    return {};
+  }
+
+  // Each worker's own memory, first touched by it. Worker w takes part only where there are more than w workers, so
+  // it never needs more than 1/(w+1) of the largest set.
+  Status allocate_buffers(uint64_t largest) {
+    buffers_ = std::vector<AlignedBuffer>(workers_);
+    std::vector<Status> status(workers_);
+    pool_.run(workers_, [&](unsigned w, unsigned) noexcept {
+      Result<AlignedBuffer> buffer = AlignedBuffer::allocate(static_cast<size_t>(largest / (w + 1)));
+      if (!buffer.ok()) {
+        status[w] = buffer.status();
+        return;
+      }
+      buffers_[w] = std::move(buffer).value();
+      // Finite, different numbers: zeros may be compressed by hardware, and exp() reads them as floats.
+      float* x = buffers_[w].as<float>();
+      uint32_t state = 0x9e3779b9u + w;
+      for (size_t i = 0; i < buffers_[w].size() / sizeof(float); ++i) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = -static_cast<float>(state >> 12) * 0x1p-16f;
+      }
+    });
+    for (const Status& s : status) SMEPILOT_TRY(s);
+    return {};
+  }
+
+  // Rates of one operation on one working set. Beyond the caches the set is visited a window at a time, so that a
+  // sample stays short although what it reads was evicted long ago.
+  Result<std::vector<double>> sample_memory(const Probe& probe, const WorkingSet& set, unsigned workers, bool stream,
+                                            double slice) {
+    const bool copy = probe.kind == ProbeKind::kCopy;
+    const uint64_t per_worker = set.bytes / workers;
+    const unsigned windows = set.cold ? 8 : 1;
+    const size_t each = static_cast<size_t>(per_worker / windows / (copy ? 2 : 1) / kProbeGranule * kProbeGranule);
+    unsigned window = 0;
+    const auto once = [&](uint64_t repeat) {
+      const size_t at = window++ % windows * each * (copy ? 2 : 1);
+      return timed(workers, [&, at, repeat](unsigned w) noexcept {
+        std::byte* p = buffers_[w].data() + at;
+        const ProbeArgs args = {copy ? p + each : p, p, each, repeat, stream};
+        probe.run(&args);
+      });
+    };
+    const uint64_t repeat = set.cold ? 1 : choose_repeat(once, kSampleNs);
+    const double bytes = static_cast<double>(each) * (copy ? 2 : 1) * workers * static_cast<double>(repeat);
+    return sample(slice, [&] { return bytes / once(repeat); });
+  }
+
+  Status measure_memory() {
+    const double begin = kComputeShare;
+    constexpr ProbeKind kKinds[] = {ProbeKind::kRead, ProbeKind::kWrite, ProbeKind::kCopy};
+    SMEPILOT_TRY(announce(begin, kMemoryShare, 0, 1, "allocating memory"));
+    std::vector<std::pair<unsigned, WorkingSet>> sets;
+    uint64_t largest = 0;
+    for (const unsigned workers : counts_) {
+      for (const WorkingSet& s : working_sets(platform_, workers, options_.quick, options_.max_set_bytes)) {
+        sets.emplace_back(workers, s);
+        largest = std::max(largest, s.bytes);
+      }
+    }
+    SMEPILOT_TRY(allocate_buffers(largest));
+    const size_t cells = sets.size() * std::size(kKinds);
+    const double slice = budget_ns_ * kMemoryShare / static_cast<double>(std::max<size_t>(cells, 1));
+    size_t step = 0;
+    for (const auto& [workers, set] : sets) {
+      for (const ProbeKind kind : kKinds) {
+        const char* op = kProbeKindNames[static_cast<size_t>(kind)];
+        SMEPILOT_TRY(announce(begin, kMemoryShare, step++, cells,
+                              fmt::format("{} {}, {} worker{}", op, set.level, workers, workers == 1 ? "" : "s")));
+        const Probe* probe = best_probe(kind);
+        if (probe == nullptr) continue;
+        // Stores that bypass the caches win where the set does not fit them; which does is a fact of the machine.
+        const bool both = kind != ProbeKind::kRead && set.beyond_l2;
+        Bandwidth row{set.level, op, workers, set.bytes, 0, {}};
+        for (const bool stream : {false, true}) {
+          if (stream && !both) continue;
+          SMEPILOT_ASSIGN(std::vector<double> samples,
+                          sample_memory(*probe, set, workers, stream, both ? slice / 2 : slice));
+          const double rate = percentile(samples, kRatePercentile);
+          if (rate > row.gbps) {
+            row.gbps = rate;
+            row.samples = std::move(samples);
+          }
+        }
+        out_.bandwidths.push_back(std::move(row));
+      }
+    }
+    return {};
+  }
+
+  Status measure_fork_join() {
+    constexpr int kBatch = 64;
+    const double begin = kComputeShare + kMemoryShare;
+    const double slice = budget_ns_ * kForkJoinShare / static_cast<double>(counts_.size());
+    size_t step = 0;
+    for (const unsigned workers : counts_) {
+      SMEPILOT_TRY(announce(begin, kForkJoinShare, step++, counts_.size(),
+                            fmt::format("fork and join, {} worker{}", workers, workers == 1 ? "" : "s")));
+      const auto once = [&] {
+        const int64_t start = now_ns();
+        for (int i = 0; i < kBatch; ++i)
+          pool_.run(workers, [](unsigned, unsigned) noexcept { __asm__ volatile("" ::: "memory"); });
+        return static_cast<double>(now_ns() - start) / kBatch;
+      };
+      once();  // wakes parked workers
+      SMEPILOT_ASSIGN(std::vector<double> samples, sample(slice, once));
+      ForkJoin row{workers, 0, std::move(samples)};
+      row.ns = median(row.samples);
+      out_.fork_join.push_back(std::move(row));
+    }
+    return {};
+  }
+
+  // The same kernel as A and as B, in ABBA order, all workers: what differs is noise, and no claim of the tuner may
+  // rest on less.
+  Status measure_noise() {
+    const double begin = kComputeShare + kMemoryShare + kForkJoinShare;
+    SMEPILOT_TRY(announce(begin, kNoiseShare, 0, 1, "noise floor, a kernel against itself"));
+    const Probe* probe = best_probe(ProbeKind::kFlopsInt8);
+    if (probe == nullptr) return {};
+    const auto once = [&](uint64_t repeat) {
+      const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
+      return timed(workers_, [&](unsigned) noexcept { probe->run(&args); });
+    };
+    const uint64_t repeat = choose_repeat(once, kSampleNs / 4);
+    SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(budget_ns_ * kNoiseShare, [&] {
+                      const double a1 = once(repeat), b1 = once(repeat), b2 = once(repeat), a2 = once(repeat);
+                      return std::abs((a1 + a2) / (b1 + b2) - 1);
+                    }));
+    out_.noise_floor = percentile(deviations, 95);
+    return {};
+  }
+
+  Status measure_exp_and_packing() {
+    const double begin = 1 - kOtherShare * 2;
+    SMEPILOT_TRY(announce(begin, kOtherShare, 0, 2, "exp"));
+    if (const Probe* probe = best_probe(ProbeKind::kExp); probe != nullptr) {
+      constexpr size_t kBytes = 8192;  // in and out fit any L1
+      std::byte* p = buffers_[0].data();
+      const auto once = [&](uint64_t repeat) {
+        const ProbeArgs args = {p + kBytes, p, kBytes, repeat, false};
+        return timed(1, [&](unsigned) noexcept { probe->run(&args); });
+      };
+      const uint64_t repeat = choose_repeat(once, kSampleNs);
+      const double count = static_cast<double>(kBytes / sizeof(float)) * static_cast<double>(repeat);
+      SMEPILOT_ASSIGN(const std::vector<double> rates,
+                      sample(budget_ns_ * kOtherShare / 2, [&] { return count / once(repeat); }));
+      out_.exp_geps = percentile(rates, kRatePercentile);
+    }
+    SMEPILOT_TRY(announce(begin, kOtherShare, 1, 2, "packing"));
+    constexpr size_t kRows = 64, kCols = 2048;
+    constexpr size_t kRowBytes = file_bytes(DType::kQ4_0, kCols);
+    SMEPILOT_ASSIGN(AlignedBuffer packed, AlignedBuffer::allocate(rhs_bytes(DType::kQ4_0, kRows, kCols)));
+    SMEPILOT_ASSIGN(AlignedBuffer rows, AlignedBuffer::allocate(kRows * kRowBytes));
+    Rng rng(1);
+    for (size_t i = 0; i < rows.size(); ++i) rows.data()[i] = static_cast<std::byte>(rng.below(256));
+    const auto once = [&](uint64_t repeat) {
+      return timed(1, [&](unsigned) noexcept {
+        for (uint64_t r = 0; r < repeat; ++r)
+          pack_rhs(DType::kQ4_0, rows.data(), kRowBytes, kRows, kCols, packed.data());
+      });
+    };
+    const uint64_t repeat = choose_repeat(once, kSampleNs);
+    const double bytes = static_cast<double>(rows.size()) * static_cast<double>(repeat);
+    SMEPILOT_ASSIGN(const std::vector<double> rates,
+                    sample(budget_ns_ * kOtherShare / 2, [&] { return bytes / once(repeat); }));
+    out_.pack_gbps = percentile(rates, kRatePercentile);
+    return {};
+  }
+
+  const Platform& platform_;
+  const CalibrateOptions& options_;
+  IsaSet isa_;
+  unsigned workers_;
+  std::vector<unsigned> counts_;
+  std::vector<int> cpus_;
+  WorkerPool pool_;
+  std::vector<WorkerTime> times_;
+  double budget_ns_;
+  std::vector<const Probe*> probes_;
+  std::vector<AlignedBuffer> buffers_;
+  int64_t started_ = 0;
+  double got_ns_ = 0, wanted_ns_ = 0;  // CPU time that workers had, and wall time during which they wanted it
+  Calibration out_;
+};
+
+}  // namespace
+
+std::vector<unsigned> calibrated_worker_counts(unsigned workers) {
+  std::vector<unsigned> counts;
+  workers = std::max(workers, 1u);
+  for (unsigned n = 1; n < workers; n += n < 8 ? 1 : (n & (n - 1)) == 0 ? n / 2 : n / 3) counts.push_back(n);
+  counts.push_back(workers);
+  return counts;
+}
+
+Result<Calibration> calibrate(const Platform& platform, const CalibrateOptions& options) {
+  SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+  return Calibrator(platform, options, isa).run();
+}
+
+}  // namespace smepilot

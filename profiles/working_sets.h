@@ -1,0 +1,30 @@
+// Which amounts of memory calibration reads and writes to measure each memory level.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "profiles/platform.h"
+
+namespace smepilot {
+
+struct WorkingSet {
+  std::string level;       // L1 L2 LLC DRAM
+  uint64_t bytes = 0;      // of all workers together, evenly divided
+  bool beyond_l2 = false;  // larger than the caches of single cores
+  bool cold = false;       // meant to miss every cache
+};
+
+// From L1 outwards. Every worker's share is a multiple of 16 granules of the memory probes, so that it divides into
+// windows and halves. The last level cache of a virtual machine is shared with strangers, so only a modest part of it
+// is claimed. max_bytes (0: none) caps all of them. A level that this machine does not have, or that cannot be told
+// from its neighbours, is left out.
+std::vector<WorkingSet> working_sets(const Platform& platform, unsigned workers, bool quick, uint64_t max_bytes);
+
+// Bytes of `level` (1, 2, 3) that each of `workers` workers may fill, 0: no such level.
+uint64_t cache_share(const Platform& platform, unsigned level, unsigned workers);
+
+// A memory probe's buffer is a multiple of this.
+inline constexpr uint64_t kProbeGranule = 1024;
+
+}  // namespace smepilot
