@@ -5,12 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SMEPILOT_INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
-#define SMEPILOT_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define SMEPILOT_UNROLL _Pragma("GCC unroll 32")
-#endif
+#include "kernels/abi/compiler.h"
 
 namespace smepilot {
 namespace {

@@ -3,8 +3,9 @@
 
 namespace smepilot {
 namespace {
-constexpr unsigned kTileRows = 8;  // most rows of a register tile
-constexpr unsigned kRegisters = 32;
+constexpr unsigned kTileRows = 8;     // most rows of a register tile
+constexpr unsigned kRegisters = 32;   // vector registers
+constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a conversion of K and V to f32 pays, measured
 }  // namespace
 }  // namespace smepilot
 

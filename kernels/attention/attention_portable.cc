@@ -3,8 +3,9 @@
 
 namespace smepilot {
 namespace {
-constexpr unsigned kTileRows = 4;  // most rows of a register tile
-constexpr unsigned kRegisters = 16;
+constexpr unsigned kTileRows = 4;     // most rows of a register tile
+constexpr unsigned kRegisters = 16;   // vector registers
+constexpr unsigned kStagedTiles = 2;  // register tiles from which sharing a conversion of K and V to f32 pays, measured
 }  // namespace
 }  // namespace smepilot
 

@@ -33,36 +33,45 @@ constexpr uint32_t tile_vectors(uint32_t rows, uint32_t most) noexcept {
   return v;
 }
 
-constexpr uint32_t kPanelGroup = 4;  // panels of K that all rows visit before the next ones are read
+constexpr uint32_t kPanelGroup = 4;       // panels of K that all rows visit before the next ones are read
+constexpr uint32_t kStagedFloats = 4096;  // K or V converted to f32 for all rows: a third of a first-level cache
+constexpr uint32_t kStrip = tile_vectors(kTileRows, 8) * kWidth;  // elements of a V row converted at a time
 
-// What the passes over one block of positions share. Positions are counted from kv_begin.
+// What the register tiles of one block of positions share. Positions are counted from kv_begin.
 struct Block {
   const float* const* q;
   float* const* out;
-  const uint16_t* k;  // first panel of the block
-  const uint16_t* v;  // first row of the block
-  float* scores;      // first panel of the block
-  size_t v_stride;
+  const uint16_t* k;    // first panel of the block
+  const uint16_t* v;    // first row of the block
+  float* scores;        // first panel of the block
+  size_t v_stride;      // elements between rows of V
   size_t panel_stride;  // floats between panels of scores: rows * 16
   uint32_t head_dim;
   float scale;
 };
 
-// scores[positions][MR rows] = scale * q k^T for V vectors of positions: several panels, or a part of one.
-template <uint32_t MR, uint32_t NV>
-SMEPILOT_INLINE void score_tile(const float* const* rows, const uint16_t* k, float* scores, const Block& b) noexcept {
-  const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel;
+// K and V come as they are stored, or converted to f32 beforehand for many rows.
+SMEPILOT_INLINE Vec load_element(const uint16_t* p) noexcept {
+  return Simd::load_f16(p);
+}
+SMEPILOT_INLINE Vec load_element(const float* p) noexcept {
+  return Simd::load(p);
+}
+
+// scores[positions][MR rows] = scale * q k^T for NV vectors of positions: several panels, or a part of one.
+template <uint32_t MR, uint32_t NV, typename T>
+SMEPILOT_INLINE void score_tile(const Block& b, uint32_t row, const T* k, float* scores) noexcept {
+  const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel, head_dim = b.head_dim;
   const float* q[MR];
-  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) q[r] = rows[r];
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) q[r] = b.q[row + r];
   Vec acc[MR][NV];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::zero();
   }
-  const size_t head_dim = b.head_dim;
   for (size_t d = 0; d < head_dim; ++d, k += kPanel) {
     Vec key[NV];
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
-      key[j] = Simd::load_f16(k + j * kWidth / kPanel * k_panel + j * kWidth % kPanel);
+      key[j] = load_element(k + j * kWidth / kPanel * k_panel + j * kWidth % kPanel);
     }
     SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
       const Vec value = Simd::set1(q[r][d]);
@@ -78,33 +87,27 @@ SMEPILOT_INLINE void score_tile(const float* const* rows, const uint16_t* k, flo
   }
 }
 
-// The scores of MR rows with `panels` panels.
-template <uint32_t MR, uint32_t NV>
-void score_rows(const Block& b, uint32_t row, uint32_t panels) noexcept {
+// The scores of MR rows with `panels` panels, contiguous at k.
+template <uint32_t MR, uint32_t NV, typename T>
+void score_rows(const Block& b, uint32_t row, const T* k, uint32_t panels, float* scores) noexcept {
   const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel;
   constexpr uint32_t kStep = NV * kWidth / kPanel;  // panels per register tile; 0: a tile is a part of one
   uint32_t p = 0;
   if constexpr (kStep <= 1) {
     for (; p < panels; ++p)
       SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += NV * kWidth)
-          score_tile<MR, NV>(b.q + row, b.k + p * k_panel + c, b.scores + p * b.panel_stride + row * kPanel + c, b);
+          score_tile<MR, NV>(b, row, k + p * k_panel + c, scores + p * b.panel_stride + c);
   } else {
-    for (; p + kStep <= panels; p += kStep)
-      score_tile<MR, NV>(b.q + row, b.k + p * k_panel, b.scores + p * b.panel_stride + row * kPanel, b);
-    if (p < panels) {
-      Block rest = b;
-      rest.k += p * k_panel;
-      rest.scores += p * b.panel_stride;
-      score_rows<MR, NV / 2>(rest, row, panels - p);
-    }
+    for (; p + kStep <= panels; p += kStep) score_tile<MR, NV>(b, row, k + p * k_panel, scores + p * b.panel_stride);
+    if (p < panels) score_rows<MR, NV / 2>(b, row, k + p * k_panel, panels - p, scores + p * b.panel_stride);
   }
 }
 
-// out[MR rows][V vectors at d] = out * factor + P V over `positions` positions. kPartial: one vector of which only
-// `lanes` lanes exist.
-template <uint32_t MR, uint32_t NV, bool kPartial>
-SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, uint32_t positions, uint32_t d, const float* factor,
-                                uint32_t lanes) noexcept {
+// out[MR rows][NV vectors at d] = out * factor + P V over `positions` positions, v being at the first one's element d.
+// kPartial: one vector of which only `lanes` lanes exist.
+template <uint32_t MR, uint32_t NV, bool kPartial, typename T>
+SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, const T* v, size_t v_stride, uint32_t positions,
+                                uint32_t d, const float* factor, uint32_t lanes) noexcept {
   Vec acc[MR][NV];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     const Vec f = Simd::set1(factor[row + r]);
@@ -114,14 +117,16 @@ SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, uint32_t positions
     }
   }
   const float* p = b.scores + row * kPanel;
-  const uint16_t* v = b.v + d;
-  const size_t v_stride = b.v_stride, p_skip = b.panel_stride - kPanel;
+  const size_t p_skip = b.panel_stride - kPanel;
   for (uint32_t done = 0; done < positions; done += kPanel, p += p_skip) {
     const uint32_t count = smaller(kPanel, positions - done);
     for (uint32_t i = 0; i < count; ++i, ++p, v += v_stride) {
       Vec value[NV];
       SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
-        value[j] = kPartial ? Simd::load_f16_partial(v, lanes) : Simd::load_f16(v + j * kWidth);
+        if constexpr (kPartial)
+          value[j] = Simd::load_f16_partial(v, lanes);
+        else
+          value[j] = load_element(v + j * kWidth);
       }
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
         const Vec weight = Simd::set1(p[r * kPanel]);
@@ -140,29 +145,50 @@ SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, uint32_t positions
   }
 }
 
+// The same for all elements from d on, straight from the cache.
 template <uint32_t MR, uint32_t NV>
-void value_rows(const Block& b, uint32_t row, uint32_t positions, const float* factor, uint32_t d) noexcept {
-  for (; d + NV * kWidth <= b.head_dim; d += NV * kWidth) value_tile<MR, NV, false>(b, row, positions, d, factor, 0);
+void value_rows(const Block& b, uint32_t row, uint32_t positions, uint32_t d, const float* factor) noexcept {
+  for (; d + NV * kWidth <= b.head_dim; d += NV * kWidth)
+    value_tile<MR, NV, false>(b, row, b.v + d, b.v_stride, positions, d, factor, 0);
   if (d == b.head_dim) return;
   if constexpr (NV > 1)
-    value_rows<MR, NV / 2>(b, row, positions, factor, d);
+    value_rows<MR, NV / 2>(b, row, positions, d, factor);
   else if constexpr (kWidth > 4)  // a head dimension is a multiple of 4
-    value_tile<MR, 1, true>(b, row, positions, d, factor, b.head_dim - d);
+    value_tile<MR, 1, true>(b, row, b.v + d, b.v_stride, positions, d, factor, b.head_dim - d);
 }
 
-using ScoreFn = void (*)(const Block&, uint32_t row, uint32_t panels) noexcept;
-using ValueFn = void (*)(const Block&, uint32_t row, uint32_t positions, const float* factor, uint32_t d) noexcept;
+// The same for a strip of kStrip elements of V, converted to f32 at v.
+template <uint32_t MR>
+void value_strip(const Block& b, uint32_t row, const float* v, uint32_t positions, uint32_t d,
+                 const float* factor) noexcept {
+  value_tile<MR, kStrip / kWidth, false>(b, row, v, kStrip, positions, d, factor, 0);
+}
 
+using ScoreFn = void (*)(const Block&, uint32_t row, const uint16_t* k, uint32_t panels, float* scores) noexcept;
+using ScoreStagedFn = void (*)(const Block&, uint32_t row, const float* k, uint32_t panels, float* scores) noexcept;
+using ValueFn = void (*)(const Block&, uint32_t row, uint32_t positions, uint32_t d, const float* factor) noexcept;
+using ValueStripFn = void (*)(const Block&, uint32_t row, const float* v, uint32_t positions, uint32_t d,
+                              const float* factor) noexcept;
+
+// The functions for register tiles of MR rows, MR being the index into kRowFns.
+struct RowFns {
+  ScoreFn scores;
+  ScoreStagedFn scores_staged;
+  ValueFn values;
+  ValueStripFn values_strip;
+};
 template <uint32_t MR>
-constexpr ScoreFn kScoreRows =
-    score_rows<smaller(MR, kTileRows), tile_vectors(smaller(MR, kTileRows), kPanelGroup* kPanel / kWidth)>;
-template <uint32_t MR>
-constexpr ValueFn kValueRows = value_rows<smaller(MR, kTileRows), tile_vectors(smaller(MR, kTileRows), 8)>;
-constexpr ScoreFn kScoreFns[] = {nullptr,       kScoreRows<1>, kScoreRows<2>, kScoreRows<3>, kScoreRows<4>,
-                                 kScoreRows<5>, kScoreRows<6>, kScoreRows<7>, kScoreRows<8>};
-constexpr ValueFn kValueFns[] = {nullptr,       kValueRows<1>, kValueRows<2>, kValueRows<3>, kValueRows<4>,
-                                 kValueRows<5>, kValueRows<6>, kValueRows<7>, kValueRows<8>};
-static_assert(kTileRows <= 8);
+constexpr RowFns row_fns() noexcept {
+  if constexpr (MR == 0 || MR > kTileRows)
+    return {nullptr, nullptr, nullptr, nullptr};
+  else
+    return {score_rows<MR, tile_vectors(MR, kPanelGroup * kPanel / kWidth), uint16_t>,
+            score_rows<MR, tile_vectors(MR, kPanelGroup * kPanel / kWidth), float>, value_rows<MR, tile_vectors(MR, 8)>,
+            value_strip<MR>};
+}
+constexpr RowFns kRowFns[] = {row_fns<0>(), row_fns<1>(), row_fns<2>(), row_fns<3>(), row_fns<4>(),
+                              row_fns<5>(), row_fns<6>(), row_fns<7>(), row_fns<8>()};
+static_assert(kTileRows < sizeof(kRowFns) / sizeof(kRowFns[0]));
 
 // Running state of the softmax of each row, and the division of the rows into register tiles.
 struct State {
@@ -263,19 +289,31 @@ struct Call {
                  .scale = args.scale};
   }
 
+  // Enough rows for a conversion of K and V to f32 to be shared by several register tiles.
+  bool staged() const noexcept { return tiles >= kStagedTiles && args.head_dim * kPanel <= kStagedFloats; }
+
   // Scores of positions [begin, begin + count). A few panels at a time for all rows, so that they are read from memory
   // once and found in the first-level cache by every register tile but the first.
   void scores(const Block& b, uint32_t begin, uint32_t count) const noexcept {
+    alignas(64) float stage[kStagedFloats];
+    const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel;
+    const bool convert = staged();
     const uint32_t panels = (count + kPanel - 1) / kPanel;
-    for (uint32_t p = 0; p < panels; p += kPanelGroup) {
-      Block group = b;
-      group.k += static_cast<size_t>(p) * kPanel * b.head_dim;
-      group.scores += p * b.panel_stride;
+    const uint32_t most = convert ? smaller(kPanelGroup, static_cast<uint32_t>(kStagedFloats / k_panel)) : kPanelGroup;
+    for (uint32_t p = 0; p < panels; p += most) {
+      const uint32_t group = smaller(most, panels - p), first = begin + p * kPanel;
+      const uint16_t* k = b.k + p * k_panel;
+      if (convert)
+        for (size_t i = 0; i < group * k_panel; i += kWidth) Simd::store(stage + i, Simd::load_f16(k + i));
       for (uint32_t t = 0; t < tiles; ++t) {
-        const uint32_t first = begin + p * kPanel;
         if (tile_end[t] <= first) continue;
-        const uint32_t wanted = (tile_end[t] - first + kPanel - 1) / kPanel;
-        kScoreFns[tile_row[t + 1] - tile_row[t]](group, tile_row[t], smaller(smaller(kPanelGroup, panels - p), wanted));
+        const uint32_t wanted = smaller(group, (tile_end[t] - first + kPanel - 1) / kPanel), row = tile_row[t];
+        const RowFns& fns = kRowFns[tile_row[t + 1] - row];
+        float* to = b.scores + p * b.panel_stride + row * kPanel;
+        if (convert)
+          fns.scores_staged(b, row, stage, wanted, to);
+        else
+          fns.scores(b, row, k, wanted, to);
       }
     }
   }
@@ -291,10 +329,42 @@ struct Call {
     }
   }
 
+  // Outputs from the probabilities of positions [begin, begin + count), on top of the outputs so far times factor.
   void values(const Block& b, uint32_t begin, uint32_t count, const float* factor) const noexcept {
+    const bool convert = staged();
+    const uint32_t strips_end = convert ? b.head_dim / kStrip * kStrip : 0;
+    if (convert) value_strips(b, begin, count, factor, strips_end);
+    if (strips_end == b.head_dim) return;
     for (uint32_t t = 0; t < tiles; ++t) {
       if (tile_end[t] <= begin) continue;
-      kValueFns[tile_row[t + 1] - tile_row[t]](b, tile_row[t], smaller(tile_end[t] - begin, count), factor, 0);
+      const uint32_t positions = smaller(tile_end[t] - begin, count);
+      kRowFns[tile_row[t + 1] - tile_row[t]].values(b, tile_row[t], positions, strips_end, factor);
+    }
+  }
+
+  void value_strips(const Block& b, uint32_t begin, uint32_t count, const float* factor,
+                    uint32_t d_end) const noexcept {
+    constexpr uint32_t kMost = kStagedFloats / kStrip;  // positions
+    static_assert(kMost % kPanel == 0);
+    alignas(64) float stage[kStagedFloats];
+    float one[kMaxRows];
+    for (uint32_t at = 0; at < count; at += kMost) {
+      const uint32_t some = smaller(kMost, smaller(end - begin, count) - at), first = begin + at;
+      Block part = b;
+      part.scores += at / kPanel * b.panel_stride;
+      for (uint32_t d = 0; d < d_end; d += kStrip) {
+        const uint16_t* v = b.v + at * b.v_stride + d;
+        for (uint32_t i = 0; i < some; ++i)
+          SMEPILOT_UNROLL for (uint32_t c = 0; c < kStrip; c += kWidth)
+              Simd::store(stage + i * kStrip + c, Simd::load_f16(v + i * b.v_stride + c));
+        for (uint32_t t = 0; t < tiles; ++t) {
+          if (tile_end[t] <= first) continue;
+          const uint32_t positions = smaller(tile_end[t] - first, some), row = tile_row[t];
+          kRowFns[tile_row[t + 1] - row].values_strip(part, row, stage, positions, d, at == 0 ? factor : one);
+        }
+      }
+      if (at == 0)
+        for (uint32_t r = 0; r < args.rows; ++r) one[r] = 1.0f;
     }
   }
 
