@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "profiles/fnv.h"
+
 namespace smepilot {
 
 using nlohmann::json;
@@ -83,6 +85,12 @@ std::vector<std::pair<std::string, std::string>> pairs_column(sqlite::Statement&
   }
   if (!good) row.reject(column, "something else", "a JSON object of strings");
   return pairs;
+}
+
+std::string digest(std::string_view text) {
+  Fnv hash;
+  hash.add(text);
+  return hash.hex();
 }
 
 std::string facts_to_json(const Platform& p) {

@@ -59,6 +59,10 @@ std::vector<std::pair<std::string, std::string>> pairs_column(sqlite::Statement&
 std::string facts_to_json(const Platform& platform);
 std::string shape_to_json(const ModelShape& model);
 
+// 16 hex digits over a text, stored beside what it was made from. SQLite finds damage to its structures only; this
+// finds a changed digit. Not a defence against a forger.
+std::string digest(std::string_view text);
+
 // The row of a model with this hash; one known only by name and hash has architecture "" and shape {} until the
 // whole shape is written.
 Result<int64_t> upsert_model(sqlite::Connection& connection, const ModelShape& model);

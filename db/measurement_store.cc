@@ -64,9 +64,21 @@ constexpr const char* kMeasurementColumns =
     "o.kv_heads, "
     "c.variant, c.mode, c.workers, c.mc, c.nc, c.kv_tile, c.kv_splits, x.status, x.reason, x.predicted_ns, "
     "x.median_ns, "
-    "x.ci_low_ns, x.ci_high_ns, x.samples_json, x.is_default, x.created, s.revision "
+    "x.ci_low_ns, x.ci_high_ns, x.samples_json, x.is_default, x.created, s.revision, x.digest "
     "FROM measurement AS x JOIN candidate AS c ON c.id = x.candidate_id JOIN operator AS o ON o.id = c.operator_id "
     "JOIN session AS s ON s.id = x.session_id ";
+
+std::string measurement_digest(const Measurement& m, std::string_view samples_json) {
+  const OperatorShape& s = m.shape;
+  const Candidate& c = m.candidate;
+  const bool timed = m.status == MeasurementStatus::kOk;
+  const auto if_timed = [timed](double ns) { return timed ? ns : 0.0; };
+  return digest(fmt::format("{} {} {} {} {} {} {} | {} {} {} {} {} {} {} | {} {} {} {} {} {} {} {}", kind_name(s.kind),
+                            dtype_name(s.dtype), s.m, s.n, s.k, s.kv_len, s.kv_heads, c.variant, mode_name(c.mode),
+                            c.workers, c.mc, c.nc, c.kv_tile, c.kv_splits, status_name(m.status), m.reason,
+                            m.predicted_ns, if_timed(m.median_ns), if_timed(m.ci_low_ns), if_timed(m.ci_high_ns),
+                            m.is_default, samples_json));
+}
 
 Measurement read_measurement(sqlite::Statement& row) {
   Measurement m;
@@ -93,6 +105,11 @@ Measurement read_measurement(sqlite::Statement& row) {
   m.is_default = row.integer(26, 0, 1) != 0;
   m.created = row.text(27);
   m.revision = row.text(28);
+  if (row.status().ok() && row.text(29) != measurement_digest(m, row.text(25)))
+    row.reject(
+        error("{}: measurement {} is damaged: its values do not give its digest. Nothing was changed; delete the row "
+              "and measure again, or restore the database from a copy",
+              row.path(), m.id));
   return m;
 }
 
@@ -259,17 +276,18 @@ Result<int64_t> MeasurementStore::record(const Measurement& m) {
   sqlite::Statement upsert(
       c,
       "INSERT INTO measurement (search_id, session_id, candidate_id, platform_id, variant_set_hash, status, reason, "
-      "predicted_ns, median_ns, ci_low_ns, ci_high_ns, samples_json, is_default, created) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (search_id, candidate_id) DO UPDATE SET "
+      "predicted_ns, median_ns, ci_low_ns, ci_high_ns, samples_json, is_default, created, digest) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (search_id, candidate_id) DO UPDATE SET "
       "session_id = excluded.session_id, status = excluded.status, reason = excluded.reason, "
       "predicted_ns = excluded.predicted_ns, median_ns = excluded.median_ns, ci_low_ns = excluded.ci_low_ns, "
       "ci_high_ns = excluded.ci_high_ns, samples_json = excluded.samples_json, is_default = excluded.is_default, "
-      "created = excluded.created "
+      "created = excluded.created, digest = excluded.digest "
       "WHERE excluded.status IN ('ok', 'incorrect', 'timeout', 'crashed') "
       "OR measurement.status NOT IN ('ok', 'incorrect', 'timeout', 'crashed') RETURNING id");
   upsert.bind(m.search_id, keys->session, candidate_id, keys->platform, keys->hash, std::string(status_name(m.status)),
               m.reason, m.predicted_ns != 0 ? std::optional(m.predicted_ns) : std::nullopt, if_timed(m.median_ns),
-              if_timed(m.ci_low_ns), if_timed(m.ci_high_ns), samples, m.is_default, utc_now());
+              if_timed(m.ci_low_ns), if_timed(m.ci_high_ns), samples, m.is_default, utc_now(),
+              measurement_digest(m, samples));
   SMEPILOT_ASSIGN(auto id, sqlite::first(upsert, [](auto& row) { return row.integer(0); }));
   if (!id) {  // the row there was run, this one was not
     sqlite::Statement kept(c, "SELECT id FROM measurement WHERE search_id = ? AND candidate_id = ?");

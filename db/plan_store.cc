@@ -8,6 +8,13 @@ namespace smepilot {
 
 namespace {
 
+// Over all but the name of the model, which is that of its row.
+std::string plan_digest(const Plan& plan) {
+  Plan unnamed = plan;
+  unnamed.model_name.clear();
+  return digest(plan_to_json(unnamed));
+}
+
 PlanEntry read_entry(sqlite::Statement& row) {
   PlanEntry e;
   e.kind = named(row, 0, kind_from_name);
@@ -38,8 +45,10 @@ PlanEntry read_entry(sqlite::Statement& row) {
 
 }  // namespace
 
-Result<int64_t> PlanStore::save(int64_t session_id, const Plan& plan, int64_t search_id) {
+Result<int64_t> PlanStore::save(int64_t session_id, const Plan& given, int64_t search_id) {
   sqlite::Connection& c = *connection_;
+  Plan plan = given;
+  if (plan.created.empty()) plan.created = utc_now();
   if (auto status = check_plan_values(plan); !status.ok())
     return error("the plan for {} is not stored: {}", plan.model_name, status.message());
   SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(c));
@@ -47,10 +56,10 @@ Result<int64_t> PlanStore::save(int64_t session_id, const Plan& plan, int64_t se
   sqlite::Statement head(
       c,
       "INSERT INTO plan (session_id, search_id, version, fingerprint, identity_json, model_id, "
-      "variant_set_hash, planner, workers, build, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "variant_set_hash, planner, workers, build, created, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   SMEPILOT_TRY(head.bind(session_id, search_id != 0 ? std::optional(search_id) : std::nullopt, plan.version,
                          plan.fingerprint, pairs_to_json(plan.platform), model, plan.variant_set_hash, plan.planner,
-                         plan.workers, plan.build, plan.created.empty() ? utc_now() : plan.created)
+                         plan.workers, plan.build, plan.created, plan_digest(plan))
                    .run());
   const int64_t id = c.last_insert_rowid();
   sqlite::Statement insert(c,
@@ -71,11 +80,13 @@ Result<int64_t> PlanStore::save(int64_t session_id, const Plan& plan, int64_t se
 
 Result<std::optional<Plan>> PlanStore::get(int64_t id) {
   sqlite::Connection& c = *connection_;
-  sqlite::Statement head(c,
-                         "SELECT p.id, p.version, p.fingerprint, p.identity_json, m.name, m.hash, p.variant_set_hash, "
-                         "p.planner, p.workers, p.build, p.created FROM plan AS p JOIN model AS m ON m.id = p.model_id "
-                         "WHERE p.id = ?");
-  SMEPILOT_ASSIGN(auto found, sqlite::first(head.bind(id), [](sqlite::Statement& row) {
+  sqlite::Statement head(
+      c,
+      "SELECT p.id, p.version, p.fingerprint, p.identity_json, m.name, m.hash, p.variant_set_hash, "
+      "p.planner, p.workers, p.build, p.created, p.digest FROM plan AS p JOIN model AS m ON m.id = p.model_id "
+      "WHERE p.id = ?");
+  std::string stored_digest;
+  SMEPILOT_ASSIGN(auto found, sqlite::first(head.bind(id), [&stored_digest](sqlite::Statement& row) {
                     Plan p;
                     p.id = row.integer(0);
                     p.version = static_cast<int>(row.integer(1, 1, INT32_MAX));
@@ -88,6 +99,7 @@ Result<std::optional<Plan>> PlanStore::get(int64_t id) {
                     p.workers = row.u32(8);
                     p.build = row.text(9);
                     p.created = row.text(10);
+                    stored_digest = row.text(11);
                     return p;
                   }));
   if (!found) return found;
@@ -96,6 +108,11 @@ Result<std::optional<Plan>> PlanStore::get(int64_t id) {
                             "kv_tile, kv_splits, measured_m, measured_kv, predicted_ns, measured_ns, default_ns, why "
                             "FROM plan_entry WHERE plan_id = ? ORDER BY id");
   SMEPILOT_ASSIGN(found->entries, sqlite::all(entries.bind(id), read_entry));
+  if (plan_digest(*found) != stored_digest)
+    return error(
+        "{}: plan {} is damaged: its values do not give its digest. Nothing was changed; make the plan anew with "
+        "`smetune search`",
+        c.path(), id);
   return found;
 }
 

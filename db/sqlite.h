@@ -83,6 +83,7 @@ class Statement {
   Result<bool> step();  // true: on a row; false: done
   Status run();         // to the end, then starts over
   const Status& status() const noexcept { return error_; }
+  const std::string& path() const noexcept { return connection_->path(); }
 
   // Columns of the current row. A value of the wrong type or out of range is an error that sticks.
   int64_t integer(int column, int64_t low = std::numeric_limits<int64_t>::min(),

@@ -150,6 +150,7 @@ CREATE TABLE measurement (
   samples_json     TEXT NOT NULL CHECK (json_valid(samples_json)),
   is_default       INTEGER NOT NULL CHECK (is_default IN (0, 1)),
   created          TEXT NOT NULL,
+  digest           TEXT NOT NULL,                   -- of shape, candidate and result: damage does not go unnoticed
   UNIQUE (search_id, candidate_id),
   CHECK ((status = 'ok') = (median_ns IS NOT NULL)),
   CHECK (status = 'ok' OR length(reason) > 0),
@@ -171,7 +172,8 @@ CREATE TABLE plan (
   planner          TEXT NOT NULL,
   workers          INTEGER NOT NULL CHECK (workers >= 1),
   build            TEXT NOT NULL,
-  created          TEXT NOT NULL
+  created          TEXT NOT NULL,
+  digest           TEXT NOT NULL                    -- of the plan and its entries: damage does not go unnoticed
 ) STRICT;
 CREATE INDEX plan_key ON plan (model_id, fingerprint);
 CREATE INDEX plan_session ON plan (session_id);
