@@ -22,8 +22,9 @@ namespace {
 // How the time is divided; the rest is for allocating memory and finding out how often to repeat a loop.
 constexpr double kComputeShare = 0.25, kMemoryShare = 0.5, kForkJoinShare = 0.05, kNoiseShare = 0.1, kOtherShare = 0.05;
 constexpr double kDefaultSeconds = 36, kQuickSeconds = 9;
-constexpr size_t kMinSamples = 5, kMaxSamples = 200;
-constexpr double kSampleNs = 4e6;       // long against a fork and join, short against a scheduler's time slice
+constexpr size_t kMinSamples = 5, kMaxSamples = 400;
+constexpr double kSampleNs = 1e6;       // long against a fork and join, short against a scheduler's time slice
+constexpr size_t kExpBytes = 8192;      // of input, and of output: both fit any L1
 constexpr double kRatePercentile = 90;  // see calibration.h
 
 struct alignas(64) WorkerTime {
@@ -126,6 +127,7 @@ class Calibrator {
     uint64_t repeat = 1;
     double ns = once(repeat);
     while (ns < sample_ns / 4 && repeat < (uint64_t{1} << 40) && !cancelled()) ns = once(repeat *= 2);
+    for (int i = 0; i < 2; ++i) ns = std::min(ns, once(repeat));  // the first may have been interrupted
     return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(static_cast<double>(repeat) * sample_ns / ns)));
   }
 
@@ -204,7 +206,7 @@ class Calibrator {
                                             double slice) {
     const bool copy = probe.kind == ProbeKind::kCopy;
     const uint64_t per_worker = set.bytes / workers;
-    const unsigned windows = set.cold ? 8 : 1;
+    const unsigned windows = set.cold ? kColdWindows : 1;
     const size_t each = static_cast<size_t>(per_worker / windows / (copy ? 2 : 1) / kProbeGranule * kProbeGranule);
     unsigned window = 0;
     const auto once = [&](uint64_t repeat) {
@@ -225,7 +227,7 @@ class Calibrator {
     constexpr ProbeKind kKinds[] = {ProbeKind::kRead, ProbeKind::kWrite, ProbeKind::kCopy};
     SMEPILOT_TRY(announce(begin, kMemoryShare, 0, 1, "allocating memory"));
     std::vector<std::pair<unsigned, WorkingSet>> sets;
-    uint64_t largest = 0;
+    uint64_t largest = 2 * kExpBytes;
     for (const unsigned workers : counts_) {
       for (const WorkingSet& s : working_sets(platform_, workers, options_.quick, options_.max_set_bytes)) {
         sets.emplace_back(workers, s);
@@ -296,7 +298,7 @@ class Calibrator {
       const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
       return timed(workers_, [&](unsigned) noexcept { probe->run(&args); });
     };
-    const uint64_t repeat = choose_repeat(once, kSampleNs / 4);
+    const uint64_t repeat = choose_repeat(once, kSampleNs);
     SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(budget_ns_ * kNoiseShare, [&] {
                       const double a1 = once(repeat), b1 = once(repeat), b2 = once(repeat), a2 = once(repeat);
                       return std::abs((a1 + a2) / (b1 + b2) - 1);
@@ -309,14 +311,13 @@ class Calibrator {
     const double begin = 1 - kOtherShare * 2;
     SMEPILOT_TRY(announce(begin, kOtherShare, 0, 2, "exp"));
     if (const Probe* probe = best_probe(ProbeKind::kExp); probe != nullptr) {
-      constexpr size_t kBytes = 8192;  // in and out fit any L1
       std::byte* p = buffers_[0].data();
       const auto once = [&](uint64_t repeat) {
-        const ProbeArgs args = {p + kBytes, p, kBytes, repeat, false};
+        const ProbeArgs args = {p + kExpBytes, p, kExpBytes, repeat, false};
         return timed(1, [&](unsigned) noexcept { probe->run(&args); });
       };
       const uint64_t repeat = choose_repeat(once, kSampleNs);
-      const double count = static_cast<double>(kBytes / sizeof(float)) * static_cast<double>(repeat);
+      const double count = static_cast<double>(kExpBytes / sizeof(float)) * static_cast<double>(repeat);
       SMEPILOT_ASSIGN(const std::vector<double> rates,
                       sample(budget_ns_ * kOtherShare / 2, [&] { return count / once(repeat); }));
       out_.exp_geps = percentile(rates, kRatePercentile);

@@ -6,7 +6,6 @@ namespace smepilot {
 namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr uint64_t kShareUnit = 16 * kProbeGranule;
 constexpr uint64_t kDefaultL1 = 32 << 10;  // where the system does not tell; no core that runs this has less
 
 }  // namespace
@@ -28,7 +27,8 @@ std::vector<WorkingSet> working_sets(const Platform& platform, unsigned workers,
   if (max_bytes != 0) limit = std::min(limit, max_bytes);
   std::vector<WorkingSet> sets;
   const auto add = [&](const char* level, uint64_t bytes, bool beyond_l2, bool cold) {
-    const uint64_t share = std::max(std::min(bytes, limit) / workers / kShareUnit, uint64_t{1}) * kShareUnit;
+    const uint64_t unit = (cold ? kColdWindows : 1) * 2 * kProbeGranule;
+    const uint64_t share = std::max(std::min(bytes, limit) / workers / unit, uint64_t{1}) * unit;
     if (!sets.empty() && share * workers <= sets.back().bytes) return false;  // the cap has eaten the difference
     sets.push_back({level, share * workers, beyond_l2, cold});
     return true;

@@ -15,8 +15,8 @@ struct WorkingSet {
   bool cold = false;       // meant to miss every cache
 };
 
-// From L1 outwards. Every worker's share is a multiple of 16 granules of the memory probes, so that it divides into
-// windows and halves. The last level cache of a virtual machine is shared with strangers, so only a modest part of it
+// From L1 outwards. Every worker's share divides into two halves (for a cold set, of each window) that are multiples of
+// kProbeGranule. The last level cache of a virtual machine is shared with strangers, so only a modest part of it
 // is claimed. max_bytes (0: none) caps all of them. A level that this machine does not have, or that cannot be told
 // from its neighbours, is left out.
 std::vector<WorkingSet> working_sets(const Platform& platform, unsigned workers, bool quick, uint64_t max_bytes);
@@ -26,5 +26,7 @@ uint64_t cache_share(const Platform& platform, unsigned level, unsigned workers)
 
 // A memory probe's buffer is a multiple of this.
 inline constexpr uint64_t kProbeGranule = 1024;
+// A cold set is visited in this many pieces, so that one sample stays short.
+inline constexpr unsigned kColdWindows = 32;
 
 }  // namespace smepilot

@@ -1,0 +1,241 @@
+#include "profiles/roofline.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <sstream>
+
+#include "profiles/roofline_table.h"
+
+namespace smepilot {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+Platform machine() {
+  Platform p;
+  p.cpu_model = "A processor of which nobody has ever heard, with a name that goes on and on @ 3.00GHz";
+  p.cores = p.cpus = 4;
+  p.caches = {{1, 32 << 10, 4}, {2, 1 * kMiB, 4}, {3, 32 * kMiB, 1}};
+  p.matrix_unit = "amx";
+  p.matrix_units = 4;
+  return p;
+}
+
+// Round numbers: P(f32) = 100 per worker, B(DRAM) = 10 then 20, fork and join 0 / 1000 / 3000 ns.
+Calibration calibration() {
+  Calibration c;
+  const auto peak = [&](ExecutionUnit unit, const char* dtype, const char* isa, double per_worker) {
+    for (const unsigned w : {1u, 2u, 4u}) c.peaks.push_back({unit, dtype, isa, w, per_worker * w, {}});
+  };
+  peak(ExecutionUnit::kMatrix, "int8", "amxint8", 4000);
+  peak(ExecutionUnit::kMatrix, "bf16", "amxbf16", 2000);
+  peak(ExecutionUnit::kCpu, "bf16", "avx512bf16", 150);
+  peak(ExecutionUnit::kCpu, "int8", "avx512vnni", 800);
+  peak(ExecutionUnit::kCpu, "f32", "avx512", 200);
+  peak(ExecutionUnit::kCpu, "int8", "avx512", 300);
+  peak(ExecutionUnit::kCpu, "f32", "avx2", 100);
+  peak(ExecutionUnit::kCpu, "int8", "avx2", 150);
+  peak(ExecutionUnit::kCpu, "f32", "portable", 10);
+  peak(ExecutionUnit::kCpu, "int8", "portable", 5);
+  const auto memory = [&](const char* level, uint64_t per_worker, double b1, double b2, double b4) {
+    for (const char* op : {"read", "write", "copy"}) {
+      c.bandwidths.push_back({level, op, 1, per_worker, b1, {}});
+      c.bandwidths.push_back({level, op, 2, 2 * per_worker, b2, {}});
+      c.bandwidths.push_back({level, op, 4, 4 * per_worker, b4, {}});
+    }
+  };
+  memory("L1", 16 << 10, 300, 600, 1200);
+  memory("L2", kMiB / 2, 100, 200, 400);
+  memory("LLC", 2 * kMiB, 40, 80, 160);
+  memory("DRAM", 128 * kMiB, 10, 20, 20);
+  c.fork_join = {{1, 1, {}}, {2, 1000, {}}, {4, 3000, {}}};
+  c.exp_geps = 1;
+  return c;
+}
+
+KernelVariant variant(ExecutionUnit unit, IsaSet isa, DType lhs, DType rhs, OpKind op = OpKind::kMatmul) {
+  KernelVariant v = {};
+  v.id = "test";
+  v.op = op;
+  v.isa = isa;
+  v.unit = unit;
+  v.lhs = lhs;
+  v.rhs = rhs;
+  return v;
+}
+
+OperatorShape matmul(DType t, uint32_t m, uint32_t n, uint32_t k) {
+  return {OpKind::kMatmul, t, m, n, k, 0, 0};
+}
+
+TEST(Roofline, DecodeIsMemoryBound) {
+  const Roofline r(calibration(), machine());
+  const OperatorShape s = matmul(DType::kQ4_0, 1, 4096, 4096);
+  const Price p = r.price(s, variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ4_0), 1);
+  const double bytes = 4096.0 * 4096 / 32 * 18 + 4.0 * (4096 + 4096), flops = 2.0 * 4096 * 4096;
+  EXPECT_STREQ(p.bound, "memory");
+  EXPECT_EQ(p.level, "DRAM");
+  EXPECT_DOUBLE_EQ(p.memory_ns, bytes / 10);
+  EXPECT_DOUBLE_EQ(p.compute_ns, flops / 800);
+  EXPECT_DOUBLE_EQ(p.ns, bytes / 10 + 1);
+  EXPECT_DOUBLE_EQ(p.roof_gbps, 10);
+  EXPECT_DOUBLE_EQ(p.roof_gflops, 10 * flops / bytes);
+}
+
+TEST(Roofline, PrefillIsComputeBoundAndTheUnitsDiffer) {
+  const Roofline r(calibration(), machine());
+  const OperatorShape s = matmul(DType::kQ8_0, 512, 4096, 4096);
+  const double flops = 2.0 * 512 * 4096 * 4096;
+  const Price cpu = r.price(s, variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ8_0), 2);
+  const Price amx = r.price(s, variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ8_0), 2);
+  EXPECT_STREQ(cpu.bound, "compute");
+  EXPECT_DOUBLE_EQ(cpu.ns, flops / 1600 + 1000);
+  EXPECT_DOUBLE_EQ(cpu.roof_gflops, 1600);
+  EXPECT_DOUBLE_EQ(amx.compute_ns, flops / 8000);
+  EXPECT_LT(amx.ns, cpu.ns);
+}
+
+TEST(Roofline, SmallCallsAreOverhead) {
+  const Roofline r(calibration(), machine(), {.resident_bytes = 1024});
+  const Price p =
+      r.price(matmul(DType::kF32, 1, 64, 64), variant(ExecutionUnit::kCpu, kIsaAvx512, DType::kF32, DType::kF32), 4);
+  EXPECT_STREQ(p.bound, "overhead");
+  EXPECT_DOUBLE_EQ(p.overhead_ns, 3000);
+  EXPECT_GT(p.ns, 3000);
+}
+
+TEST(Roofline, PeakIsTheBestOfTheVariantsOwnIsa) {
+  const Roofline r(calibration(), machine());
+  const auto int8 = [&](IsaSet isa) { return r.peak_gflops(ExecutionUnit::kCpu, "int8", isa, 1); };
+  EXPECT_EQ(int8(kIsaPortable), 5);
+  EXPECT_EQ(int8(kIsaAvx2), 150);
+  EXPECT_EQ(int8(kIsaAvx512), 300);
+  EXPECT_EQ(int8(kIsaAvx512Vnni), 800);
+  EXPECT_EQ(int8(kIsaAmxInt8), 800) << "the tiles are another unit";
+  EXPECT_EQ(r.peak_gflops(ExecutionUnit::kMatrix, "int8", kIsaAmxInt8, 1), 4000);
+  EXPECT_EQ(r.peak_gflops(ExecutionUnit::kMatrix, "int8", kIsaAvx512Vnni, 1), 0);
+  EXPECT_EQ(r.peak_gflops(ExecutionUnit::kCpu, "f32", kIsaAvx512Vnni, 1), 200) << "a step implies those below";
+  EXPECT_EQ(r.peak_gflops(ExecutionUnit::kCpu, "int8", 2), 1600);
+}
+
+TEST(Roofline, WorkerCountsInBetweenAndBeyond) {
+  const Roofline r(calibration(), machine());
+  EXPECT_DOUBLE_EQ(r.peak_gflops(ExecutionUnit::kCpu, "f32", kIsaAvx2, 3), 300);
+  EXPECT_DOUBLE_EQ(r.peak_gflops(ExecutionUnit::kCpu, "f32", kIsaAvx2, 9), 400) << "flat beyond what was measured";
+  EXPECT_DOUBLE_EQ(r.fork_join_ns(3), 2000);
+  EXPECT_DOUBLE_EQ(r.fork_join_ns(0), 1);
+  EXPECT_DOUBLE_EQ(r.bandwidth_gbps("DRAM", "read", 3), 20);
+}
+
+TEST(Roofline, ComputeDtype) {
+  const auto dtype = [](ExecutionUnit unit, IsaSet isa, DType lhs, DType rhs) {
+    return compute_dtype(matmul(rhs, 1, 32, 32), variant(unit, isa, lhs, rhs));
+  };
+  using enum ExecutionUnit;
+  EXPECT_EQ(dtype(kCpu, kIsaAvx2, DType::kQ8, DType::kQ4_0), "int8");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx2, DType::kF32, DType::kQ4_0), "f32");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx2, DType::kF32, DType::kF32), "f32");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx2, DType::kF32, DType::kF16), "f32");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx512, DType::kF32, DType::kBF16), "f32");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx512Bf16, DType::kF32, DType::kBF16), "bf16");
+  EXPECT_EQ(dtype(kMatrix, kIsaAmxBf16, DType::kF32, DType::kBF16), "bf16");
+  EXPECT_EQ(dtype(kMatrix, kIsaAmxBf16, DType::kF32, DType::kF16), "bf16");
+  const OperatorShape a = {OpKind::kAttention, DType::kF16, 1, 8, 64, 128, 8};
+  EXPECT_EQ(compute_dtype(a, variant(kCpu, kIsaAvx2, DType::kF32, DType::kF16, OpKind::kAttention)), "f32");
+}
+
+TEST(Roofline, TheLevelFollowsWhatGoesRound) {
+  const Calibration c = calibration();
+  const KernelVariant v = variant(ExecutionUnit::kCpu, kIsaAvx2, DType::kF32, DType::kF32);
+  const OperatorShape s = matmul(DType::kF32, 1, 512, 512);
+  const auto at = [&](uint64_t resident) {
+    return Roofline(c, machine(), {.resident_bytes = resident}).price(s, v, 1);
+  };
+  EXPECT_EQ(at(8 << 10).level, "L1");
+  EXPECT_EQ(at(512 << 10).level, "L2");
+  EXPECT_EQ(at(6 * kMiB).level, "LLC");
+  EXPECT_EQ(at(6 * kMiB).roof_gbps, 40);
+  EXPECT_EQ(at(1024 * kMiB).level, "DRAM");
+  EXPECT_EQ(at(1024 * kMiB).roof_gbps, 10);
+  EXPECT_EQ(at(0).level, "DRAM");
+  // Between the sets that stand for the two levels (8 and 128 MiB) the rate falls steadily from one to the other.
+  double previous = 40;
+  for (const uint64_t mib : {9, 16, 32, 64, 100, 127}) {
+    const double rate = at(mib * kMiB).roof_gbps;
+    EXPECT_LT(rate, previous) << mib;
+    EXPECT_GT(rate, 10) << mib;
+    previous = rate;
+  }
+  EXPECT_DOUBLE_EQ(at(32 * kMiB).roof_gbps, 16) << "half way in the logarithm: the mean of 1/40 and 1/10 of a second";
+  const Roofline r(c, machine());
+  EXPECT_EQ(r.level_for(4 * kMiB, 1), "LLC");
+  EXPECT_EQ(r.level_for(4 * kMiB, 4), "L2");
+}
+
+TEST(Roofline, AttentionAndElementwise) {
+  const Roofline r(calibration(), machine(), {.resident_bytes = 1024 * kMiB});
+  const OperatorShape a = {OpKind::kAttention, DType::kF16, 1, 32, 64, 4096, 8};
+  const Price p = r.price(a, variant(ExecutionUnit::kCpu, kIsaAvx512, DType::kF32, DType::kF16, OpKind::kAttention), 2);
+  EXPECT_DOUBLE_EQ(p.memory_ns, op_bytes(a) / 20);
+  EXPECT_DOUBLE_EQ(p.compute_ns, op_flops(a) / 400);
+  const OperatorShape n = {OpKind::kNorm, DType::kF32, 2, 1024, 1024, 0, 0};
+  const Price norm = r.price(n, variant(ExecutionUnit::kCpu, kIsaAvx512, DType::kF32, DType::kF32, OpKind::kNorm), 1);
+  EXPECT_EQ(norm.level, "L1") << "its input was just written";
+  EXPECT_DOUBLE_EQ(norm.memory_ns, op_bytes(n) / 300);
+  const OperatorShape s = {OpKind::kSoftmax, DType::kF32, 64, 1024, 1024, 0, 0};
+  const Price soft =
+      r.price(s, variant(ExecutionUnit::kCpu, kIsaAvx512, DType::kF32, DType::kF32, OpKind::kSoftmax), 2);
+  EXPECT_DOUBLE_EQ(soft.compute_ns, 64.0 * 1024 / 2) << "one exponential a nanosecond and worker";
+}
+
+TEST(Roofline, RidgePoints) {
+  const Roofline r(calibration(), machine());
+  EXPECT_DOUBLE_EQ(r.ridge("f32", 1, "DRAM"), 20);
+  EXPECT_DOUBLE_EQ(r.ridge("int8", 4, "DRAM"), 160);
+  EXPECT_DOUBLE_EQ(r.ridge("int8", 1, "LLC", ExecutionUnit::kMatrix), 100);
+  EXPECT_EQ(r.ridge("f64", 1, "DRAM"), 0);
+}
+
+TEST(Roofline, WithoutDataNothingIsCheap) {
+  const Roofline none(Calibration{}, machine());
+  const KernelVariant v = variant(ExecutionUnit::kCpu, kIsaAvx2, DType::kF32, DType::kF32);
+  EXPECT_TRUE(std::isinf(none.price(matmul(DType::kF32, 1, 64, 64), v, 1).ns));
+  EXPECT_EQ(none.ridge("f32", 1, "DRAM"), 0);
+  Calibration no_matrix = calibration();
+  std::erase_if(no_matrix.peaks, [](const Peak& p) { return p.unit == ExecutionUnit::kMatrix; });
+  const KernelVariant amx = variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ8_0);
+  EXPECT_TRUE(std::isinf(Roofline(no_matrix, machine()).price(matmul(DType::kQ8_0, 64, 64, 64), amx, 1).ns));
+  // A machine whose LLC was not measured answers for it with the next level out.
+  Calibration no_llc = calibration();
+  std::erase_if(no_llc.bandwidths, [](const Bandwidth& b) { return b.level == "LLC"; });
+  EXPECT_EQ(Roofline(no_llc, machine()).bandwidth_gbps("LLC", "read", 1), 10);
+}
+
+TEST(RooflineTable, FitsATerminalAndSaysWhatWasMeasured) {
+  Calibration c = calibration();
+  c.noise_floor = 0.0123;
+  const std::string table = roofline_table(c, machine());
+  std::istringstream lines(table);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+  EXPECT_EQ(table.back(), '\n');
+  for (const char* expected : {"amx int8 amxint8", "cpu f32 avx2", "DRAM read", "fork and join", "1.2 %", "16000"})
+    EXPECT_NE(table.find(expected), std::string::npos) << expected << "\n" << table;
+  EXPECT_EQ(table.find("busy"), std::string::npos);
+  c.busy_fraction = 0.5;
+  EXPECT_NE(roofline_table(c, machine()).find("busy"), std::string::npos);
+}
+
+TEST(RooflineTable, ManyWorkerCountsStillFit) {
+  Calibration c = calibration();
+  for (unsigned w = 5; w <= 64; ++w) c.peaks.push_back({ExecutionUnit::kCpu, "f32", "avx2", w, 100.0 * w, {}});
+  const std::string table = roofline_table(c, machine());
+  std::istringstream lines(table);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+  EXPECT_NE(table.find(" 1 thr"), std::string::npos);
+  EXPECT_NE(table.find("64 thr"), std::string::npos);
+  EXPECT_FALSE(roofline_table(Calibration{}, Platform{}).empty());
+}
+
+}  // namespace
+}  // namespace smepilot
