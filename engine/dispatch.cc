@@ -57,13 +57,13 @@ Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32
     if (std::any_of(d.matrices_.begin(), d.matrices_.end(),
                     [&](const Matrix& m) { return m.dtype == matrix.dtype && m.n == matrix.n && m.k == matrix.k; }))
       continue;
-    Matrix out{matrix.dtype, matrix.n, matrix.k, false, {}};
+    Matrix out{matrix.dtype, matrix.n, matrix.k, 0, {}};
     for (const uint32_t m : ms) {
       const OperatorShape shape{OpKind::kMatmul, matrix.dtype, m, matrix.n, matrix.k, 0, 0};
       SMEPILOT_ASSIGN(const PlanEntry entry, lookup(shape));
       SMEPILOT_ASSIGN(const KernelVariant* variant, resolve(entry, shape, isa));
       const MatmulConfig config{variant, entry.mode, clamp_workers(entry.workers, workers), entry.mc, entry.nc};
-      out.reads_q8 |= variant->lhs_layout == Layout::kLhsQ8Panel16;
+      if (variant->lhs_layout == Layout::kLhsQ8Panel16) out.q8_group = lhs_q8_group(matrix.dtype);
       if (!out.ranges.empty() && same(out.ranges.back().config, config))
         out.ranges.back().m_max = m;
       else

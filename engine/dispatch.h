@@ -34,8 +34,9 @@ class Dispatch {
   const MatmulConfig& matmul(uint32_t matrix_id, uint32_t m) const noexcept;
   const AttentionConfig& attention(uint32_t m, uint32_t kv_len) const noexcept;
   const ElementwiseConfig& elementwise() const noexcept { return elementwise_; }
-  // Whether any configuration of this matrix reads the quantised (or the f32) form of its left operand.
-  bool reads_q8(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].reads_q8; }
+  // If any configuration of this matrix reads the quantised form of its left operand, how many activations are to share
+  // a scale (kernels/driver/operators.h, lhs_q8_group); else 0.
+  uint32_t q8_group(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].q8_group; }
   unsigned workers() const noexcept { return workers_; }
 
  private:
@@ -47,7 +48,7 @@ class Dispatch {
   struct Matrix {
     DType dtype;
     uint32_t n, k;
-    bool reads_q8;
+    uint32_t q8_group;
     std::vector<Range<MatmulConfig>> ranges;  // ascending m_max
   };
 

@@ -126,7 +126,7 @@ void Transformer::embed(std::span<const int32_t> tokens) {
                               x_ + i * d);
 }
 
-LhsOperand Transformer::norm(uint32_t m, const float* weight, const float* residual, bool quantised) {
+LhsOperand Transformer::norm(uint32_t m, const float* weight, const float* residual, uint32_t group) {
   const Timing timing(stats_);
   const uint32_t d = file_->hyper.embedding, panels = ceil_div(m, kPanel);
   const ElementwiseConfig& e = dispatch_->elementwise();
@@ -142,23 +142,30 @@ LhsOperand Transformer::norm(uint32_t m, const float* weight, const float* resid
       }
       const NormArgs norm_args{x, weight, out, d, d, rows, d, eps};
       e.norm->norm(&norm_args);
-      if (!quantised) continue;
-      const QuantizeArgs quantize_args{out, d, q8_ + lhs_q8_bytes(row, d), rows, d};
+      if (group == 0) continue;
+      const QuantizeArgs quantize_args{out, d, q8_ + lhs_q8_bytes(row, d), rows, d, group};
       e.quantize->quantize(&quantize_args);
     }
   });
   const OperatorShape shape{OpKind::kNorm, DType::kF32, m, d, d, 0, 0};
   timing.done("norm", nullptr, ExecutionMode::kCpu, std::min<unsigned>(e.workers, panels), &shape, 1);
-  return {norm_, d, quantised ? q8_ : nullptr, m, d};
+  return {norm_, d, group != 0 ? q8_ : nullptr, m, d};
 }
 
-LhsOperand Transformer::quantise(const float* x, uint32_t m, uint32_t k, bool wanted) {
-  if (!wanted) return {x, k, nullptr, m, k};
+LhsOperand Transformer::quantise(const float* x, uint32_t m, uint32_t k, uint32_t group) {
+  if (group == 0) return {x, k, nullptr, m, k};
   const Timing timing(stats_);
-  quantize_lhs(*pool_, dispatch_->elementwise(), x, k, m, k, q8_);
+  quantize_lhs(*pool_, dispatch_->elementwise(), x, k, m, k, group, q8_);
   const OperatorShape shape{OpKind::kQuantize, DType::kF32, m, k, k, 0, 0};
   timing.done("quantize", nullptr, ExecutionMode::kCpu, dispatch_->elementwise().workers, &shape, 1);
   return {x, k, q8_, m, k};
+}
+
+uint32_t Transformer::q8_group(std::initializer_list<uint32_t> matrix_ids) const {
+  uint32_t group = 0;
+  for (const uint32_t id : matrix_ids)
+    if (const uint32_t wanted = dispatch_->q8_group(id); wanted != 0 && (group == 0 || wanted < group)) group = wanted;
+  return group;
 }
 
 void Transformer::run_group(const char* role, std::span<const MatmulCall> calls) {
@@ -174,12 +181,11 @@ void Transformer::run_group(const char* role, std::span<const MatmulCall> calls)
   timing.done(role, c.variant, c.mode, c.workers, shapes, count);
 }
 
-void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, KvView cache, uint32_t pos, uint32_t m) {
+void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, KvView cache,
+                                  uint32_t pos, uint32_t m) {
   const HyperParameters& hp = file_->hyper;
   const uint32_t hd = hp.head_dim, heads = hp.heads * hd, kv = hp.kv_heads * hd, half = hp.rope_dims / 2;
   const ElementwiseConfig& e = dispatch_->elementwise();
-  const bool q8 = dispatch_->reads_q8(id.q) || dispatch_->reads_q8(id.k) || dispatch_->reads_q8(id.v);
-  const LhsOperand x{norm_, hp.embedding, q8 ? q8_ : nullptr, m, hp.embedding};
   const MatmulCall qkv[] = {{dispatch_->matmul(id.q, m), &w.attn_q, x, q_, heads},
                             {dispatch_->matmul(id.k, m), &w.attn_k, x, k_, kv},
                             {dispatch_->matmul(id.v, m), &w.attn_v, x, v_, kv}};
@@ -219,13 +225,13 @@ void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, KvV
     const OperatorShape shape{OpKind::kAttention, DType::kF16, m, hp.heads, hd, pos + m, hp.kv_heads};
     timing.done("attention", config.variant, config.mode, config.workers, &shape, 1);
   }
-  const LhsOperand out = quantise(attn_, m, heads, dispatch_->reads_q8(id.output));
+  const LhsOperand out = quantise(attn_, m, heads, q8_group({id.output}));
   const MatmulCall call[] = {{dispatch_->matmul(id.output, m), &w.attn_output, out, proj_, hp.embedding}};
   run_group("attn_output", call);
 }
 
 // gate_[rows][cols] = silu(gate_) * up_, and quantised into q8_ where the down projection reads that.
-void Transformer::swiglu(uint32_t rows, uint32_t cols, bool quantised) {
+LhsOperand Transformer::swiglu(uint32_t rows, uint32_t cols, uint32_t group) {
   const Timing timing(stats_);
   const ElementwiseConfig& e = dispatch_->elementwise();
   const uint32_t panels = ceil_div(rows, kPanel);
@@ -235,13 +241,14 @@ void Transformer::swiglu(uint32_t rows, uint32_t cols, bool quantised) {
       float* gate = gate_ + size_t{row} * cols;
       const SwigluArgs args{gate, up_ + size_t{row} * cols, gate, cols, cols, cols, count, cols};
       e.swiglu->swiglu(&args);
-      if (!quantised) continue;
-      const QuantizeArgs quantize_args{gate, cols, q8_ + lhs_q8_bytes(row, cols), count, cols};
+      if (group == 0) continue;
+      const QuantizeArgs quantize_args{gate, cols, q8_ + lhs_q8_bytes(row, cols), count, cols, group};
       e.quantize->quantize(&quantize_args);
     }
   });
   const OperatorShape shape{OpKind::kSwiglu, DType::kF32, rows, cols, cols, 0, 0};
   timing.done("swiglu", nullptr, ExecutionMode::kCpu, std::min<unsigned>(e.workers, panels), &shape, 1);
+  return {gate_, cols, group != 0 ? q8_ : nullptr, rows, cols};
 }
 
 void Transformer::dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m) {
@@ -249,9 +256,7 @@ void Transformer::dense_ffn(const LayerWeights& w, const LayerIds& id, const Lhs
   const MatmulCall gate_up[] = {{dispatch_->matmul(id.gate, m), &w.ffn_gate, x, gate_, ff},
                                 {dispatch_->matmul(id.up, m), &w.ffn_up, x, up_, ff}};
   run_group("ffn_gate_up", gate_up);
-  const bool q8 = dispatch_->reads_q8(id.down);
-  swiglu(m, ff, q8);
-  const LhsOperand h{gate_, ff, q8 ? q8_ : nullptr, m, ff};
+  const LhsOperand h = swiglu(m, ff, q8_group({id.down}));
   const MatmulCall down[] = {{dispatch_->matmul(id.down, m), &w.ffn_down, h, proj_, file_->hyper.embedding}};
   run_group("ffn_down", down);
 }
@@ -295,26 +300,27 @@ void Transformer::moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOp
     expert_rows_[j] = row;
     std::memcpy(expert_in_ + size_t{row} * d, norm_ + size_t{j / used} * d, d * sizeof(float));
   }
-  const bool in_q8 = dispatch_->reads_q8(id.gate) || dispatch_->reads_q8(id.up), mid_q8 = dispatch_->reads_q8(id.down);
-  if (in_q8) quantise_experts(expert_in_, d, expert_q8_);
+  const uint32_t in_group = q8_group({id.gate, id.up}), mid_group = q8_group({id.down});
+  if (in_group != 0) quantise_experts(expert_in_, d, in_group, expert_q8_);
   routing.done("moe_routing", nullptr, ExecutionMode::kCpu, e.workers, nullptr, 0);
 
   calls_.clear();
   for (uint32_t i = 0; i < experts; ++i) {
     const uint32_t row = first[i], rows = first[i + 1] - row;
     if (rows == 0) continue;
-    const LhsOperand in{expert_in_ + size_t{row} * d, d, in_q8 ? expert_q8_ + lhs_q8_bytes(row, d) : nullptr, rows, d};
+    const LhsOperand in{expert_in_ + size_t{row} * d, d, in_group != 0 ? expert_q8_ + lhs_q8_bytes(row, d) : nullptr,
+                        rows, d};
     calls_.push_back({dispatch_->matmul(id.gate, rows), &w.expert_gate[i], in, gate_ + size_t{row} * ff, ff});
     calls_.push_back({dispatch_->matmul(id.up, rows), &w.expert_up[i], in, up_ + size_t{row} * ff, ff});
   }
   run_group("moe_gate_up", calls_);
-  swiglu(m * used, ff, false);
-  if (mid_q8) quantise_experts(gate_, ff, q8_);
+  swiglu(m * used, ff, 0);  // its panels would span experts
+  if (mid_group != 0) quantise_experts(gate_, ff, mid_group, q8_);
   calls_.clear();
   for (uint32_t i = 0; i < experts; ++i) {
     const uint32_t row = first[i], rows = first[i + 1] - row;
     if (rows == 0) continue;
-    const LhsOperand in{gate_ + size_t{row} * ff, ff, mid_q8 ? q8_ + lhs_q8_bytes(row, ff) : nullptr, rows, ff};
+    const LhsOperand in{gate_ + size_t{row} * ff, ff, mid_group != 0 ? q8_ + lhs_q8_bytes(row, ff) : nullptr, rows, ff};
     calls_.push_back({dispatch_->matmul(id.down, rows), &w.expert_down[i], in, expert_out_ + size_t{row} * d, d});
   }
   run_group("moe_down", calls_);
@@ -335,14 +341,14 @@ void Transformer::moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOp
 }
 
 // Rows sorted by expert to quantised panels that restart at each expert's first row.
-void Transformer::quantise_experts(const float* x, uint32_t k, std::byte* dst) {
+void Transformer::quantise_experts(const float* x, uint32_t k, uint32_t group, std::byte* dst) {
   const ElementwiseConfig& e = dispatch_->elementwise();
   const uint32_t experts = file_->hyper.experts, rows = expert_first_[experts];
   pool_->run(rows < kPanel ? 1 : e.workers, [&](unsigned worker, unsigned workers) {
     for (uint32_t i = worker; i < experts; i += workers)
       for (uint32_t row = expert_first_[i]; row < expert_first_[i + 1]; row += kPanel) {
         const uint32_t count = std::min(kPanel, expert_first_[i + 1] - row);
-        const QuantizeArgs args{x + size_t{row} * k, k, dst + lhs_q8_bytes(row, k), count, k};
+        const QuantizeArgs args{x + size_t{row} * k, k, dst + lhs_q8_bytes(row, k), count, k, group};
         e.quantize->quantize(&args);
       }
   });
@@ -357,13 +363,10 @@ std::span<const float> Transformer::forward(std::span<const int32_t> tokens, KvC
   for (uint32_t i = 0; i < weights_->layers.size(); ++i) {
     const LayerWeights& w = weights_->layers[i];
     const LayerIds& id = ids_[i];
-    norm(m, w.attn_norm, residual, dispatch_->reads_q8(id.q) || dispatch_->reads_q8(id.k) || dispatch_->reads_q8(id.v));
-    attention_block(w, id, cache.layer(i), pos, m);
+    const LhsOperand attention_in = norm(m, w.attn_norm, residual, q8_group({id.q, id.k, id.v}));
+    attention_block(w, id, attention_in, cache.layer(i), pos, m);
     const bool moe = !w.expert_gate.empty();
-    // The router and the experts' gathering read f32 rows.
-    const LhsOperand x =
-        norm(m, w.ffn_norm, proj_,
-             moe ? dispatch_->reads_q8(id.router) : dispatch_->reads_q8(id.gate) || dispatch_->reads_q8(id.up));
+    const LhsOperand x = norm(m, w.ffn_norm, proj_, moe ? q8_group({id.router}) : q8_group({id.gate, id.up}));
     if (moe)
       moe_ffn(w, id, x, m);
     else
@@ -379,7 +382,7 @@ std::span<const float> Transformer::forward(std::span<const int32_t> tokens, KvC
     std::memmove(proj_, proj_ + size_t{m - 1} * d, d * sizeof(float));
     rows = 1;
   }
-  const LhsOperand x = norm(rows, weights_->output_norm, residual, dispatch_->reads_q8(output_id_));
+  const LhsOperand x = norm(rows, weights_->output_norm, residual, q8_group({output_id_}));
   if (logits_.size() < size_t{rows} * vocab) logits_.resize(size_t{rows} * vocab);
   const MatmulCall call[] = {{dispatch_->matmul(output_id_, rows), &weights_->output, x, logits_.data(), vocab}};
   run_group("output", call);

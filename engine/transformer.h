@@ -2,14 +2,15 @@
 // is data in ModelFile and the presence of weights, so a new architecture is a row in its table.
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
 #include "engine/dispatch.h"
 #include "engine/kv_cache.h"
-#include "profiles/model_file.h"
 #include "engine/stats.h"
 #include "engine/weights.h"
+#include "profiles/model_file.h"
 
 namespace smepilot {
 
@@ -38,14 +39,17 @@ class Transformer {
 
   Transformer() = default;
   void embed(std::span<const int32_t> tokens);
-  // x += residual (if any); norm_ = rmsnorm(x) * weight, and quantised into q8_ if a consumer reads that.
-  LhsOperand norm(uint32_t m, const float* weight, const float* residual, bool quantise);
-  LhsOperand quantise(const float* x, uint32_t m, uint32_t k, bool wanted);
-  void attention_block(const LayerWeights& w, const LayerIds& id, KvView cache, uint32_t pos, uint32_t m);
+  // x += residual (if any); norm_ = rmsnorm(x) * weight. Here and below, `group` is of the consumers: 0 where none
+  // reads the quantised form, else it is made in q8_ with that many elements to a scale.
+  LhsOperand norm(uint32_t m, const float* weight, const float* residual, uint32_t group);
+  LhsOperand quantise(const float* x, uint32_t m, uint32_t k, uint32_t group);
+  void attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, KvView cache, uint32_t pos,
+                       uint32_t m);
   void dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
   void moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
-  void swiglu(uint32_t rows, uint32_t cols, bool quantise);
-  void quantise_experts(const float* x, uint32_t k, std::byte* dst);
+  LhsOperand swiglu(uint32_t rows, uint32_t cols, uint32_t group);
+  void quantise_experts(const float* x, uint32_t k, uint32_t group, std::byte* dst);
+  uint32_t q8_group(std::initializer_list<uint32_t> matrix_ids) const;
   void run_group(const char* role, std::span<const MatmulCall> calls);
 
   const ModelFile* file_ = nullptr;

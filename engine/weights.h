@@ -5,9 +5,9 @@
 #include <functional>
 #include <vector>
 
-#include "profiles/model_file.h"
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/driver/operators.h"
+#include "profiles/model_file.h"
 
 namespace smepilot {
 

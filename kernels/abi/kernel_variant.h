@@ -80,7 +80,8 @@ struct QuantizeArgs {      // f32 rows to one panel of kLhsQ8Panel16; rows <= 16
   const float* x;
   size_t x_stride;         // floats
   void* dst;               // rows * k/32 * 56 bytes
-  uint32_t rows, k;        // k a multiple of 32
+  uint32_t rows, k;        // k a multiple of group
+  uint32_t group;          // elements that share a scale, kQ8Block or kQ8SuperBlock, see kLhsQ8Panel16
 };
 
 using MatmulFn = void (*)(const MatmulArgs*) noexcept;

@@ -23,17 +23,20 @@ enum class Layout : uint8_t {
 inline constexpr const char* kLayoutNames[] = {"row", "q8p16", "n16k4", "kv16", "kvrow"};
 
 inline constexpr uint32_t kPanel = 16;    // rows of an lhs panel, columns of an rhs panel, positions of a K panel
-inline constexpr uint32_t kQ8Block = 32;  // k elements that share one activation scale
+inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
+inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale where every consumer is a K-quant
 
 // Quantised activations. The M rows are cut into panels of 16 (the last one holds the R = M % 16 rows that remain).
 // A panel is K/32 blocks, each R * 56 bytes, made of planes:
-//   int8  q[R][32]       round(x / d)
+//   int8  q[R][32]       round(x * 127 / max|x|), ties to even
 //   f32   d[R]           scale, max|x| / 127
 //   f32   ds[R]          d * sum(q)
 //   int32 n8[R]          -8 * sum(q)      corrects unsigned 4-bit weights (Q4_0)
 //   int32 n128[R]        -128 * sum(q)    corrects unsigned 8-bit weights (Q8_0)
 //   int32 n32a[R]        -32 * sum(q[0..15])
 //   int32 n32b[R]        -32 * sum(q[16..31])  corrects unsigned 6-bit weights (Q6_K)
+// Blocks have scales of their own, rounded to f16 unless that overflows, as GGUF's Q8_0 has them; or, for K-quant
+// weights, eight blocks share an f32 scale, as in Q8_K. So results can be compared with llama.cpp's, value by value.
 // The sums start the integer accumulators, so that u8 x s8 dot products need no correction afterwards.
 // Rows m0.. of panel p begin at byte lhs_q8_offset(m0, k); a panel of R rows is R * K/32 * 56 bytes.
 inline constexpr uint32_t kLhsQ8BlockBytes = 56;  // per row

@@ -11,7 +11,9 @@
 namespace smepilot {
 namespace {
 
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept { return (a + b - 1) / b; }
+constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept {
+  return (a + b - 1) / b;
+}
 
 // How a call is cut into tasks: m_blocks x n_blocks, all column blocks of one row block before the next row block, so
 // that the block of activations stays in cache while the weights stream by.
@@ -79,12 +81,12 @@ void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept 
 }
 
 void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,
-                  uint32_t k, std::byte* dst) noexcept {
+                  uint32_t k, uint32_t group, std::byte* dst) noexcept {
   const uint32_t panels = ceil_div(rows, kPanel);
   pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned workers) {
     for (uint32_t p = worker; p < panels; p += workers) {
       const uint32_t m = p * kPanel;
-      const QuantizeArgs args{x + m * stride, stride, dst + lhs_q8_bytes(m, k), std::min(kPanel, rows - m), k};
+      const QuantizeArgs args{x + m * stride, stride, dst + lhs_q8_bytes(m, k), std::min(kPanel, rows - m), k, group};
       config.quantize->quantize(&args);
     }
   });
@@ -116,8 +118,11 @@ Result<ElementwiseConfig> default_elementwise(unsigned workers) {
   c.softmax = first(OpKind::kSoftmax, DType::kF32);
   c.quantize = first(OpKind::kQuantize, DType::kF32);
   c.workers = static_cast<uint16_t>(workers);
-  for (const auto& [variant, name] : {std::pair{c.norm, "norm"}, {c.rope, "rope"}, {c.swiglu, "swiglu"},
-                                      {c.softmax, "softmax"}, {c.quantize, "quantize"}})
+  for (const auto& [variant, name] : {std::pair{c.norm, "norm"},
+                                      {c.rope, "rope"},
+                                      {c.swiglu, "swiglu"},
+                                      {c.softmax, "softmax"},
+                                      {c.quantize, "quantize"}})
     if (variant == nullptr) return error("this build has no {} kernel for ISA {}", name, isa_to_string(isa));
   return c;
 }

@@ -24,8 +24,8 @@ struct PackedMatrix {
 // producer, read by every consumer.
 struct LhsOperand {
   const float* f32 = nullptr;
-  size_t stride = 0;                  // floats between rows of f32
-  const std::byte* q8 = nullptr;      // Layout::kLhsQ8Panel16, 64-byte aligned, or nullptr
+  size_t stride = 0;              // floats between rows of f32
+  const std::byte* q8 = nullptr;  // Layout::kLhsQ8Panel16, 64-byte aligned, or nullptr
   uint32_t m = 0, k = 0;
 };
 
@@ -78,15 +78,21 @@ inline void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperan
   matmul_group(pool, {&call, 1});
 }
 
-// x[rows][k] to Layout::kLhsQ8Panel16. dst: lhs_q8_bytes(rows, k).
+// x[rows][k] to Layout::kLhsQ8Panel16. dst: lhs_q8_bytes(rows, k). group: see lhs_q8_group().
 void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,
-                  uint32_t k, std::byte* dst) noexcept;
+                  uint32_t k, uint32_t group, std::byte* dst) noexcept;
+
+// How many activations share a scale if weights of this type are to read them: kQ8SuperBlock for K-quants, else
+// kQ8Block. Where consumers differ, the smallest serves them all.
+constexpr uint32_t lhs_q8_group(DType weights) noexcept {
+  return weights == DType::kQ4_K || weights == DType::kQ6_K ? kQ8SuperBlock : kQ8Block;
+}
 
 // One layer's K and V cache of one sequence, all KV heads.
 struct KvView {
-  uint16_t* k = nullptr;      // [kv_heads] x kKvKeyPanel16 of `capacity` positions
-  uint16_t* v = nullptr;      // [kv_heads][capacity][head_dim]
-  uint32_t capacity = 0;      // positions, a multiple of 16
+  uint16_t* k = nullptr;  // [kv_heads] x kKvKeyPanel16 of `capacity` positions
+  uint16_t* v = nullptr;  // [kv_heads][capacity][head_dim]
+  uint32_t capacity = 0;  // positions, a multiple of 16
   uint32_t kv_heads = 0, head_dim = 0;
   size_t head_elems() const noexcept { return size_t{capacity} * head_dim; }
 };

@@ -33,25 +33,33 @@ SMEPILOT_INLINE float reduce_max(__m256 v) noexcept {
   return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
+SMEPILOT_INLINE float max_magnitude(const float* x, size_t count) noexcept {
+  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  __m256 max0 = _mm256_setzero_ps(), max1 = max0;
+  for (size_t i = 0; i < count; i += 16) {
+    max0 = _mm256_max_ps(max0, _mm256_and_ps(_mm256_loadu_ps(x + i), magnitude));
+    max1 = _mm256_max_ps(max1, _mm256_and_ps(_mm256_loadu_ps(x + i + 8), magnitude));
+  }
+  return reduce_max(_mm256_max_ps(max0, max1));
+}
+
 void quantize(const QuantizeArgs* args) noexcept {
   const size_t rows = args->rows;
+  float group_max[kPanel];
   uint8_t* dst = static_cast<uint8_t*>(args->dst);
   for (size_t k = 0; k < args->k; k += kQ8Block, dst += rows * kLhsQ8BlockBytes) {
     for (size_t r = 0; r < rows; ++r) {
       const float* x = args->x + r * args->x_stride + k;
-      const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-      __m256 v[4], most[4];
-      SMEPILOT_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        v[i] = _mm256_loadu_ps(x + 8 * i);
-        most[i] = _mm256_and_ps(v[i], magnitude);
-      }
-      const float max = reduce_max(_mm256_max_ps(_mm256_max_ps(most[0], most[1]), _mm256_max_ps(most[2], most[3])));
+      if (k % args->group == 0) group_max[r] = max_magnitude(x, args->group);
+      const float max = group_max[r];
       // Below 1e-30 the inverse would overflow; such values are zero for all purposes.
-      const float d = max / 127.0f, inverse = max > 1e-30f ? 127.0f / max : 0.0f;
+      const float inverse = max > 1e-30f ? 127.0f / max : 0.0f;
+      float d = max / 127.0f;
+      if (args->group == kQ8Block && d < 65504.0f) d = _cvtsh_ss(_cvtss_sh(d, _MM_FROUND_TO_NEAREST_INT));
       __m256i i32[4];
       SMEPILOT_UNROLL
-      for (int i = 0; i < 4; ++i) i32[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
+      for (int i = 0; i < 4; ++i)
+        i32[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), _mm256_set1_ps(inverse)));
       const __m256i lanes = _mm256_packs_epi16(_mm256_packs_epi32(i32[0], i32[1]), _mm256_packs_epi32(i32[2], i32[3]));
       // The packs work within 128-bit lanes: groups of four bytes come out as 0 2 4 6 1 3 5 7.
       const __m256i q = _mm256_permutevar8x32_epi32(lanes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));

@@ -27,16 +27,26 @@ SMEPILOT_INLINE void half_sums(__m256i q, int32_t* h0, int32_t* h1) noexcept {
   *h1 = _mm_cvtsi128_si32(_mm256_extracti128_si256(by16, 1)) - 16 * 128;
 }
 
+SMEPILOT_INLINE float max_magnitude(const float* x, size_t count) noexcept {
+  __m512 max = _mm512_setzero_ps();
+  for (size_t i = 0; i < count; i += 16) max = _mm512_max_ps(max, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+  return _mm512_reduce_max_ps(max);
+}
+
 void quantize(const QuantizeArgs* args) noexcept {
   const size_t rows = args->rows;
+  float group_max[kPanel];
   uint8_t* dst = static_cast<uint8_t*>(args->dst);
   for (size_t k = 0; k < args->k; k += kQ8Block, dst += rows * kLhsQ8BlockBytes) {
     for (size_t r = 0; r < rows; ++r) {
       const float* x = args->x + r * args->x_stride + k;
       const __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
-      const float max = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(x0), _mm512_abs_ps(x1)));
+      if (k % args->group == 0) group_max[r] = max_magnitude(x, args->group);
+      const float max = group_max[r];
       // Below 1e-30 the inverse would overflow; such values are zero for all purposes.
-      const float d = max / 127.0f, inverse = max > 1e-30f ? 127.0f / max : 0.0f;
+      const float inverse = max > 1e-30f ? 127.0f / max : 0.0f;
+      float d = max / 127.0f;
+      if (args->group == kQ8Block && d < 65504.0f) d = _cvtsh_ss(_cvtss_sh(d, _MM_FROUND_TO_NEAREST_INT));
       const __m512 scale = _mm512_set1_ps(inverse);
       const __m128i q0 = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x0, scale)));
       const __m128i q1 = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x1, scale)));

@@ -9,19 +9,26 @@
 namespace smepilot {
 namespace {
 
+float max_magnitude(const float* x, uint32_t count) noexcept {
+  uint32_t max_bits = 0;  // magnitudes order like their bits, and integers vectorise without -ffast-math
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t magnitude = bits_from_float(x[i]) & 0x7fffffffu;
+    max_bits = magnitude > max_bits ? magnitude : max_bits;
+  }
+  return float_from_bits(max_bits);
+}
+
 void quantize(const QuantizeArgs* a) noexcept {
   const uint32_t rows = a->rows;
+  float group_max[kPanel];
   for (uint32_t block = 0; block < a->k / kQ8Block; ++block) {
     uint8_t* const dst = static_cast<uint8_t*>(a->dst) + size_t{block} * rows * kLhsQ8BlockBytes;
     for (uint32_t r = 0; r < rows; ++r) {
       const float* const x = a->x + r * a->x_stride + size_t{block} * kQ8Block;
-      uint32_t max_bits = 0;  // magnitudes order like their bits, and integers vectorise without -ffast-math
-      for (uint32_t i = 0; i < kQ8Block; ++i) {
-        const uint32_t magnitude = bits_from_float(x[i]) & 0x7fffffffu;
-        max_bits = magnitude > max_bits ? magnitude : max_bits;
-      }
-      const float max = float_from_bits(max_bits);
-      const float d = max / 127.0f;
+      if (block * kQ8Block % a->group == 0) group_max[r] = max_magnitude(x, a->group);
+      const float max = group_max[r];
+      float d = max / 127.0f;
+      if (a->group == kQ8Block && d < 65504.0f) d = f16_to_f32(f32_to_f16(d));
       const float inverse = max > 1e-30f ? 127.0f / max : 0.0f;
       int32_t q[kQ8Block], half_sum[2] = {0, 0};
       // Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in the low bits of the sum.

@@ -170,17 +170,19 @@ void random_row(DType type, Random& random, size_t k, void* data) {
   }
 }
 
-void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels) {
+void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels, size_t group) {
   auto* base = static_cast<uint8_t*>(panels);
   for (size_t row = 0; row < m; ++row) {
     const size_t panel = row / kPanel, r = row % kPanel, rows = std::min<size_t>(kPanel, m - panel * kPanel);
     for (size_t block = 0; block < k / kQ8Block; ++block) {
       uint8_t* b = base + lhs_q8_bytes(panel * kPanel, k) + block * rows * kLhsQ8BlockBytes;
       const float* in = x + row * x_stride + block * kQ8Block;
-      const float d = std::fabs(signed_max(in, kQ8Block)) / 127;
+      const size_t group_begin = block * kQ8Block / group * group;
+      const float exact = std::fabs(signed_max(x + row * x_stride + group_begin, group)) / 127;
+      const float d = group == kQ8Block && exact < 65504 ? f16_to_f32(f32_to_f16(exact)) : exact;
       int32_t half_sum[2] = {0, 0};
       for (size_t i = 0; i < kQ8Block; ++i) {
-        const int q = quant(in[i], d, -127, 127);
+        const int q = quant(in[i], exact, -127, 127);
         b[r * kQ8Block + i] = static_cast<uint8_t>(q);
         half_sum[i / 16] += q;
       }

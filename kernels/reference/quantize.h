@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/abi/dtype.h"
+#include "kernels/abi/layout.h"
 
 namespace smepilot::reference {
 
@@ -36,7 +36,8 @@ void quantize_row(DType type, const float* x, size_t k, void* row);
 // A row of k random weights, with every quant, scale and sign in use and values of about [-1, 1].
 void random_row(DType type, Random& random, size_t k, void* row);
 
-// x[m][k], rows x_stride floats apart, to Layout::kLhsQ8Panel16: lhs_q8_bytes(m, k) bytes.
-void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels);
+// x[m][k], rows x_stride floats apart, to Layout::kLhsQ8Panel16: lhs_q8_bytes(m, k) bytes. `group` elements share a
+// scale: kQ8Block or kQ8SuperBlock.
+void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels, size_t group = kQ8Block);
 
 }  // namespace smepilot::reference

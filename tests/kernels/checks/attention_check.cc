@@ -162,6 +162,10 @@ void check_attention(const KernelVariant& v, Comparator& comparator) {
   };
   for (uint32_t r = 1; r <= std::min(limit, 17u); ++r) run(r, 64, 37, 32, 0);
   for (uint32_t r : {31u, 32u, 33u, limit}) run(r, 32, 70, 32, 0);
+  // Enough rows and positions for a variant to convert K and V for all rows at once, piece by piece.
+  for (uint32_t head_dim : {64u, 100u, 256u, 260u}) run(limit, head_dim, 150, 64, 0);
+  run(limit, 80, 700, 1024, 0);
+  run(rows(27), 36, 600, 640, 320);
   for (uint32_t head_dim : {4u, 8u, 12u, 16u, 20u, 36u, 48u, 64u, 80u, 128u, 256u}) {
     run(1, head_dim, 19, 16, 0);
     run(3, head_dim, 50, 32, 0);

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/abi/half.h"
 #include "kernels/abi/layout.h"
 #include "kernels/reference/quantize.h"
 #include "tests/kernels/checks/checks.h"
@@ -10,8 +11,8 @@
 namespace smepilot::test {
 namespace {
 
-void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, Edge edge, Comparator& comparator) {
-  const auto name = [&] { return fmt::format("{} rows={} k={}", v.id, rows, k); };
+void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, uint32_t group, Edge edge, Comparator& comparator) {
+  const auto name = [&] { return fmt::format("{} rows={} k={} group={}", v.id, rows, k, group); };
   reference::Random random(7 + rows + 100 * k);
   const size_t stride = k + (rows % 2 == 0 ? 0 : 3);
   GuardedBuffer x((stride * (rows - 1) + k) * sizeof(float), 4, edge);
@@ -26,7 +27,7 @@ void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, Edge edge, Co
   }
   x.protect_contents();
   GuardedBuffer dst(lhs_q8_bytes(rows, k), 64, edge);
-  const QuantizeArgs args{x.as<float>(), stride, dst.as<void>(), rows, k};
+  const QuantizeArgs args{x.as<float>(), stride, dst.as<void>(), rows, k, group};
   v.quantize(&args);
 
   for (size_t block = 0; block < k / kQ8Block; ++block) {
@@ -40,9 +41,14 @@ void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, Edge edge, Co
       float d, ds, max = 0;
       int32_t n8, n128, n32a, n32b;
       plane(0, &d), plane(1, &ds), plane(2, &n8), plane(3, &n128), plane(4, &n32a), plane(5, &n32b);
-      for (size_t i = 0; i < kQ8Block; ++i) max = std::max(max, std::fabs(in[i]));
+      const float* const shared = x.as<float>() + row * stride + block * kQ8Block / group * group;
+      for (size_t i = 0; i < group; ++i) max = std::max(max, std::fabs(shared[i]));
       const double scale = static_cast<double>(max) / 127;
-      comparator.compare(scale, static_cast<double>(d), 2 * kUnitF32 * scale, where);
+      // A scale of one block is rounded to f16, of which the last place of a subnormal is 2^-24.
+      const double rounding = group == kQ8Block ? std::max(std::ldexp(scale, -11), std::ldexp(1.0, -25)) : 0;
+      comparator.compare(scale, static_cast<double>(d), 2 * kUnitF32 * scale + rounding, where);
+      if (group == kQ8Block && static_cast<double>(d) < 65504 && f16_to_f32(f32_to_f16(d)) != d)
+        comparator.fail(where() + ": the scale is not an f16");
       int32_t half_sum[2] = {0, 0};
       for (size_t i = 0; i < kQ8Block; ++i) {
         int8_t q;
@@ -70,8 +76,10 @@ void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, Edge edge, Co
 
 void check_quantize(const KernelVariant& v, Comparator& comparator) {
   for (Edge edge : {Edge::kEnd, Edge::kBegin})
-    for (uint32_t rows : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 15u, 16u})
-      for (uint32_t k : {32u, 64u, 96u, 160u, 256u, 576u}) check_case(v, rows, k, edge, comparator);
+    for (uint32_t rows : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 15u, 16u}) {
+      for (uint32_t k : {32u, 64u, 96u, 160u, 256u, 576u}) check_case(v, rows, k, kQ8Block, edge, comparator);
+      for (uint32_t k : {256u, 768u}) check_case(v, rows, k, kQ8SuperBlock, edge, comparator);
+    }
 }
 
 }  // namespace smepilot::test
