@@ -1,0 +1,334 @@
+// Quantised weights times quantised activations with AVX2: one register tile of up to 4 rows by one panel of 16
+// columns, which is two registers wide.
+//
+// vpmaddubsw multiplies unsigned weights by signed activations and adds neighbours into 16 bits, saturating. So sums
+// are widened to 32 bits before 16 bits could overflow: a block of 4-bit weights fits (16 * 15 * 127 < 32767), 6-bit
+// weights fit two at a time (4 * 63 * 127 < 32767). 8-bit weights only fit as magnitudes (2 * 128 * 127 < 32767): they
+// are multiplied by activations that carry the weight's sign.
+#include <immintrin.h>
+
+#include "kernels/abi/compiler.h"
+#include "kernels/abi/kernel_variant.h"
+
+namespace smepilot {
+namespace {
+
+constexpr uint32_t kMr = 32;    // rows of a call
+constexpr uint32_t kRows = 4;   // rows of a register tile
+constexpr size_t kChunk = 8;    // k blocks unpacked at a time
+constexpr size_t kWidth = 512;  // bytes of an unpacked block: 8 steps of 4 k, 16 columns
+
+// Planes of an lhs block of `height` rows, see LhsQ8Block in layout.h: the scales, the scaled sums, and the corrections
+// for unsigned weights.
+constexpr size_t kPlaneD = 32, kPlaneDs = 36, kPlaneN8 = 40, kPlaneN32a = 48, kPlaneN32b = 52;
+
+template <DType D>
+constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
+template <DType D>
+constexpr bool kHasHalves = D == DType::kQ6_K;
+
+SMEPILOT_INLINE __m256i load(const uint8_t* p) noexcept {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+SMEPILOT_INLINE __m128i load_xmm(const uint8_t* p) noexcept {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+SMEPILOT_INLINE __m256 load_half(const uint8_t* p) noexcept {
+  return _mm256_cvtph_ps(load_xmm(p));
+}
+SMEPILOT_INLINE __m256i bcast_i32(const uint8_t* p) noexcept {
+  int32_t v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return _mm256_set1_epi32(v);
+}
+SMEPILOT_INLINE __m256 bcast_f32(const uint8_t* p) noexcept {
+  float v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return _mm256_set1_ps(v);
+}
+SMEPILOT_INLINE __m256 bytes_to_f32(const uint8_t* p, bool is_signed) noexcept {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes));
+}
+
+// Step i of a block (0 .. 7: k = 4i .. 4i+3), columns 8h .. 8h+7, unsigned; for q8_0 signed.
+template <DType D>
+SMEPILOT_INLINE __m256i unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb, int i, int h) noexcept {
+  if constexpr (D == DType::kQ8_0)
+    return _mm256_xor_si256(load(panel + kb * kWidth + i * 64 + h * 32), _mm256_set1_epi8(-128));
+  const __m256i raw = load(panel + kb * 256 + i % 4 * 64 + h * 32);
+  const __m256i nibble = _mm256_and_si256(i < 4 ? raw : _mm256_srli_epi16(raw, 4), _mm256_set1_epi8(0x0f));
+  if constexpr (D != DType::kQ6_K) return nibble;
+  const __m256i bits = load(panel + at.high + kb * 128 + i / 4 * 64 + h * 32);
+  const __m256i shifted = i % 4 == 3   ? _mm256_srli_epi16(bits, 2)
+                          : i % 4 == 2 ? bits
+                                       : _mm256_slli_epi16(bits, i % 4 == 1 ? 2 : 4);
+  return _mm256_or_si256(nibble, _mm256_and_si256(shifted, _mm256_set1_epi8(0x30)));
+}
+
+// The two scales of a block for columns 8h .. 8h+7. The second is the minimum (q4_1), minus the minimum (q4_k), so that
+// both are added, or the scale of the block's second half (q6_k).
+template <DType D>
+SMEPILOT_INLINE __m256 scale(const uint8_t* panel, const RhsPlanes& at, size_t kb, int h, int which) noexcept {
+  if constexpr (D == DType::kQ4_K) {
+    const size_t super = (which == 0 ? at.super : at.super_min) + kb / 8 * 32 + static_cast<size_t>(h) * 16;
+    const size_t sub = (which == 0 ? at.scale : at.min) + kb * 16 + static_cast<size_t>(h) * 8;
+    const __m256 s = _mm256_mul_ps(load_half(panel + super), bytes_to_f32(panel + sub, false));
+    return which == 0 ? s : _mm256_sub_ps(_mm256_setzero_ps(), s);
+  }
+  if constexpr (D == DType::kQ6_K)
+    return _mm256_mul_ps(load_half(panel + at.super + kb / 8 * 32 + h * 16),
+                         bytes_to_f32(panel + at.scale + kb * 32 + which * 16 + h * 8, true));
+  return load_half(panel + (which == 0 ? at.scale : at.min) + kb * 32 + h * 16);
+}
+
+struct alignas(64) Scratch {
+  uint8_t w[kChunk][kWidth];
+  float scale[kChunk][2][kPanel];
+  float sums[kMr][kPanel];
+};
+
+// A block's weights as the tile reads them: from the panel, for calls of few rows, or unpacked already.
+template <DType D>
+struct FromPanel {
+  const uint8_t* panel;
+  const RhsPlanes& at;
+  SMEPILOT_INLINE __m256i weights(size_t kb, int i, int h) const noexcept { return unpack<D>(panel, at, kb, i, h); }
+  SMEPILOT_INLINE __m256 scales(size_t kb, int h, int which) const noexcept {
+    return scale<D>(panel, at, kb, h, which);
+  }
+};
+struct FromScratch {
+  const Scratch& scratch;
+  SMEPILOT_INLINE __m256i weights(size_t kb, int i, int h) const noexcept {
+    return load(&scratch.w[kb][i * 64 + h * 32]);
+  }
+  SMEPILOT_INLINE __m256 scales(size_t kb, int h, int which) const noexcept {
+    return _mm256_load_ps(&scratch.scale[kb][which][h * 8]);
+  }
+};
+
+// Rows of an lhs panel as the tile reads them.
+struct Lhs {
+  const uint8_t* q;      // quants of the first row, first block
+  const uint8_t* plane;  // its entry in a plane that would begin at the block
+  size_t height;         // rows of the panel
+};
+
+// Adds `blocks` blocks of R rows to sum.
+template <DType D, int R, typename Source>
+SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __m256 (*sum)[2]) noexcept {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (size_t kb = 0; kb < blocks; ++kb) {
+    const auto plane = [&](size_t which, int r) { return lhs.plane + lhs.height * which + r * 4; };
+    __m256i dot[R][2], narrow[R][2];
+    SMEPILOT_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      if (half == 0 || kHasHalves<D>) {
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) dot[r][0] = dot[r][1] = narrow[r][0] = narrow[r][1] = _mm256_setzero_si256();
+      }
+      SMEPILOT_UNROLL
+      for (int step = 0; step < 4; ++step) {
+        const int i = half * 4 + step;
+        const __m256i w[2] = {source.weights(kb, i, 0), source.weights(kb, i, 1)};
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) {
+          const __m256i a = bcast_i32(lhs.q + r * 32 + i * 4);
+          SMEPILOT_UNROLL
+          for (int h = 0; h < 2; ++h) {
+            if constexpr (D == DType::kQ8_0) {
+              const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]), _mm256_sign_epi8(a, w[h]));
+              dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(pairs, ones));
+            } else {
+              narrow[r][h] = _mm256_add_epi16(narrow[r][h], _mm256_maddubs_epi16(w[h], a));
+              const bool full = D == DType::kQ6_K ? step % 2 == 1 : i == 7;
+              if (full) {
+                dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(narrow[r][h], ones));
+                narrow[r][h] = _mm256_setzero_si256();
+              }
+            }
+          }
+        }
+      }
+      if (half == 0 && !kHasHalves<D>) continue;
+      SMEPILOT_UNROLL
+      for (int h = 0; h < 2; ++h) {
+        const __m256 s = source.scales(kb, h, kHasHalves<D> ? half : 0);
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) {
+          __m256i x = dot[r][h];
+          if constexpr (D == DType::kQ4_0) x = _mm256_add_epi32(x, bcast_i32(plane(kPlaneN8, r)));
+          if constexpr (kHasHalves<D>) x = _mm256_add_epi32(x, bcast_i32(plane(half ? kPlaneN32b : kPlaneN32a, r)));
+          const __m256 d = _mm256_mul_ps(s, bcast_f32(plane(kPlaneD, r)));
+          sum[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(x), d, sum[r][h]);
+        }
+        if constexpr (kHasMin<D>) {
+          const __m256 m = source.scales(kb, h, 1);
+          SMEPILOT_UNROLL
+          for (int r = 0; r < R; ++r) sum[r][h] = _mm256_fmadd_ps(m, bcast_f32(plane(kPlaneDs, r)), sum[r][h]);
+        }
+      }
+    }
+    lhs.q += lhs.height * kLhsQ8BlockBytes;
+    lhs.plane += lhs.height * kLhsQ8BlockBytes;
+  }
+}
+
+// Writes the first `left` columns of 16.
+template <int R>
+SMEPILOT_INLINE void store(const __m256 (*sum)[2], float* dst, size_t dst_stride, uint32_t left) noexcept {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i count = _mm256_set1_epi32(static_cast<int>(left < kPanel ? left : kPanel));
+  const __m256i mask[2] = {_mm256_cmpgt_epi32(count, lane),
+                           _mm256_cmpgt_epi32(count, _mm256_add_epi32(lane, _mm256_set1_epi32(8)))};
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    float* row = dst + static_cast<size_t>(r) * dst_stride;
+    _mm256_maskstore_ps(row, mask[0], sum[r][0]);
+    if (left > 8) _mm256_maskstore_ps(row + 8, mask[1], sum[r][1]);
+  }
+}
+
+template <int R>
+SMEPILOT_INLINE void clear(__m256 (*sum)[2]) noexcept {
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+}
+
+// Calls of R rows, as many as a register tile has: weights are unpacked in registers.
+template <DType D, int R>
+void few_rows(const MatmulArgs* args) noexcept {
+  const RhsPlanes at = rhs_planes(D, args->k);
+  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
+  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
+  float* dst = args->dst;
+  for (uint32_t left = args->n;; left -= kPanel) {
+    __m256 sum[R][2];
+    clear<R>(sum);
+    add_blocks<D, R>(FromPanel<D>{panel, at}, Lhs{lhs, lhs, R}, args->k / kQ8Block, sum);
+    store<R>(sum, dst, args->dst_stride, left);
+    if (left <= kPanel) return;
+    panel += args->rhs_stride;
+    dst += kPanel;
+  }
+}
+
+struct Step {  // one chunk of K for one tile of rows
+  Lhs lhs;
+  size_t blocks;
+  float* sums;
+  float* dst;
+  size_t dst_stride;
+  uint32_t left;  // columns
+  bool first, last;
+};
+
+template <DType D, int R>
+void chunk_step(const Step& s, const Scratch& scratch) noexcept {
+  __m256 sum[R][2];
+  clear<R>(sum);
+  if (!s.first) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      sum[r][0] = _mm256_load_ps(s.sums + r * kPanel);
+      sum[r][1] = _mm256_load_ps(s.sums + r * kPanel + 8);
+    }
+  }
+  add_blocks<D, R>(FromScratch{scratch}, s.lhs, s.blocks, sum);
+  if (s.last) {
+    store<R>(sum, s.dst, s.dst_stride, s.left);
+    return;
+  }
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    _mm256_store_ps(s.sums + r * kPanel, sum[r][0]);
+    _mm256_store_ps(s.sums + r * kPanel + 8, sum[r][1]);
+  }
+}
+
+// Calls of more rows: a chunk of K at a time is unpacked to L1 and used by all of them.
+template <DType D>
+void many_rows(const MatmulArgs* args) noexcept {
+  using StepFn = void (*)(const Step&, const Scratch&) noexcept;
+  static constexpr StepFn kSteps[kRows] = {chunk_step<D, 1>, chunk_step<D, 2>, chunk_step<D, 3>, chunk_step<D, 4>};
+  Scratch scratch;
+  const RhsPlanes at = rhs_planes(D, args->k);
+  const size_t blocks = args->k / kQ8Block;
+  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
+  float* dst = args->dst;
+  for (uint32_t left = args->n;; left -= kPanel) {
+    for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
+      Step s;
+      s.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
+      s.dst_stride = args->dst_stride;
+      s.left = left;
+      s.first = kb0 == 0;
+      s.last = kb0 + s.blocks == blocks;
+      for (size_t kb = 0; kb < s.blocks; ++kb) {
+        SMEPILOT_UNROLL
+        for (int h = 0; h < 2; ++h) {
+          SMEPILOT_UNROLL
+          for (int i = 0; i < 8; ++i)
+            _mm256_store_si256(reinterpret_cast<__m256i*>(&scratch.w[kb][i * 64 + h * 32]),
+                               unpack<D>(panel, at, kb0 + kb, i, h));
+          _mm256_store_ps(&scratch.scale[kb][0][h * 8], scale<D>(panel, at, kb0 + kb, h, 0));
+          if constexpr (kHasMin<D> || kHasHalves<D>)
+            _mm256_store_ps(&scratch.scale[kb][1][h * 8], scale<D>(panel, at, kb0 + kb, h, 1));
+        }
+      }
+      for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
+        const uint32_t height = args->m - m0 < kPanel ? args->m - m0 : kPanel;
+        const uint8_t* lhs =
+            static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(m0, args->k) + kb0 * height * kLhsQ8BlockBytes;
+        for (uint32_t r = 0; r < height; r += kRows) {
+          s.lhs = Lhs{lhs + r * 32, lhs + r * 4, height};
+          s.sums = scratch.sums[m0 + r];
+          s.dst = dst + (m0 + r) * args->dst_stride;
+          kSteps[(height - r < kRows ? height - r : kRows) - 1](s, scratch);
+        }
+      }
+    }
+    if (left <= kPanel) return;
+    panel += args->rhs_stride;
+    dst += kPanel;
+  }
+}
+
+template <DType D>
+void matmul(const MatmulArgs* args) noexcept {
+  static constexpr MatmulFn kFewRows[kRows] = {few_rows<D, 1>, few_rows<D, 2>, few_rows<D, 3>, few_rows<D, 4>};
+  if (args->m <= kRows)
+    kFewRows[args->m - 1](args);
+  else
+    many_rows<D>(args);
+}
+
+template <DType D>
+constexpr KernelVariant variant(const char* id) noexcept {
+  return {id,
+          OpKind::kMatmul,
+          kIsaAvx2,
+          ExecutionUnit::kCpu,
+          DType::kF32,
+          DType::kQ8,
+          D,
+          Layout::kRowMajor,
+          Layout::kLhsQ8Panel16,
+          Layout::kRhsPanel16,
+          {kMr, kPanel, traits(D).block_elems},
+          0,
+          {matmul<D>}};
+}
+
+}  // namespace
+
+extern const KernelVariant kMatmulF32Q8Q8_0Avx2, kMatmulF32Q8Q4_0Avx2, kMatmulF32Q8Q4_1Avx2, kMatmulF32Q8Q4_KAvx2,
+    kMatmulF32Q8Q6_KAvx2;
+constexpr KernelVariant kMatmulF32Q8Q8_0Avx2 = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q4_0Avx2 = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q4_1Avx2 = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q4_KAvx2 = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q6_KAvx2 = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.4x16.avx2.vpmaddubsw");
+
+}  // namespace smepilot
