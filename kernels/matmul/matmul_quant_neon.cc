@@ -1,0 +1,304 @@
+// Quantised matmul for cores without dot-product instructions: SMULL and SMLAL into 16-bit sums, which hold all
+// products of a block of 4-bit weights (8 per lane, at most 15 * 127 each), those of half a block of 6-bit weights (4
+// of 32 * 127), or two of 8-bit weights (2 * 128 * 127), before they are widened and added in pairs.
+//
+// Register tile: 2 rows x 16 columns, one row for q8_0. Zero points are subtracted when weights are loaded; for more
+// rows than one tile, 256 k of a panel are decoded once into L1 and used by all rows of the call.
+#include <arm_neon.h>
+
+#include "kernels/abi/compiler.h"
+#include "kernels/abi/kernel_variant.h"
+#include "kernels/matmul/rhs_block_neon.h"
+
+namespace smepilot {
+namespace {
+
+constexpr uint32_t kMr = 32;  // rows of one call
+// Rows of the register tile. The 32-bit sums of q8_0 leave room for only one.
+template <DType D>
+inline constexpr uint32_t kTile = D == DType::kQ8_0 ? 1 : 2;
+
+// A block of the lhs, from a row of its panel on; d and ds are at byte offsets from q. See layout.h.
+struct LhsView {
+  const uint8_t* q;  // int8 [rows][32]
+  size_t d, ds;      // f32 [rows]
+  size_t stride;     // bytes to the next block
+};
+
+SMEPILOT_INLINE LhsView lhs_view(const uint8_t* block, size_t height, size_t row) noexcept {
+  const size_t planes = height * 32 + row * 4 - row * 32;
+  return {block + row * 32, planes, planes + height * 4, height * kLhsQ8BlockBytes};
+}
+
+SMEPILOT_INLINE float load_float(const uint8_t* p) noexcept {
+  float f;
+  __builtin_memcpy(&f, p, sizeof f);
+  return f;
+}
+
+// Four k of one row, for each of four columns.
+SMEPILOT_INLINE int8x16_t broadcast4(const uint8_t* p) noexcept {
+  int32_t four;
+  __builtin_memcpy(&four, p, sizeof four);
+  int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
+  // Where clang sees that both halves are equal, it replaces SMULL2 by EXT and SMULL.
+  __asm__("" : "+w"(x));
+  return x;
+}
+
+// Where a pass finds its weights: in the panel, from block kb on, or decoded.
+template <DType D>
+struct DirectBlocks {
+  const uint8_t* panel;
+  RhsPlanes at;
+  ScaleView scales;
+  DirectBlocks(const uint8_t* p, const RhsPlanes& planes) noexcept
+      : panel(p), at(planes), scales(scale_view(p, planes)) {}
+  template <bool kHigh>
+  SMEPILOT_INLINE int8x16_t weights(uint32_t b, int i, int c) const noexcept {
+    return load_quants<D, Quants::kSigned, kHigh>(panel_view<D>(panel, at, b), i, c);
+  }
+  SMEPILOT_INLINE void load_scale(uint32_t b, int c, float32x4_t& first, float32x4_t& second) const noexcept {
+    load_scales<D>(scales, b, c, first, second);
+  }
+};
+
+template <DType D>
+struct DecodedBlocks {
+  const Decoded& decoded;
+  template <bool kHigh>
+  SMEPILOT_INLINE int8x16_t weights(uint32_t b, int i, int c) const noexcept {
+    return vld1q_s8(decoded.w[b][c][2 * i + (kHigh ? 1 : 0)]);
+  }
+  SMEPILOT_INLINE void load_scale(uint32_t b, int c, float32x4_t& first, float32x4_t& second) const noexcept {
+    first = vld1q_f32(decoded.first[b] + 4 * c);
+    second = kHasMin<D> || kTwoScales<D> ? vld1q_f32(decoded.second[b] + 4 * c) : first;
+  }
+};
+
+// Products of 16 weights with 16 lhs values, as 2 x 8 sums of 16 bits: columns 0, 1 and columns 2, 3.
+struct Sums16 {
+  int16x8_t a, b;
+  SMEPILOT_INLINE void set(int8x16_t w, int8x16_t x) noexcept {
+    a = vmull_s8(vget_low_s8(w), vget_low_s8(x));
+    b = vmull_high_s8(w, x);
+  }
+  SMEPILOT_INLINE void add(int8x16_t w, int8x16_t x) noexcept {
+    a = vmlal_s8(a, vget_low_s8(w), vget_low_s8(x));
+    b = vmlal_high_s8(b, w, x);
+  }
+  SMEPILOT_INLINE int32x4_t columns() const noexcept { return vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b)); }
+};
+
+// q8_0: the dot products of one block, R rows x 16 columns.
+template <int R, typename Blocks>
+SMEPILOT_INLINE void dot_wide(const uint8_t* q, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
+  int32x4_t a32[R][4], b32[R][4];
+  SMEPILOT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    int8x16_t x[R][2];
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      x[r][0] = broadcast4(q + 32 * r + 4 * i);
+      x[r][1] = broadcast4(q + 32 * r + 16 + 4 * i);
+    }
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      const int8x16_t low = blocks.template weights<false>(b, i, c);
+      const int8x16_t high = blocks.template weights<true>(b, i, c);
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        Sums16 sums;
+        sums.set(low, x[r][0]);
+        sums.add(high, x[r][1]);
+        a32[r][c] = i == 0 ? vpaddlq_s16(sums.a) : vpadalq_s16(a32[r][c], sums.a);
+        b32[r][c] = i == 0 ? vpaddlq_s16(sums.b) : vpadalq_s16(b32[r][c], sums.b);
+      }
+    }
+  }
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) out[r][c] = vpaddq_s32(a32[r][c], b32[r][c]);
+  }
+}
+
+// Narrower weights: the dot products of a block, or of its low or high half.
+template <int R, bool kLow, bool kHigh, typename Blocks>
+SMEPILOT_INLINE void dot_narrow(const uint8_t* q, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
+  Sums16 sums[R][4];
+  SMEPILOT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    int8x16_t x[R][2];
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      if (kLow) x[r][0] = broadcast4(q + 32 * r + 4 * i);
+      if (kHigh) x[r][1] = broadcast4(q + 32 * r + 16 + 4 * i);
+    }
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      if constexpr (kLow) {
+        const int8x16_t w = blocks.template weights<false>(b, i, c);
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) {
+          if (i == 0)
+            sums[r][c].set(w, x[r][0]);
+          else
+            sums[r][c].add(w, x[r][0]);
+        }
+      }
+      if constexpr (kHigh) {
+        const int8x16_t w = blocks.template weights<true>(b, i, c);
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) {
+          if (i == 0 && !kLow)
+            sums[r][c].set(w, x[r][1]);
+          else
+            sums[r][c].add(w, x[r][1]);
+        }
+      }
+    }
+  }
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) out[r][c] = sums[r][c].columns();
+  }
+}
+
+// acc += dots * scale * d, for R rows x 16 columns.
+template <int R>
+SMEPILOT_INLINE void scale_and_add(const int32x4_t (&dots)[R][4], const float32x4_t (&scale)[4], const uint8_t* d,
+                                   float32x4_t (*acc)[4]) noexcept {
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const float row = load_float(d + 4 * r);
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) acc[r][c] = vfmaq_f32(acc[r][c], vcvtq_f32_s32(dots[r][c]), vmulq_n_f32(scale[c], row));
+  }
+}
+
+// Adds one block: R rows x 16 columns.
+template <DType D, int R, typename Blocks>
+SMEPILOT_INLINE void add_columns(const LhsView& lhs, const Blocks& blocks, uint32_t b, float32x4_t (*acc)[4]) noexcept {
+  int32x4_t dots[R][4];
+  if constexpr (D == DType::kQ8_0)
+    dot_wide<R>(lhs.q, blocks, b, dots);
+  else
+    dot_narrow<R, true, !kTwoScales<D>>(lhs.q, blocks, b, dots);
+  float32x4_t first[4], second[4];
+  SMEPILOT_UNROLL
+  for (int c = 0; c < 4; ++c) blocks.load_scale(b, c, first[c], second[c]);
+  scale_and_add<R>(dots, first, lhs.q + lhs.d, acc);
+  if constexpr (kHasMin<D>) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const float ds = load_float(lhs.q + lhs.ds + 4 * r);
+      SMEPILOT_UNROLL
+      for (int c = 0; c < 4; ++c) acc[r][c] = vfmaq_n_f32(acc[r][c], second[c], ds);
+    }
+  }
+  if constexpr (kTwoScales<D>) {
+    dot_narrow<R, false, true>(lhs.q, blocks, b, dots);
+    scale_and_add<R>(dots, second, lhs.q + lhs.d, acc);
+  }
+}
+
+// Adds `count` blocks of R rows to `out`.
+template <DType D, int R, typename Blocks>
+SMEPILOT_INLINE void add_blocks(LhsView lhs, const Blocks& blocks, uint32_t count, float (*out)[16]) noexcept {
+  float32x4_t acc[R][4];
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) acc[r][c] = vld1q_f32(out[r] + 4 * c);
+  }
+  for (uint32_t b = 0; b < count; ++b) {
+    add_columns<D, R>(lhs, blocks, b, acc);
+    lhs.q += lhs.stride;
+  }
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    SMEPILOT_UNROLL
+    for (int c = 0; c < 4; ++c) vst1q_f32(out[r] + 4 * c, acc[r][c]);
+  }
+}
+
+// At most one register tile of rows: the weights are used once, straight from the panel.
+template <DType D, int R>
+void few_rows(const MatmulArgs* args) noexcept {
+  const RhsPlanes at = rhs_planes(D, args->k);
+  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
+  const LhsView lhs = lhs_view(static_cast<const uint8_t*>(args->lhs), R, 0);
+  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
+    alignas(64) float sums[R][16] = {};
+    add_blocks<D, R>(lhs, DirectBlocks<D>(panel, at), args->k / kQ8Block, sums);
+    store_rows(sums, R, args->n - n, args->dst + n, args->dst_stride);
+  }
+}
+
+template <DType D>
+void many_rows(const MatmulArgs* args) noexcept {
+  const uint32_t blocks = args->k / kQ8Block, m = args->m;
+  const RhsPlanes at = rhs_planes(D, args->k);
+  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
+  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
+  Decoded decoded;
+  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
+    alignas(64) float sums[kMr][16] = {};
+    for (uint32_t kb = 0; kb < blocks; kb += kChunkBlocks) {
+      const uint32_t count = blocks - kb < kChunkBlocks ? blocks - kb : kChunkBlocks;
+      decode<D, Quants::kSigned>(panel, at, kb, count, decoded);
+      const DecodedBlocks<D> weights{decoded};
+      for (uint32_t row = 0; row < m; row += kTile<D>) {
+        const uint32_t first = row / kPanel * kPanel, height = m - first < kPanel ? m - first : kPanel;
+        const uint8_t* block = lhs + lhs_q8_bytes(first, args->k) + size_t{kb} * height * kLhsQ8BlockBytes;
+        const LhsView view = lhs_view(block, height, row - first);
+        if (kTile<D> == 2 && m - row >= 2)
+          add_blocks<D, kTile<D>>(view, weights, count, sums + row);
+        else
+          add_blocks<D, 1>(view, weights, count, sums + row);
+      }
+    }
+    store_rows(sums, m, args->n - n, args->dst + n, args->dst_stride);
+  }
+}
+
+template <DType D>
+void matmul(const MatmulArgs* args) noexcept {
+  if (args->m == 1)
+    few_rows<D, 1>(args);
+  else if (args->m == kTile<D>)
+    few_rows<D, kTile<D>>(args);
+  else
+    many_rows<D>(args);
+}
+
+template <DType D>
+constexpr KernelVariant variant(const char* id) noexcept {
+  return {id,
+          OpKind::kMatmul,
+          kIsaNeon,
+          ExecutionUnit::kCpu,
+          DType::kF32,
+          DType::kQ8,
+          D,
+          Layout::kRowMajor,
+          Layout::kLhsQ8Panel16,
+          Layout::kRhsPanel16,
+          {kMr, kPanel, traits(D).block_elems},
+          0,
+          {matmul<D>}};
+}
+
+}  // namespace
+
+extern const KernelVariant kMatmulF32Q8Q8_0Neon, kMatmulF32Q8Q4_0Neon, kMatmulF32Q8Q4_1Neon, kMatmulF32Q8Q4_KNeon,
+    kMatmulF32Q8Q6_KNeon;
+constexpr KernelVariant kMatmulF32Q8Q8_0Neon = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.1x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q4_0Neon = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q4_1Neon = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q4_KNeon = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q6_KNeon = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.2x16.neon.smlal");
+
+}  // namespace smepilot
