@@ -19,8 +19,9 @@
 namespace smepilot {
 namespace {
 
-// How the time is divided; the rest is for allocating memory and finding out how often to repeat a loop.
-constexpr double kComputeShare = 0.25, kMemoryShare = 0.5, kForkJoinShare = 0.05, kNoiseShare = 0.1, kOtherShare = 0.05;
+// The phases, as the fractions of the time at which they end.
+constexpr double kComputeEnd = 0.25, kMemoryEnd = 0.75, kForkJoinEnd = 0.8, kNoiseEnd = 0.9, kExpEnd = 0.95,
+                 kPackEnd = 1;
 constexpr double kDefaultSeconds = 36, kQuickSeconds = 9;
 constexpr size_t kMinSamples = 5, kMaxSamples = 400;
 constexpr double kSampleNs = 1e6;       // long against a fork and join, short against a scheduler's time slice
@@ -59,7 +60,6 @@ class Calibrator {
   Calibrator(const Platform& platform, const CalibrateOptions& options, IsaSet isa)
       : platform_(platform),
         options_(options),
-        isa_(isa),
         workers_(options.workers != 0 ? options.workers : std::max(platform.cores, 1u)),
         counts_(calibrated_worker_counts(workers_)),
         cpus_(worker_cpus(platform)),
@@ -92,11 +92,15 @@ class Calibrator {
     return options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed);
   }
 
-  // Announces a step of the phase that covers [begin, begin + share] of the whole, and stops if that was asked for.
-  Status announce(double begin, double share, size_t step, size_t steps, const std::string& label) {
+  // Announces step `step` of `steps` of the phase that takes [begin, end) of the whole, stops if that was asked for,
+  // and gives the step an even share of the time that the phase has left: what a busy machine cost the steps before
+  // is saved in those that follow.
+  Status next_step(double begin, double end, size_t step, size_t steps, const std::string& label) {
     if (cancelled()) return error("{}", kCalibrationCancelled);
-    if (options_.progress)
-      options_.progress(begin + share * static_cast<double>(step) / static_cast<double>(steps), label);
+    const double done = static_cast<double>(step) / static_cast<double>(steps);
+    if (options_.progress) options_.progress(begin + (end - begin) * done, label);
+    const double left_ns = end * budget_ns_ - static_cast<double>(now_ns() - started_);
+    step_end_ns_ = now_ns() + static_cast<int64_t>(std::max(left_ns, 0.0) / static_cast<double>(steps - step));
     return {};
   }
 
@@ -131,12 +135,11 @@ class Calibrator {
     return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(static_cast<double>(repeat) * sample_ns / ns)));
   }
 
-  // Samples rate() until slice_ns are spent, never fewer than kMinSamples.
+  // Samples rate() until the time until `end_ns` is spent, never fewer than kMinSamples.
   template <typename Rate>
-  Result<std::vector<double>> sample(double slice_ns, const Rate& rate) {
+  Result<std::vector<double>> sample(int64_t end_ns, const Rate& rate) {
     std::vector<double> samples;
-    const int64_t end = now_ns() + static_cast<int64_t>(slice_ns);
-    while (samples.size() < kMinSamples || (now_ns() < end && samples.size() < kMaxSamples)) {
+    while (samples.size() < kMinSamples || (now_ns() < end_ns && samples.size() < kMaxSamples)) {
       if (cancelled()) return error("{}", kCalibrationCancelled);
       samples.push_back(rate());
     }
@@ -154,20 +157,19 @@ class Calibrator {
     for (const Probe* p : probes_)
       if (p->work > 0) compute.push_back(p);
     const size_t cells = compute.size() * counts_.size();
-    const double slice = budget_ns_ * kComputeShare / static_cast<double>(std::max<size_t>(cells, 1));
     size_t step = 0;
     for (const Probe* p : compute) {
       for (const unsigned workers : counts_) {
-        SMEPILOT_TRY(announce(0, kComputeShare, step++, cells,
-                              fmt::format("peak {} {}, {} worker{}", dtype_of(p->kind), isa_name(p->isa), workers,
-                                          workers == 1 ? "" : "s")));
+        SMEPILOT_TRY(next_step(0, kComputeEnd, step++, cells,
+                               fmt::format("peak {} {}, {} worker{}", dtype_of(p->kind), isa_name(p->isa), workers,
+                                           workers == 1 ? "" : "s")));
         const auto once = [&](uint64_t repeat) {
           const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
           return timed(workers, [&](unsigned) noexcept { p->run(&args); });
         };
         const uint64_t repeat = choose_repeat(once, kSampleNs);
         const double work = p->work * workers * static_cast<double>(repeat);
-        SMEPILOT_ASSIGN(std::vector<double> samples, sample(slice, [&] { return work / once(repeat); }));
+        SMEPILOT_ASSIGN(std::vector<double> samples, sample(step_end_ns_, [&] { return work / once(repeat); }));
         Peak peak{p->unit, dtype_of(p->kind), isa_name(p->isa), workers, 0, std::move(samples)};
         peak.gflops = percentile(peak.samples, kRatePercentile);
         out_.peaks.push_back(std::move(peak));
@@ -203,7 +205,7 @@ class Calibrator {
   // Rates of one operation on one working set. Beyond the caches the set is visited a window at a time, so that a
   // sample stays short although what it reads was evicted long ago.
   Result<std::vector<double>> sample_memory(const Probe& probe, const WorkingSet& set, unsigned workers, bool stream,
-                                            double slice) {
+                                            int64_t end_ns) {
     const bool copy = probe.kind == ProbeKind::kCopy;
     const uint64_t per_worker = set.bytes / workers;
     const unsigned windows = set.cold ? kColdWindows : 1;
@@ -219,13 +221,12 @@ class Calibrator {
     };
     const uint64_t repeat = set.cold ? 1 : choose_repeat(once, kSampleNs);
     const double bytes = static_cast<double>(each) * (copy ? 2 : 1) * workers * static_cast<double>(repeat);
-    return sample(slice, [&] { return bytes / once(repeat); });
+    return sample(end_ns, [&] { return bytes / once(repeat); });
   }
 
   Status measure_memory() {
-    const double begin = kComputeShare;
     constexpr ProbeKind kKinds[] = {ProbeKind::kRead, ProbeKind::kWrite, ProbeKind::kCopy};
-    SMEPILOT_TRY(announce(begin, kMemoryShare, 0, 1, "allocating memory"));
+    SMEPILOT_TRY(next_step(kComputeEnd, kMemoryEnd, 0, 1, "allocating memory"));
     std::vector<std::pair<unsigned, WorkingSet>> sets;
     uint64_t largest = 2 * kExpBytes;
     for (const unsigned workers : counts_) {
@@ -236,22 +237,22 @@ class Calibrator {
     }
     SMEPILOT_TRY(allocate_buffers(largest));
     const size_t cells = sets.size() * std::size(kKinds);
-    const double slice = budget_ns_ * kMemoryShare / static_cast<double>(std::max<size_t>(cells, 1));
     size_t step = 0;
     for (const auto& [workers, set] : sets) {
       for (const ProbeKind kind : kKinds) {
         const char* op = kProbeKindNames[static_cast<size_t>(kind)];
-        SMEPILOT_TRY(announce(begin, kMemoryShare, step++, cells,
-                              fmt::format("{} {}, {} worker{}", op, set.level, workers, workers == 1 ? "" : "s")));
+        SMEPILOT_TRY(next_step(kComputeEnd, kMemoryEnd, step++, cells,
+                               fmt::format("{} {}, {} worker{}", op, set.level, workers, workers == 1 ? "" : "s")));
         const Probe* probe = best_probe(kind);
         if (probe == nullptr) continue;
         // Stores that bypass the caches win where the set does not fit them; which does is a fact of the machine.
         const bool both = kind != ProbeKind::kRead && set.beyond_l2;
+        const int64_t half = now_ns() + (step_end_ns_ - now_ns()) / 2;
         Bandwidth row{set.level, op, workers, set.bytes, 0, {}};
         for (const bool stream : {false, true}) {
           if (stream && !both) continue;
           SMEPILOT_ASSIGN(std::vector<double> samples,
-                          sample_memory(*probe, set, workers, stream, both ? slice / 2 : slice));
+                          sample_memory(*probe, set, workers, stream, both && !stream ? half : step_end_ns_));
           const double rate = percentile(samples, kRatePercentile);
           if (rate > row.gbps) {
             row.gbps = rate;
@@ -266,12 +267,10 @@ class Calibrator {
 
   Status measure_fork_join() {
     constexpr int kBatch = 64;
-    const double begin = kComputeShare + kMemoryShare;
-    const double slice = budget_ns_ * kForkJoinShare / static_cast<double>(counts_.size());
     size_t step = 0;
     for (const unsigned workers : counts_) {
-      SMEPILOT_TRY(announce(begin, kForkJoinShare, step++, counts_.size(),
-                            fmt::format("fork and join, {} worker{}", workers, workers == 1 ? "" : "s")));
+      SMEPILOT_TRY(next_step(kMemoryEnd, kForkJoinEnd, step++, counts_.size(),
+                             fmt::format("fork and join, {} worker{}", workers, workers == 1 ? "" : "s")));
       const auto once = [&] {
         const int64_t start = now_ns();
         for (int i = 0; i < kBatch; ++i)
@@ -279,7 +278,7 @@ class Calibrator {
         return static_cast<double>(now_ns() - start) / kBatch;
       };
       once();  // wakes parked workers
-      SMEPILOT_ASSIGN(std::vector<double> samples, sample(slice, once));
+      SMEPILOT_ASSIGN(std::vector<double> samples, sample(step_end_ns_, once));
       ForkJoin row{workers, 0, std::move(samples)};
       row.ns = median(row.samples);
       out_.fork_join.push_back(std::move(row));
@@ -290,8 +289,7 @@ class Calibrator {
   // The same kernel as A and as B, in ABBA order, all workers: what differs is noise, and no claim of the tuner may
   // rest on less.
   Status measure_noise() {
-    const double begin = kComputeShare + kMemoryShare + kForkJoinShare;
-    SMEPILOT_TRY(announce(begin, kNoiseShare, 0, 1, "noise floor, a kernel against itself"));
+    SMEPILOT_TRY(next_step(kForkJoinEnd, kNoiseEnd, 0, 1, "noise floor, a kernel against itself"));
     const Probe* probe = best_probe(ProbeKind::kFlopsInt8);
     if (probe == nullptr) return {};
     const auto once = [&](uint64_t repeat) {
@@ -299,7 +297,7 @@ class Calibrator {
       return timed(workers_, [&](unsigned) noexcept { probe->run(&args); });
     };
     const uint64_t repeat = choose_repeat(once, kSampleNs);
-    SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(budget_ns_ * kNoiseShare, [&] {
+    SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(step_end_ns_, [&] {
                       const double a1 = once(repeat), b1 = once(repeat), b2 = once(repeat), a2 = once(repeat);
                       return std::abs((a1 + a2) / (b1 + b2) - 1);
                     }));
@@ -308,8 +306,7 @@ class Calibrator {
   }
 
   Status measure_exp_and_packing() {
-    const double begin = 1 - kOtherShare * 2;
-    SMEPILOT_TRY(announce(begin, kOtherShare, 0, 2, "exp"));
+    SMEPILOT_TRY(next_step(kNoiseEnd, kExpEnd, 0, 1, "exp"));
     if (const Probe* probe = best_probe(ProbeKind::kExp); probe != nullptr) {
       std::byte* p = buffers_[0].data();
       const auto once = [&](uint64_t repeat) {
@@ -318,11 +315,10 @@ class Calibrator {
       };
       const uint64_t repeat = choose_repeat(once, kSampleNs);
       const double count = static_cast<double>(kExpBytes / sizeof(float)) * static_cast<double>(repeat);
-      SMEPILOT_ASSIGN(const std::vector<double> rates,
-                      sample(budget_ns_ * kOtherShare / 2, [&] { return count / once(repeat); }));
+      SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return count / once(repeat); }));
       out_.exp_geps = percentile(rates, kRatePercentile);
     }
-    SMEPILOT_TRY(announce(begin, kOtherShare, 1, 2, "packing"));
+    SMEPILOT_TRY(next_step(kExpEnd, kPackEnd, 0, 1, "packing"));
     constexpr size_t kRows = 64, kCols = 2048;
     constexpr size_t kRowBytes = file_bytes(DType::kQ4_0, kCols);
     SMEPILOT_ASSIGN(AlignedBuffer packed, AlignedBuffer::allocate(rhs_bytes(DType::kQ4_0, kRows, kCols)));
@@ -337,15 +333,13 @@ class Calibrator {
     };
     const uint64_t repeat = choose_repeat(once, kSampleNs);
     const double bytes = static_cast<double>(rows.size()) * static_cast<double>(repeat);
-    SMEPILOT_ASSIGN(const std::vector<double> rates,
-                    sample(budget_ns_ * kOtherShare / 2, [&] { return bytes / once(repeat); }));
+    SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return bytes / once(repeat); }));
     out_.pack_gbps = percentile(rates, kRatePercentile);
     return {};
   }
 
   const Platform& platform_;
   const CalibrateOptions& options_;
-  IsaSet isa_;
   unsigned workers_;
   std::vector<unsigned> counts_;
   std::vector<int> cpus_;
@@ -354,7 +348,7 @@ class Calibrator {
   double budget_ns_;
   std::vector<const Probe*> probes_;
   std::vector<AlignedBuffer> buffers_;
-  int64_t started_ = 0;
+  int64_t started_ = 0, step_end_ns_ = 0;
   double got_ns_ = 0, wanted_ns_ = 0;  // CPU time that workers had, and wall time during which they wanted it
   Calibration out_;
 };

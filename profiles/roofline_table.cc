@@ -12,7 +12,7 @@
 namespace smepilot {
 namespace {
 
-constexpr size_t kWidth = 80, kLabel = 20, kCell = 9;
+constexpr size_t kWidth = 80, kLabel = 22, kCell = 9;
 constexpr size_t kMaxColumns = (kWidth - kLabel) / kCell;
 
 // The worker counts that get a column: all if they fit, else spread evenly with the first and the last.
