@@ -63,6 +63,7 @@ function(smepilot_add_kernel)
     # g++ warns about _mm512_undefined_*() in its own headers once they are inlined (GCC bug 105593, fixed in 13).
     target_compile_options(${target} PRIVATE $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-maybe-uninitialized>)
     target_sources(smepilot_kernels PRIVATE $<TARGET_OBJECTS:${target}>)
+    set_target_properties(${target} PROPERTIES SMEPILOT_ISA ${ARG_ISA})
     set_property(GLOBAL APPEND PROPERTY SMEPILOT_KERNEL_OBJECTS ${target})
   endforeach()
 endfunction()
