@@ -85,6 +85,12 @@ Status verify_schema(sqlite::Connection& connection, std::span<const Migration> 
           "away to start anew",
           connection.path(), key.first, key.second, it == found.end() ? "missing" : "not what its schema defines");
   }
+  for (const auto& [key, sql] : found)
+    if ((key.first == "trigger" || key.first == "view") && !wanted.contains(key))
+      return error(
+          "{}: {} '{}' is not of this program. Nothing was changed; drop it if you made it, else do not trust the "
+          "file",
+          connection.path(), key.first, key.second);
   return {};
 }
 

@@ -23,7 +23,8 @@ Result<int> identify(sqlite::Connection& connection, std::span<const Migration> 
 // the same.
 Status migrate(sqlite::Connection& connection, std::span<const Migration> steps);
 
-// Error unless every object that `steps` make is there as they made it. More objects than those are allowed.
+// Error unless every object that `steps` make is there as they made it. More tables and indices than those are allowed,
+// triggers and views are not: a file from elsewhere must not act by itself.
 Status verify_schema(sqlite::Connection& connection, std::span<const Migration> steps);
 
 }  // namespace smepilot
