@@ -34,6 +34,8 @@ constexpr uint32_t tile_vectors(uint32_t rows, uint32_t most) noexcept {
 }
 
 constexpr uint32_t kPanelGroup = 4;       // panels of K that all rows visit before the next ones are read
+constexpr uint32_t kRowsAhead = 24;       // rows of V from prefetch to use
+constexpr uint32_t kLineElements = 32;    // f16 elements of a cache line
 constexpr uint32_t kStagedFloats = 4096;  // K or V converted to f32 for all rows: a third of a first-level cache
 constexpr uint32_t kStrip = tile_vectors(kTileRows, 8) * kWidth;  // elements of a V row converted at a time
 
@@ -58,6 +60,13 @@ SMEPILOT_INLINE Vec load_element(const float* p) noexcept {
   return Simd::load(p);
 }
 
+// Asks for what will be read `elements` further on. The hardware does not look across pages, and a page of K is one
+// panel; without this, memory is idle while a tile is being multiplied.
+SMEPILOT_INLINE void fetch_ahead(const uint16_t* p, size_t elements) noexcept {
+  __builtin_prefetch(p + elements);
+}
+SMEPILOT_INLINE void fetch_ahead(const float*, size_t) noexcept {}
+
 // scores[positions][MR rows] = scale * q k^T for NV vectors of positions: several panels, or a part of one.
 template <uint32_t MR, uint32_t NV, typename T>
 SMEPILOT_INLINE void score_tile(const Block& b, uint32_t row, const T* k, float* scores) noexcept {
@@ -68,14 +77,18 @@ SMEPILOT_INLINE void score_tile(const Block& b, uint32_t row, const T* k, float*
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::zero();
   }
-  for (size_t d = 0; d < head_dim; ++d, k += kPanel) {
-    Vec key[NV];
-    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
-      key[j] = load_element(k + j * kWidth / kPanel * k_panel + j * kWidth % kPanel);
-    }
-    SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-      const Vec value = Simd::set1(q[r][d]);
-      SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::fma(value, key[j], acc[r][j]);
+  for (size_t d = 0; d < head_dim; d += 2) {  // two elements of a panel are one cache line
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j)
+        fetch_ahead(k + j * kWidth / kPanel * k_panel, kPanelGroup * k_panel);
+    SMEPILOT_UNROLL for (uint32_t half = 0; half < 2; ++half, k += kPanel) {
+      Vec key[NV];
+      SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
+        key[j] = load_element(k + j * kWidth / kPanel * k_panel + j * kWidth % kPanel);
+      }
+      SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
+        const Vec value = Simd::set1(q[r][d + half]);
+        SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::fma(value, key[j], acc[r][j]);
+      }
     }
   }
   const Vec scale = Simd::set1(b.scale);
@@ -121,6 +134,8 @@ SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, const T* v, size_t
   for (uint32_t done = 0; done < positions; done += kPanel, p += p_skip) {
     const uint32_t count = smaller(kPanel, positions - done);
     for (uint32_t i = 0; i < count; ++i, ++p, v += v_stride) {
+      SMEPILOT_UNROLL for (uint32_t j = 0; j < NV * kWidth; j += kLineElements)
+          fetch_ahead(v + j, kRowsAhead * v_stride);
       Vec value[NV];
       SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
         if constexpr (kPartial)
