@@ -1,0 +1,139 @@
+// smepilot-run: runs a GGUF model as the stored plan says. Options here; the modes are in run_modes.cc.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+
+#include "db/database.h"
+#include "engine/run_modes.h"
+#include "kernels/base/build_info.h"
+#include "kernels/base/console.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
+
+namespace smepilot {
+namespace {
+
+std::string version() {
+  const BuildInfo& b = build_info();
+  return fmt::format(
+      "smepilot-run {} ({})\n  built by {}, {}, flags: {}\n  this machine can run: {}\n  {} kernel variants", b.version,
+      b.revision, b.compiler, b.type, b.flags, isa_to_string(detect_isa()), all_variants().size());
+}
+
+int run(int argc, char** argv) {
+  RunOptions o;
+  for (int i = 0; i < argc; ++i) o.command += (i > 0 ? " " : "") + std::string(argv[i]);
+  o.engine.plan.database = default_database_path();
+  std::string plan = "auto";
+  bool bench = false;
+
+  CLI::App app("Runs a GGUF language model on this machine as the plan that smetune stored says.");
+  app.name("smepilot-run");
+  app.set_version_flag("--version", version);
+  app.footer(
+      "Examples:\n"
+      "  smepilot-run -m model.gguf -p \"Once upon a time\" -n 64\n"
+      "  smepilot-run -m model.gguf --chat -p \"What is the capital of France?\"\n"
+      "  smepilot-run -m model.gguf -i\n"
+      "  smepilot-run -m model.gguf --bench -p 512 -n 128 -r 5 -o md\n"
+      "  smepilot-run -m model.gguf --plan none -p \"Hello\" -n 32 --stats\n\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.");
+
+  app.add_option("-m,--model", o.engine.model, "Model, a GGUF file")->required()->type_name("FILE");
+  app.add_option("-t,--threads", o.engine.workers, "Workers (default: the plan's, or all cores)")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("-c,--ctx", o.engine.context, "Context: positions of the KV cache (default: up to 4096)");
+  app.add_option("-b,--batch", o.engine.batch, "Tokens of a prompt per forward pass")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+
+  auto* planning = app.add_option_group("Plan");
+  planning
+      ->add_option("--plan", plan,
+                   "auto: the database's if it fits, else untuned; db: the database's; none: untuned; or a plan file")
+      ->type_name("auto|db|none|FILE")
+      ->capture_default_str();
+  planning->add_option("--db", o.engine.plan.database, "Database")->type_name("PATH")->capture_default_str();
+  planning->add_flag("--plan-fallback", o.engine.plan.fallback,
+                     "If the plan is missing or refused, run on the roofline heuristic and say so");
+
+  auto* text = app.add_option_group("Text");
+  text->add_option("-p,--prompt", o.prompt, "Prompt (with --bench: prompt lengths, comma-separated)");
+  text->add_option("-f,--file", o.prompt_file, "Read the prompt from a file, - for standard input")->type_name("FILE");
+  text->add_option("-n,--n-predict", o.n, "Tokens to generate (with --bench: lengths); 0: until the model ends");
+  text->add_flag("--chat", o.chat, "The prompt is a user's message: apply the model's chat template");
+  text->add_flag("-i,--interactive", o.interactive, "Chat on the terminal");
+  text->add_option("--system", o.system, "System message for a chat");
+  text->add_flag("--ignore-eos", o.generate.ignore_end, "Go on after an end-of-text token");
+
+  auto* sampling = app.add_option_group("Sampling");
+  sampling->add_option("--temp", o.sampler.temperature, "Temperature, 0: greedy")->capture_default_str();
+  sampling->add_option("--top-k", o.sampler.top_k, "Keep the k most probable tokens, 0: all")->capture_default_str();
+  sampling->add_option("--top-p", o.sampler.top_p, "Keep the most probable tokens up to this sum, 1: all")
+      ->capture_default_str();
+  sampling->add_option("--min-p", o.sampler.min_p, "Drop tokens below this share of the best one, 0: none")
+      ->capture_default_str();
+  sampling->add_option("--repeat-penalty", o.sampler.repeat_penalty, "Penalty of recent tokens, 1: none")
+      ->capture_default_str();
+  sampling->add_option("--repeat-last-n", o.sampler.repeat_window, "How many tokens are recent")->capture_default_str();
+  auto* seed = sampling->add_option("-s,--seed", o.sampler.seed, "Seed (default: a new one each time)");
+
+  auto* measuring = app.add_option_group("Measuring");
+  measuring->add_flag("--bench", bench, "Measure prompt processing and generation; -p and -n take lists of lengths");
+  measuring->add_option("-r,--repetitions", o.repetitions, "Repetitions of each test")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  measuring->add_option("-d,--depth", o.depth, "Tokens in the cache before a test starts")->capture_default_str();
+  measuring->add_option("-o,--output", o.output, "Format of --bench")
+      ->check(CLI::IsMember({"json", "jsonl", "csv", "md"}))
+      ->capture_default_str();
+  measuring->add_flag("--record", o.record, "Store the results of --bench in the database, for the report");
+  measuring->add_flag("--stats", o.stats, "What ran: per operator variant, mode, workers, time, rates, % of roofline");
+  measuring->add_flag("--json", o.json, "--stats as JSON on standard output");
+  measuring
+      ->add_option("--dump-logits", o.dump_logits,
+                   "Write the logits of the prompt and of n greedy tokens (int32 n_vocab, n_rows; per row int32\n"
+                   "token, n_vocab f32)")
+      ->type_name("FILE");
+  app.get_formatter()->column_width(34);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kExitOk : kExitUsage;
+  }
+  o.random_seed = seed->count() == 0;
+  PlanRequest& request = o.engine.plan;
+  request.mode = plan == "auto"   ? PlanMode::kAuto
+                 : plan == "db"   ? PlanMode::kDatabase
+                 : plan == "none" ? PlanMode::kNone
+                                  : PlanMode::kFile;
+  if (request.mode == PlanMode::kFile) request.file = plan;
+  const int modes = int{bench} + int{!o.dump_logits.empty()} + int{o.interactive};
+  const char* usage = modes > 1 ? "--bench, --dump-logits and --interactive exclude each other"
+                      : !o.prompt.empty() && !o.prompt_file.empty() ? "--prompt and --file exclude each other"
+                      : o.record && !bench                          ? "--record needs --bench"
+                      : modes == 0 && o.prompt.empty() && o.prompt_file.empty()
+                          ? "nothing to do: give a prompt (-p, -f), -i, --bench or --dump-logits"
+                          : nullptr;
+  if (usage != nullptr) {
+    fmt::print(stderr, "smepilot-run: {}\nRun with --help for more information.\n", usage);
+    return kExitUsage;
+  }
+  if (bench) return run_bench_mode(o);
+  if (!o.dump_logits.empty()) return run_dump_mode(o);
+  if (o.interactive) return run_chat_mode(o);
+  return run_generate_mode(o);
+}
+
+}  // namespace
+}  // namespace smepilot
+
+int main(int argc, char** argv) {
+  try {
+    return smepilot::run(argc, argv);
+  } catch (const std::exception& e) {  // bad_alloc and the like: ours are Status
+    fmt::print(stderr, "smepilot-run: unexpected: {}\n", e.what());
+    return smepilot::kExitFailed;
+  }
+}
