@@ -23,7 +23,7 @@ namespace {
 constexpr double kComputeEnd = 0.25, kMemoryEnd = 0.75, kForkJoinEnd = 0.8, kNoiseEnd = 0.9, kExpEnd = 0.95,
                  kPackEnd = 1;
 constexpr double kDefaultSeconds = 36, kQuickSeconds = 9;
-constexpr size_t kMinSamples = 5, kMaxSamples = 400;
+constexpr size_t kMinSamples = 12, kMaxSamples = 400;
 constexpr double kSampleNs = 1e6;       // long against a fork and join, short against a scheduler's time slice
 constexpr size_t kExpBytes = 8192;      // of input, and of output: both fit any L1
 constexpr double kRatePercentile = 90;  // see calibration.h
@@ -210,9 +210,8 @@ class Calibrator {
     const uint64_t per_worker = set.bytes / workers;
     const unsigned windows = set.cold ? kColdWindows : 1;
     const size_t each = static_cast<size_t>(per_worker / windows / (copy ? 2 : 1) / kProbeGranule * kProbeGranule);
-    unsigned window = 0;
     const auto once = [&](uint64_t repeat) {
-      const size_t at = window++ % windows * each * (copy ? 2 : 1);
+      const size_t at = window_++ % windows * each * (copy ? 2 : 1);
       return timed(workers, [&, at, repeat](unsigned w) noexcept {
         std::byte* p = buffers_[w].data() + at;
         const ProbeArgs args = {copy ? p + each : p, p, each, repeat, stream};
@@ -348,6 +347,7 @@ class Calibrator {
   double budget_ns_;
   std::vector<const Probe*> probes_;
   std::vector<AlignedBuffer> buffers_;
+  unsigned window_ = 0;  // of cold sets; goes on from one operation to the next, to what was not touched for longest
   int64_t started_ = 0, step_end_ns_ = 0;
   double got_ns_ = 0, wanted_ns_ = 0;  // CPU time that workers had, and wall time during which they wanted it
   Calibration out_;

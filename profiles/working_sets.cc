@@ -44,7 +44,7 @@ std::vector<WorkingSet> working_sets(const Platform& platform, unsigned workers,
     const uint64_t wanted = std::max(std::min(llc / 4, 64 * kMiB), 2 * l2 * workers);
     if (wanted <= llc * 3 / 4) add("LLC", wanted, true, false);
   }
-  const uint64_t cold = std::clamp(2 * llc, 512 * kMiB, (quick ? 512 : 1024) * kMiB);
+  const uint64_t cold = std::clamp(2 * llc, 512 * kMiB, (quick ? 768 : 1024) * kMiB);
   if (!add("DRAM", cold, true, true)) {
     // So little memory that the caches cannot be exceeded: what is measured farthest out stands for DRAM.
     sets.back().level = "DRAM";

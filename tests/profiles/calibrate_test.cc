@@ -32,14 +32,14 @@ void expect_complete(const Calibration& c, const std::vector<unsigned>& counts) 
   std::map<std::string, std::set<unsigned>> workers;
   for (const Peak& p : c.peaks) {
     EXPECT_TRUE(std::isfinite(p.gflops) && p.gflops > 0) << p.dtype << " " << p.isa;
-    EXPECT_GE(p.samples.size(), 5u);
+    EXPECT_GE(p.samples.size(), 12u);
     EXPECT_EQ(p.gflops, percentile(p.samples, 90));
     EXPECT_TRUE(isa_from_string(p.isa).ok()) << p.isa;
     workers[p.dtype + " " + p.isa].insert(p.workers);
   }
   for (const Bandwidth& b : c.bandwidths) {
     EXPECT_TRUE(std::isfinite(b.gbps) && b.gbps > 0) << b.level << " " << b.op;
-    EXPECT_GE(b.samples.size(), 5u);
+    EXPECT_GE(b.samples.size(), 12u);
     EXPECT_EQ(b.gbps, percentile(b.samples, 90));
     EXPECT_GT(b.working_set_bytes, 0u);
     if (b.level == "L1" || b.level == "DRAM") workers[b.level + " " + b.op].insert(b.workers);
