@@ -37,6 +37,13 @@ Status check_file(const std::string& path, OpenMode mode) {
   if (fs::exists(status)) {
     if (fs::is_directory(status)) return error("{}: is a folder, expected a database file", path);
     if (!fs::is_regular_file(status)) return error("{}: is not a regular file, expected a database file", path);
+    // SQLite takes a file of one byte for an empty one, and would write over it.
+    const auto size = fs::file_size(path, ec);
+    if (!ec && size > 0 && size < 512)
+      return error(
+          "{}: not a database ({} bytes, expected at least 512). Nothing was changed; if it was one, restore it "
+          "from a copy, or move it away to start anew",
+          path, size);
     return {};
   }
   if (mode == OpenMode::kReadOnly) {

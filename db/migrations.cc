@@ -77,13 +77,15 @@ Status verify_schema(sqlite::Connection& connection, std::span<const Migration> 
   SMEPILOT_TRY(migrate(*fresh, steps));
   SMEPILOT_ASSIGN(const Objects wanted, objects(*fresh));
   SMEPILOT_ASSIGN(const Objects found, objects(connection));
-  for (const auto& [key, sql] : wanted) {
-    const auto it = found.find(key);
-    if (it == found.end() || it->second != sql)
+  for (const bool tables : {true, false}) {  // a table first, then its indices
+    for (const auto& [key, sql] : wanted) {
+      const auto it = found.find(key);
+      if ((key.first == "table") != tables || (it != found.end() && it->second == sql)) continue;
       return error(
           "{}: the database is damaged ({} '{}' is {}). Nothing was changed; restore it from a copy, or move it "
           "away to start anew",
           connection.path(), key.first, key.second, it == found.end() ? "missing" : "not what its schema defines");
+    }
   }
   for (const auto& [key, sql] : found)
     if ((key.first == "trigger" || key.first == "view") && !wanted.contains(key))

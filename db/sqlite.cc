@@ -86,6 +86,7 @@ Status Connection::failure(int code) const {
   const int os = db_ != nullptr ? sqlite3_system_errno(db_) : 0;
   const std::string system = os != 0 ? fmt::format(" ({})", std::strerror(os)) : "";
   if (code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_CORRUPTFS) code = SQLITE_CORRUPT;
+  const bool writing = code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_TRUNCATE;
   last_failure_ = code & 0xff;
   switch (code & 0xff) {
     case SQLITE_NOTADB:
@@ -104,12 +105,12 @@ Status Connection::failure(int code) const {
           "run again",
           path_);
     case SQLITE_IOERR:
-      if (os == EFBIG || os == ENOSPC || os == EDQUOT)
+      if (writing)  // ENOSPC is SQLITE_FULL; this is a quota, a file size limit or a broken disk
         return error(
-            "{}: no room to write{}; this change was not written, all earlier ones are safe. Free some space "
-            "or raise the limit, and run again",
+            "{}: cannot write{}; this change was not written, all earlier ones are safe. Free some space "
+            "or raise the limits on it, and run again",
             path_, system);
-      return error("{}: input/output error: {}{}; this change was not written", path_, detail, system);
+      return error("{}: input/output error {}: {}{}; this change was not written", path_, code, detail, system);
     case SQLITE_CANTOPEN: return error("{}: cannot open the database{}: {}", path_, system, detail);
     case SQLITE_READONLY:
     case SQLITE_PERM:

@@ -1,0 +1,343 @@
+// What the stores write is what they give back, under the keys that they promise.
+#include <sqlite3.h>
+
+#include <limits>
+
+#include "db/bench_store.h"
+#include "db/check.h"
+#include "db/sqlite.h"
+#include "tests/db/support.h"
+
+namespace smepilot {
+namespace {
+
+using test::matmul_shape;
+using test::sample_measurement;
+
+class Stores : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto opened = Database::open(path_);
+    ASSERT_OK(opened);
+    db_.emplace(std::move(*opened));
+    auto begun = test::begin(*db_);
+    ASSERT_OK(begun);
+    session_ = begun->session;
+    search_ = begun->search;
+  }
+  test::TempFolder folder_;
+  std::string path_ = folder_ / "a.db";
+  std::optional<Database> db_;
+  SessionRow session_;
+  Search search_;
+};
+
+TEST_F(Stores, SessionHoldsProvenance) {
+  auto got = SessionStore(*db_).get(session_.id);
+  ASSERT_OK(got);
+  ASSERT_TRUE(got->has_value());
+  EXPECT_EQ((*got)->fingerprint, test::sample_platform().fingerprint());
+  EXPECT_EQ((*got)->command, "smetune search");
+  EXPECT_EQ((*got)->governor, "performance");
+  EXPECT_FALSE((*got)->compiler.empty());
+  EXPECT_EQ((*got)->started.size(), 20u);
+  Platform other = test::sample_platform();
+  other.governor = "powersave";  // provenance, not identity: the same platform
+  auto second = SessionStore(*db_).begin(other, "again");
+  ASSERT_OK(second);
+  EXPECT_EQ(second->platform_id, session_.platform_id);
+  other.cores = 8;
+  EXPECT_NE(SessionStore(*db_).begin(other, "x")->platform_id, session_.platform_id);
+  EXPECT_EQ(SessionStore(*db_).list()->size(), 3u);
+  EXPECT_FALSE(SessionStore(*db_).get(999)->has_value());
+}
+
+TEST_F(Stores, CalibrationRoundTripAndChoice) {
+  CalibrationStore store(*db_);
+  Calibration c = test::sample_calibration();
+  const std::string fingerprint = session_.fingerprint;
+  EXPECT_FALSE(store.latest(fingerprint)->has_value());
+  auto full = store.save(session_.id, c);
+  ASSERT_OK(full);
+  c.quick = true;
+  auto quick = store.save(session_.id, c);
+  ASSERT_OK(quick);
+  EXPECT_EQ(store.latest(fingerprint)->value().id, *full);  // a thorough one wins over a newer quick one
+  EXPECT_EQ(*store.list(fingerprint), (std::vector<int64_t>{*quick, *full}));
+  EXPECT_FALSE(store.latest("other")->has_value());
+  auto got = store.get(*quick);
+  ASSERT_OK(got);
+  const Calibration& g = **got;
+  EXPECT_TRUE(g.quick);
+  ASSERT_EQ(g.peaks.size(), 2u);
+  EXPECT_EQ(g.peaks[1].unit, ExecutionUnit::kMatrix);
+  EXPECT_EQ(g.peaks[1].isa, "amxint8");
+  EXPECT_EQ(g.peaks[0].samples, c.peaks[0].samples);
+  ASSERT_EQ(g.bandwidths.size(), 1u);
+  EXPECT_EQ(g.bandwidths[0].working_set_bytes, 1ull << 28);
+  EXPECT_EQ(g.bandwidths[0].gbps, 20.5);
+  ASSERT_EQ(g.fork_join.size(), 1u);
+  EXPECT_EQ(g.fork_join[0].ns, 350);
+  EXPECT_EQ(g.noise_floor, c.noise_floor);
+  EXPECT_EQ(g.busy_fraction, c.busy_fraction);
+  EXPECT_FALSE(g.created.empty());
+}
+
+TEST_F(Stores, SearchIsFoundResumedAndFinished) {
+  MeasurementStore store(*db_);
+  const std::string model = test::sample_model().hash();
+  auto found = store.find_searches(session_.fingerprint, model, search_.variant_set_hash);
+  ASSERT_OK(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ((*found)[0].id, search_.id);
+  EXPECT_EQ((*found)[0].state, SearchState::kRunning);
+  EXPECT_EQ((*found)[0].finished, "");
+  EXPECT_TRUE(store.find_searches(session_.fingerprint, model, "other")->empty());
+  EXPECT_TRUE(store.find_searches(session_.fingerprint, "other", search_.variant_set_hash)->empty());
+  EXPECT_TRUE(store.find_searches("other", model, search_.variant_set_hash)->empty());
+  EXPECT_EQ(store.search_operators(search_.id)->size(), 2u);  // two roles of one shape
+
+  ASSERT_OK(store.finish_search(search_.id, SearchState::kStopped));
+  EXPECT_EQ(store.get_search(search_.id)->value().state, SearchState::kStopped);
+  EXPECT_NE(store.get_search(search_.id)->value().finished, "");
+  const SearchOperator more[] = {{"ffn_up", matmul_shape(8), 3, 0}, {"output", matmul_shape(1), 1, 0}};
+  ASSERT_OK(store.resume_search(search_.id, more));
+  EXPECT_EQ(store.get_search(search_.id)->value().state, SearchState::kRunning);
+  auto operators = store.search_operators(search_.id);
+  ASSERT_EQ(operators->size(), 3u);
+  for (const SearchOperator& o : *operators) EXPECT_EQ(o.calls, o.role == "ffn_up" ? 3u : o.role == "output" ? 1u : 2u);
+  EXPECT_ERROR(store.resume_search(999, {}), "no search 999");
+  EXPECT_ERROR(store.finish_search(999, SearchState::kDone), "no search 999");
+  EXPECT_ERROR(store.finish_search(search_.id, SearchState::kRunning), "done or stopped");
+  EXPECT_EQ(store.list_searches()->size(), 1u);
+}
+
+TEST_F(Stores, MeasurementRoundTrip) {
+  MeasurementStore store(*db_);
+  Measurement m = sample_measurement(search_.id, 128, 1000.0625);
+  m.is_default = true;
+  auto id = store.record(m);
+  ASSERT_OK(id);
+  auto rows = store.of_search(search_.id);
+  ASSERT_OK(rows);
+  ASSERT_EQ(rows->size(), 1u);
+  const Measurement& got = (*rows)[0];
+  EXPECT_EQ(got.id, *id);
+  EXPECT_EQ(got.session_id, session_.id);
+  EXPECT_EQ(got.candidate, m.candidate);
+  EXPECT_EQ(got.shape.n, m.shape.n);
+  EXPECT_EQ(got.median_ns, m.median_ns);
+  EXPECT_EQ(got.ci_low_ns, m.ci_low_ns);
+  EXPECT_EQ(got.samples_ns, m.samples_ns);
+  EXPECT_TRUE(got.is_default);
+  EXPECT_EQ(got.revision, session_.revision);
+}
+
+TEST_F(Stores, WhatWasRunIsNeverReplacedByWhatWasNot) {
+  MeasurementStore store(*db_);
+  Measurement m = sample_measurement(search_.id, 128, 1000);
+  Measurement pruned = m;
+  pruned.status = MeasurementStatus::kPruned;
+  pruned.reason = "predicted 5x the best";
+  pruned.samples_ns.clear();
+  auto first = store.record(pruned);
+  ASSERT_OK(first);
+  EXPECT_EQ(store.of_search(search_.id)->at(0).median_ns, 0);  // not timed, whatever the struct says
+  ASSERT_OK(store.record(m));
+  auto again = store.record(pruned);
+  ASSERT_OK(again);
+  EXPECT_EQ(*again, *first);
+  auto rows = store.of_search(search_.id);
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_EQ(rows->at(0).status, MeasurementStatus::kOk);
+  m.median_ns = m.ci_low_ns = m.ci_high_ns = 990;
+  m.samples_ns.push_back(990);
+  ASSERT_OK(store.record(m));
+  EXPECT_EQ(store.of_search(search_.id)->at(0).samples_ns.size(), 4u);
+  pruned.reason.clear();
+  pruned.candidate.mc = 16;
+  EXPECT_ERROR(store.record(pruned), "schema refuses");  // every failure says why
+  Measurement broken = sample_measurement(search_.id, 16, 1000);
+  broken.samples_ns[1] = std::numeric_limits<double>::infinity();
+  EXPECT_ERROR(store.record(broken), "samples_ns[1]");
+}
+
+TEST_F(Stores, KnownAcrossSearchesOfOtherModels) {
+  MeasurementStore store(*db_);
+  ASSERT_OK(store.record(sample_measurement(search_.id, 128, 1000)));
+  Measurement failed = sample_measurement(search_.id, 64, 1);
+  failed.status = MeasurementStatus::kIncorrect;
+  failed.reason = "element 3 differs";
+  ASSERT_OK(store.record(failed));
+
+  ModelShape other = test::sample_model();
+  other.layers = 30;
+  Search second = search_;
+  second.model_id = *store.model_id(other);
+  const SearchOperator operators[] = {{"ffn_up", matmul_shape(8), 30, 0}};
+  auto begun = store.begin_search(second, operators);
+  ASSERT_OK(begun);
+  Measurement pruned = sample_measurement(begun->id, 128, 1);
+  pruned.status = MeasurementStatus::kPruned;
+  pruned.reason = "predicted too slow";
+  ASSERT_OK(store.record(pruned));  // must not hide what the first search measured
+
+  const OperatorShape shapes[] = {matmul_shape(8), matmul_shape(16)};
+  auto known = store.known(session_.fingerprint, search_.variant_set_hash, shapes);
+  ASSERT_OK(known);
+  ASSERT_EQ(known->size(), 2u);
+  EXPECT_EQ(known->at(0).status, MeasurementStatus::kOk);
+  EXPECT_EQ(known->at(0).median_ns, 1000);
+  EXPECT_EQ(known->at(1).status, MeasurementStatus::kIncorrect);
+  ASSERT_OK(store.record(sample_measurement(begun->id, 128, 900)));  // measured anew: the newer counts
+  EXPECT_EQ(store.known(session_.fingerprint, search_.variant_set_hash, shapes)->at(0).candidate.mc, 64u);
+  EXPECT_EQ(store.known(session_.fingerprint, search_.variant_set_hash, shapes)->at(1).median_ns, 900);
+  EXPECT_TRUE(store.known(session_.fingerprint, "other", shapes)->empty());
+  EXPECT_TRUE(store.known("other", search_.variant_set_hash, shapes)->empty());
+}
+
+TEST_F(Stores, ASearchIsNotContinuedOnAnotherMachine) {
+  Platform other = test::sample_platform();
+  other.cpu_model = "Other CPU";
+  auto foreign = SessionStore(*db_).begin(other, "x");
+  ASSERT_OK(foreign);
+  Measurement m = sample_measurement(search_.id, 128, 1000);
+  m.session_id = foreign->id;
+  EXPECT_ERROR(MeasurementStore(*db_).record(m), "another machine");
+  m.session_id = 4711;
+  EXPECT_ERROR(MeasurementStore(*db_).record(m), "no session 4711");
+  m.session_id = 0;
+  m.search_id = 4711;
+  EXPECT_ERROR(MeasurementStore(*db_).record(m), "no search 4711");
+  // Nothing of the refused rows stayed.
+  EXPECT_EQ(*db_->connection().integer("SELECT count(*) FROM candidate"), 0);
+}
+
+TEST_F(Stores, RecordAllIsAllOrNothing) {
+  MeasurementStore store(*db_);
+  std::vector<Measurement> rows = {sample_measurement(search_.id, 16, 10), sample_measurement(search_.id, 32, 10),
+                                   sample_measurement(4711, 48, 10)};
+  EXPECT_ERROR(store.record_all(rows), "4711");
+  EXPECT_TRUE(store.of_search(search_.id)->empty());
+  rows.pop_back();
+  ASSERT_OK(store.record_all(rows));
+  EXPECT_EQ(store.of_search(search_.id)->size(), 2u);
+}
+
+TEST_F(Stores, PlanRoundTripAndChoice) {
+  PlanStore store(*db_);
+  Plan plan = test::sample_plan();
+  auto id = store.save(session_.id, plan, search_.id);
+  ASSERT_OK(id);
+  auto got = store.latest(plan.fingerprint, plan.model_hash);
+  ASSERT_OK(got);
+  ASSERT_TRUE(got->has_value());
+  EXPECT_EQ((*got)->id, *id);
+  EXPECT_EQ((*got)->platform, plan.platform);
+  EXPECT_EQ(plan_to_json(**got), plan_to_json(plan));  // names every field
+
+  Plan foreign = plan;
+  foreign.fingerprint = "feedfeedfeedfeed";
+  foreign.platform[0].second = "other";
+  auto foreign_id = store.save(session_.id, foreign);
+  ASSERT_OK(foreign_id);
+  EXPECT_EQ(store.latest(plan.fingerprint, plan.model_hash)->value().id, *id);
+  EXPECT_EQ(store.latest_any(plan.model_hash)->value().id, *foreign_id);
+  EXPECT_EQ(store.latest_any(plan.model_hash)->value().platform, foreign.platform);
+  EXPECT_FALSE(store.latest_any("none")->has_value());
+  EXPECT_FALSE(store.get(4711)->has_value());
+  auto list = store.list();
+  ASSERT_EQ(list->size(), 2u);
+  EXPECT_EQ(list->at(0).id, *foreign_id);
+  EXPECT_EQ(list->at(1).search_id, search_.id);
+  EXPECT_EQ(list->at(1).entries, 4);
+
+  plan.entries[2].kv_tile = 100;
+  EXPECT_ERROR(store.save(session_.id, plan), "entries[2].kv_tile");
+}
+
+TEST_F(Stores, PlanOfAModelKnownOnlyByHash) {
+  Plan plan = test::sample_plan();
+  ModelShape model = test::sample_model();
+  model.layers = 77;
+  plan.model_hash = model.hash();
+  ASSERT_OK(PlanStore(*db_).save(session_.id, plan));
+  auto architecture = [&] {
+    return *db_->connection().text("SELECT architecture || shape_json FROM model WHERE hash = '" + plan.model_hash +
+                                   "'");
+  };
+  EXPECT_EQ(architecture(), "{}");
+  ASSERT_OK(MeasurementStore(*db_).model_id(model));
+  EXPECT_NE(architecture().find("\"layers\":77"), std::string::npos);
+  ASSERT_OK(PlanStore(*db_).save(session_.id, plan));  // does not take the shape away again
+  EXPECT_NE(architecture().find("\"layers\":77"), std::string::npos);
+}
+
+TEST_F(Stores, BenchRoundTrip) {
+  Bench b;
+  b.session_id = session_.id;
+  b.plan_mode = "none";
+  b.model_file = "tiny.gguf";
+  b.n_threads = 2;
+  b.n_prompt = 512;
+  b.avg_ts = 100.5;
+  b.stddev_ts = 0.5;
+  b.samples_ts = {100, 101};
+  ASSERT_OK(BenchStore(*db_).save(test::sample_model(), b));
+  auto rows = BenchStore(*db_).list();
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_EQ(rows->at(0).samples_ts, b.samples_ts);
+  EXPECT_EQ(rows->at(0).plan_id, 0);
+  EXPECT_EQ(rows->at(0).n_prompt, 512u);
+  b.plan_mode = "guess";
+  EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
+}
+
+TEST_F(Stores, HostileNamesAreKeptOrReplacedNeverFatal) {
+  ModelShape model = test::sample_model();
+  model.name = "a\xff\xfe', \"b\"; DROP TABLE model; --";
+  model.architecture = "\xc3";
+  ASSERT_OK(MeasurementStore(*db_).model_id(model));
+  Plan plan = test::sample_plan();
+  plan.model_name = "\xff";
+  plan.entries[0].why = "\xff\n\"";
+  auto id = PlanStore(*db_).save(session_.id, plan);
+  ASSERT_OK(id);
+  ASSERT_OK(PlanStore(*db_).get(*id));
+}
+
+TEST_F(Stores, CheckReportsWhatIsThere) {
+  ASSERT_OK(MeasurementStore(*db_).record(sample_measurement(search_.id, 128, 1000)));
+  auto report = check_database(path_);
+  ASSERT_OK(report);
+  EXPECT_TRUE(report->ok()) << report->problems[0];
+  EXPECT_EQ(report->schema, Database::newest_schema());
+  for (const auto& [table, rows] : report->rows)
+    EXPECT_EQ(rows, table == "measurement" ? 1 : *db_->connection().integer("SELECT count(*) FROM " + table)) << table;
+  ASSERT_OK(db_->connection().execute("PRAGMA foreign_keys = OFF; DELETE FROM model"));
+  report = check_database(path_);
+  ASSERT_OK(report);
+  ASSERT_FALSE(report->ok());
+  EXPECT_NE(report->problems[0].find("search refers to a row of model"), std::string::npos) << report->problems[0];
+}
+
+TEST_F(Stores, CsvIsExact) {
+  Measurement m = sample_measurement(search_.id, 128, 0.1);
+  m.status = MeasurementStatus::kCrashed;
+  m.reason = "said \"no\",\nthen nothing";
+  m.predicted_ns = 0.1;
+  ASSERT_OK(MeasurementStore(*db_).record(m));
+  auto files = export_csv(path_, folder_ / "csv/deep");
+  ASSERT_OK(files);
+  EXPECT_EQ(files->size(), 16u);
+  const std::string text = test::read_file(folder_ / "csv/deep/measurement.csv");
+  EXPECT_EQ(text.find("id,search_id,session_id,candidate_id,"), 0u) << text;
+  EXPECT_NE(text.find(",crashed,\"said \"\"no\"\",\nthen nothing\",0.1,,,,"), std::string::npos) << text;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "csv/deep/measurement.csv.part"));
+  test::write_file(folder_ / "file", "");
+  EXPECT_ERROR(export_csv(path_, folder_ / "file"), folder_ / "file");
+  EXPECT_ERROR(export_csv(folder_ / "none.db", folder_ / "x"), "there is no database");
+}
+
+}  // namespace
+}  // namespace smepilot

@@ -1,0 +1,197 @@
+// What the tests of the database share: a folder that goes away, and a machine, model, plan and search to store.
+#pragma once
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "db/calibration_store.h"
+#include "db/database.h"
+#include "db/measurement_store.h"
+#include "db/plan_store.h"
+#include "db/session_store.h"
+
+namespace smepilot::test {
+
+#define ASSERT_OK(expr)                                 \
+  do {                                                  \
+    const auto& ok_result = (expr);                     \
+    ASSERT_TRUE(ok_result.ok()) << ok_result.message(); \
+  } while (0)
+#define EXPECT_OK(expr)                                 \
+  do {                                                  \
+    const auto& ok_result = (expr);                     \
+    EXPECT_TRUE(ok_result.ok()) << ok_result.message(); \
+  } while (0)
+// The error of `expr` contains `text`.
+#define EXPECT_ERROR(expr, text)                                                               \
+  do {                                                                                         \
+    const auto& error_result = (expr);                                                         \
+    EXPECT_FALSE(error_result.ok()) << "expected an error with: " << (text);                   \
+    EXPECT_NE(error_result.message().find(text), std::string::npos) << error_result.message(); \
+  } while (0)
+
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "smepilot_db_XXXXXX").string();
+    if (mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+    EXPECT_FALSE(path_.empty());
+  }
+  ~TempFolder() {
+    std::error_code ec;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ec);
+  }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+inline std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+inline void write_file(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
+}
+
+inline Platform sample_platform() {
+  Platform p;
+  p.cpu_model = "Test CPU 9000";
+  p.cpu_family = "TestVendor 1/2/3";
+  p.isa = "avx2+avx512";
+  p.cores = 2;
+  p.cpus = 4;
+  p.caches = {{1, 32768, 2}, {2, 1u << 20, 2}};
+  p.memory_bytes = 1ull << 33;
+  p.governor = "performance";
+  p.kernel = "6.1.0";
+  return p;
+}
+
+inline ModelShape sample_model() {
+  ModelShape m;
+  m.name = "tiny";
+  m.architecture = "llama";
+  m.layers = 2;
+  m.embedding = 64;
+  m.heads = 4;
+  m.kv_heads = 2;
+  m.head_dim = 16;
+  m.feed_forward = 128;
+  m.vocab = 256;
+  m.context = 512;
+  m.matrices = {{"attn_q", DType::kQ4_0, 64, 64, 2}, {"ffn_up", DType::kQ4_0, 128, 64, 2}};
+  return m;
+}
+
+inline OperatorShape matmul_shape(uint32_t m) {
+  return {OpKind::kMatmul, DType::kQ4_0, m, 128, 64, 0, 0};
+}
+
+inline PlanEntry matmul_entry(uint32_t m_min, uint32_t m_max) {
+  PlanEntry e;
+  e.dtype = DType::kQ4_0;
+  e.n = 128;
+  e.k = 64;
+  e.m_min = m_min;
+  e.m_max = m_max;
+  e.variant = "matmul.f32.q8.q4_0.test";
+  e.workers = 2;
+  e.mc = 128;
+  e.nc = 64;
+  e.measured_m = m_min;
+  e.predicted_ns = 1234.5;
+  e.measured_ns = 1300.25;
+  e.default_ns = 1500;
+  e.why = "fastest of 3, \"quoted\", 95 % sure";
+  return e;
+}
+
+inline PlanEntry attention_entry(uint32_t kv_max) {
+  PlanEntry e;
+  e.kind = OpKind::kAttention;
+  e.dtype = DType::kF16;
+  e.n = 4;
+  e.k = 16;
+  e.kv_heads = 2;
+  e.m_max = UINT32_MAX;
+  e.kv_max = kv_max;
+  e.variant = "attention.test";
+  e.kv_tile = 128;
+  return e;
+}
+
+inline Plan sample_plan() {
+  const Platform platform = sample_platform();
+  const ModelShape model = sample_model();
+  Plan p;
+  p.fingerprint = platform.fingerprint();
+  p.platform = platform.identity();
+  p.model_name = model.name;
+  p.model_hash = model.hash();
+  p.variant_set_hash = "0123456789abcdef";
+  p.build = "abc123 GNU 12.2.0";
+  p.created = "2026-01-31T12:34:56Z";
+  p.planner = "race";
+  p.workers = 2;
+  p.entries = {matmul_entry(1, 1), matmul_entry(2, UINT32_MAX), attention_entry(512), attention_entry(UINT32_MAX)};
+  return p;
+}
+
+inline Calibration sample_calibration() {
+  Calibration c;
+  c.peaks = {{ExecutionUnit::kCpu, "f32", "avx512", 1, 100.5, {99.5, 100.5, 101.25}},
+             {ExecutionUnit::kMatrix, "int8", "amxint8", 2, 5000, {5000}}};
+  c.bandwidths = {{"DRAM", "read", 2, 1ull << 28, 20.5, {20, 20.5, 21}}};
+  c.fork_join = {{2, 350, {340, 350, 360}}};
+  c.noise_floor = 0.0125;
+  c.exp_geps = 1.5;
+  c.pack_gbps = 2.5;
+  c.busy_fraction = 0.03;
+  c.seconds = 12.5;
+  return c;
+}
+
+inline Measurement sample_measurement(int64_t search, uint32_t mc, double median_ns) {
+  Measurement m;
+  m.search_id = search;
+  m.shape = matmul_shape(8);
+  m.candidate.variant = "matmul.f32.q8.q4_0.test";
+  m.candidate.workers = 2;
+  m.candidate.mc = mc;
+  m.candidate.nc = 64;
+  m.predicted_ns = 900.5;
+  m.median_ns = median_ns;
+  m.ci_low_ns = median_ns - 1;
+  m.ci_high_ns = median_ns + 1;
+  m.samples_ns = {median_ns - 1, median_ns, median_ns + 1.125};
+  return m;
+}
+
+struct Begun {
+  SessionRow session;
+  Search search;
+};
+
+// A session and a search of the sample model on the sample platform.
+inline Result<Begun> begin(Database& db) {
+  SMEPILOT_ASSIGN(const SessionRow session, SessionStore(db).begin(sample_platform(), "smetune search"));
+  MeasurementStore store(db);
+  Search search;
+  search.session_id = session.id;
+  SMEPILOT_ASSIGN(search.model_id, store.model_id(sample_model()));
+  search.planner = "race";
+  search.variant_set_hash = "0123456789abcdef";
+  const SearchOperator operators[] = {{"ffn_up", matmul_shape(8), 2, 0}, {"ffn_gate", matmul_shape(8), 2, 0}};
+  SMEPILOT_ASSIGN(search, store.begin_search(search, operators));
+  return Begun{session, search};
+}
+
+}  // namespace smepilot::test
