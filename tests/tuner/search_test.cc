@@ -1,0 +1,235 @@
+// Whole searches on a made-up machine and a real database: resumption, reuse, stored reasons.
+#include "tuner/search.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "db/calibration_store.h"
+#include "db/plan_store.h"
+#include "db/session_store.h"
+#include "fake_landscape.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
+#include "tuner/plan_builder.h"
+
+namespace smepilot {
+namespace {
+
+class SearchTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    platform_.cpu_model = "Testium 9000";
+    platform_.cpu_family = "Test 1/2/3";
+    platform_.isa = isa_to_string(*usable_isa());
+    platform_.cores = platform_.cpus = 2;
+    platform_.caches = {{1, 32 << 10, 2}, {2, 1 << 20, 2}};
+    model_.name = "toy";
+    model_.architecture = "llama";
+    model_.layers = 2;
+    model_.heads = 4;
+    model_.kv_heads = 2;
+    model_.head_dim = 32;
+    model_.matrices = {{"ffn_up", DType::kQ8_0, 192, 64, 2}, {"output", DType::kF32, 320, 64, 1}};
+    calibration_.created = "2026-01-01T00:00:00Z";
+    for (const char* isa : {"portable", "avx2", "avx512", "avx512vnni", "neon", "dotprod"})
+      for (const char* dtype : {"f32", "int8"})
+        for (const unsigned w : {1u, 2u})
+          calibration_.peaks.push_back({ExecutionUnit::kCpu, dtype, isa, w, 50.0 * w, {50.0 * w}});
+    for (const char* level : {"L1", "L2", "LLC", "DRAM"})
+      for (const unsigned w : {1u, 2u})
+        calibration_.bandwidths.push_back({level, "read", w, 1 << 20, 20.0 * w, {20.0 * w}});
+    calibration_.fork_join = {{1, 10, {10}}, {2, 500, {500}}};
+    calibration_.noise_floor = 0.02;
+    auto db = Database::open(":memory:");
+    ASSERT_TRUE(db.ok()) << db.message();
+    db_ = std::make_unique<Database>(std::move(*db));
+    auto session = SessionStore(*db_).begin(platform_, "test");
+    ASSERT_TRUE(session.ok()) << session.message();
+    session_ = session->id;
+    auto id = CalibrationStore(*db_).save(session_, calibration_);
+    ASSERT_TRUE(id.ok()) << id.message();
+    calibration_.id = *id;
+    options_.ms = {1, 16};
+    options_.contexts = {256};
+    options_.budget_s = 1000;
+  }
+
+  SearchResult search(Evaluator& e) {
+    auto r = run_search(*db_, session_, platform_, calibration_, model_, &e, options_);
+    EXPECT_TRUE(r.ok()) << r.message();
+    return r.ok() ? std::move(*r) : SearchResult{};
+  }
+
+  std::vector<Measurement> rows(int64_t search_id) {
+    return std::move(MeasurementStore(*db_).of_search(search_id)).value();
+  }
+
+  Platform platform_;
+  ModelShape model_;
+  Calibration calibration_;
+  std::unique_ptr<Database> db_;
+  int64_t session_ = 0;
+  SearchOptions options_;
+};
+
+// Times that depend on nothing but the candidate, without noise: two runs are comparable sample by sample.
+void steady(FakeEvaluator& e) {
+  e.noise = 0;
+  e.interruption = 0;
+}
+
+TEST_F(SearchTest, EveryCandidateIsStoredWithItsFate) {
+  FakeEvaluator e(1);
+  const SearchResult r = search(e);
+  EXPECT_EQ(r.search.state, SearchState::kDone);
+  EXPECT_EQ(r.unfinished, 0u);
+  EXPECT_EQ(r.measured, e.samples);
+  size_t entries = 0;
+  for (const OperatorResult& o : r.operators) entries += o.space.entries.size();
+  const std::vector<Measurement> stored = rows(r.search.id);
+  EXPECT_EQ(stored.size(), entries);
+  size_t samples = 0, defaults = 0;
+  for (const Measurement& m : stored) {
+    samples += m.samples_ns.size();
+    defaults += m.is_default;
+    if (m.status == MeasurementStatus::kOk) {
+      EXPECT_GT(m.samples_ns.size(), 0u);
+      EXPECT_GT(m.median_ns, 0);
+      EXPECT_LE(m.ci_low_ns, m.median_ns);
+      EXPECT_GE(m.ci_high_ns, m.median_ns);
+    } else {
+      EXPECT_FALSE(m.reason.empty());
+    }
+  }
+  EXPECT_EQ(samples, e.samples) << "every raw sample is in the database";
+  EXPECT_EQ(defaults, r.operators.size());
+}
+
+TEST_F(SearchTest, SecondRunMeasuresNothingAndDecidesTheSame) {
+  FakeEvaluator first(1), second(99);
+  const SearchResult a = search(first), b = search(second);
+  EXPECT_GT(first.samples, 0u);
+  EXPECT_EQ(second.samples, 0u);
+  EXPECT_EQ(second.prepares, 0u);
+  EXPECT_EQ(b.measured, 0u);
+  EXPECT_EQ(b.reused, a.measured);
+  ASSERT_EQ(a.operators.size(), b.operators.size());
+  for (size_t i = 0; i < a.operators.size(); ++i) {
+    EXPECT_EQ(a.operators[i].decision.chosen, b.operators[i].decision.chosen);
+    EXPECT_EQ(a.operators[i].decision.chosen_ns, b.operators[i].decision.chosen_ns);
+  }
+}
+
+TEST_F(SearchTest, FreshMeasuresAgain) {
+  FakeEvaluator first(1), second(1);
+  search(first);
+  options_.fresh = true;
+  EXPECT_FALSE(search(second).resumed);
+  EXPECT_GT(second.samples, 0u);
+}
+
+// Interrupted anywhere: what was sampled is stored, the next run continues the same search and takes the rest.
+TEST_F(SearchTest, InterruptedSearchIsContinuedWithoutMeasuringTwice) {
+  FakeEvaluator whole(1);
+  steady(whole);
+  const SearchResult expected = search(whole);
+  for (const size_t stop : {size_t{1}, size_t{30}, whole.samples / 2, whole.samples - 1}) {
+    SetUp();  // an empty database
+    std::atomic<bool> cancel{false};
+    FakeEvaluator first(1), second(1);
+    steady(first);
+    steady(second);
+    first.on_sample = [&](size_t n) { cancel = n >= stop; };
+    options_.cancel = &cancel;
+    const SearchResult a = search(first);
+    EXPECT_TRUE(a.cancelled);
+    EXPECT_EQ(a.search.state, SearchState::kStopped);
+    options_.cancel = nullptr;
+    const SearchResult b = search(second);
+    EXPECT_TRUE(b.resumed);
+    EXPECT_EQ(b.search.id, a.search.id);
+    EXPECT_EQ(b.search.state, SearchState::kDone);
+    EXPECT_EQ(first.samples + second.samples, whole.samples) << "stopped after " << stop;
+    EXPECT_EQ(first.log + second.log, whole.log);
+    ASSERT_EQ(b.operators.size(), expected.operators.size());
+    for (size_t i = 0; i < b.operators.size(); ++i)
+      EXPECT_EQ(b.operators[i].decision.chosen, expected.operators[i].decision.chosen);
+  }
+}
+
+// A budget in fake seconds cannot be given (the search looks at the wall clock between operators), but none at all can.
+TEST_F(SearchTest, WithoutTimeThePlanIsTheDefault) {
+  options_.budget_s = 0;
+  FakeEvaluator e(1);
+  const SearchResult r = search(e);
+  EXPECT_EQ(e.samples, 0u);
+  EXPECT_EQ(r.search.state, SearchState::kStopped);
+  EXPECT_EQ(r.unfinished, r.operators.size());
+  const Plan plan = std::move(build_plan(r, model_, platform_)).value();
+  for (const OperatorResult& o : r.operators) {
+    const PlanEntry* p = plan.find(o.space.shape);
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(p->variant, o.space.entries[o.space.default_index].candidate.variant);
+    EXPECT_EQ(p->measured_ns, 0);
+  }
+}
+
+TEST_F(SearchTest, MoreRowsReuseWhatIsKnown) {
+  FakeEvaluator first(1), second(2);
+  search(first);
+  options_.ms = {1, 4, 16};
+  const SearchResult r = search(second);
+  EXPECT_FALSE(r.resumed) << "other options: another search";
+  for (const OperatorResult& o : r.operators)
+    EXPECT_EQ(o.measured == 0, o.space.shape.m != 4) << describe(o.space.shape);
+}
+
+TEST_F(SearchTest, RefusedByTheMachineIsARow) {
+  FakeEvaluator e(1);
+  std::set<std::string> broken;
+  for (const KernelVariant* v : all_variants())
+    if (v->op == OpKind::kMatmul && v->rhs == DType::kQ8_0 && (v->isa & ~*usable_isa()) == 0) broken.insert(v->id);
+  if (broken.size() < 2) GTEST_SKIP() << "one variant only";
+  e.failures[*broken.begin()] = {MeasurementStatus::kCrashed, "ended by signal 4 (Illegal instruction)"};
+  const SearchResult r = search(e);
+  bool stored = false;
+  for (const Measurement& m : rows(r.search.id))
+    if (m.candidate.variant == *broken.begin() && m.status == MeasurementStatus::kCrashed) {
+      EXPECT_EQ(m.reason, "ended by signal 4 (Illegal instruction)");
+      stored = true;
+    }
+  const bool was_tried = e.checks > 0;
+  EXPECT_EQ(stored, was_tried);
+  for (const OperatorResult& o : r.operators) EXPECT_NE(o.chosen().candidate.variant, *broken.begin());
+}
+
+TEST_F(SearchTest, RooflineNeedsNoMachine) {
+  options_.strategy = "roofline";
+  auto r = run_search(*db_, session_, platform_, calibration_, model_, nullptr, options_);
+  ASSERT_TRUE(r.ok()) << r.message();
+  EXPECT_EQ(r->search.state, SearchState::kDone);
+  const Plan plan = std::move(build_plan(*r, model_, platform_)).value();
+  for (const PlanEntry& e : plan.entries) {
+    EXPECT_EQ(e.measured_ns, 0);
+    EXPECT_GT(e.predicted_ns, 0);
+  }
+}
+
+TEST_F(SearchTest, PlanRoundTripsThroughTheDatabaseAndFitsHere) {
+  FakeEvaluator e(1);
+  const SearchResult r = search(e);
+  const Plan plan = std::move(build_plan(r, model_, platform_)).value();
+  PlanStore store(*db_);
+  auto id = store.save(session_, plan, r.search.id);
+  ASSERT_TRUE(id.ok()) << id.message();
+  const std::optional<Plan> back = std::move(store.latest(platform_.fingerprint(), model_.hash())).value();
+  ASSERT_TRUE(back.has_value());
+  EXPECT_EQ(back->entries.size(), plan.entries.size());
+  const Status fits = check_plan(*back, platform_, model_, variant_set_hash(*usable_isa()));
+  EXPECT_TRUE(fits.ok()) << fits.message();
+}
+
+}  // namespace
+}  // namespace smepilot

@@ -1,0 +1,419 @@
+// Runs the smetune program: what it prints, its exit codes, and that a killed search loses nothing.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <sstream>
+#include <thread>
+
+#include "db/baseline_store.h"
+#include "db/calibration_store.h"
+#include "db/measurement_store.h"
+#include "db/plan_store.h"
+#include "db/session_store.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
+#include "profiles/platform.h"
+#include "tuner/search_space.h"
+
+namespace smepilot {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_file(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+void write_file(const fs::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+struct Ran {
+  int code = -1;  // exit code, or 128 + signal
+  std::string out, err;
+};
+
+class SmetuneTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "smetune-test-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    db_ = folder_ / "t.db";
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  pid_t start(std::vector<std::string> args, const std::vector<std::string>& env = {}) {
+    args.insert(args.begin(), SMEPILOT_SMETUNE);
+    std::istringstream emulator(SMEPILOT_EMULATOR);  // "qemu-aarch64;-L;/path", or nothing
+    std::vector<std::string> all;
+    for (std::string part; std::getline(emulator, part, ';');)
+      if (!part.empty()) all.push_back(part);
+    all.insert(all.end(), args.begin(), args.end());
+    const pid_t child = fork();
+    if (child != 0) return child;
+    const int out = open((folder_ / "out").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int err = open((folder_ / "err").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(out, 1);
+    dup2(err, 2);
+    setenv("XDG_DATA_HOME", folder_.c_str(), 1);
+    for (const std::string& e : env) putenv(const_cast<char*>(e.c_str()));  // NOLINT: the child ends with exec
+    std::vector<char*> argv;
+    for (std::string& a : all) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    execvp(argv[0], argv.data());
+    _exit(126);
+  }
+
+  Ran wait(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    Ran r;
+    r.code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    r.out = read_file(folder_ / "out");
+    r.err = read_file(folder_ / "err");
+    return r;
+  }
+
+  Ran smetune(std::vector<std::string> args, const std::vector<std::string>& env = {}) {
+    return wait(start(std::move(args), env));
+  }
+  Ran with_db(std::vector<std::string> args) {
+    args.insert(args.end(), {"--db", db_.string()});
+    return smetune(std::move(args));
+  }
+
+  // A calibration of this machine with plain numbers: measuring one takes longer than all of these tests.
+  void store_calibration() {
+    const Platform platform = std::move(detect_platform()).value();
+    Calibration c;
+    for (const IsaName& isa : kIsaNames)
+      for (const char* dtype : {"f32", "int8"})
+        for (unsigned w = 1; w <= platform.cpus; ++w)
+          c.peaks.push_back(
+              {ExecutionUnit::kCpu, dtype, isa.name, w, (isa.isa == kIsaPortable ? 10.0 : 50.0) * w, {50.0 * w}});
+    for (const char* level : {"L1", "L2", "LLC", "DRAM"})
+      for (unsigned w = 1; w <= platform.cpus; ++w)
+        c.bandwidths.push_back({level, "read", w, 1 << 20, 10.0 * w, {10.0 * w}});
+    c.fork_join = {{1, 10, {10}}, {2, 500, {500}}};
+    c.noise_floor = 0.02;
+    auto db = Database::open(db_.string());
+    ASSERT_TRUE(db.ok()) << db.message();
+    auto session = SessionStore(*db).begin(platform, "test");
+    ASSERT_TRUE(session.ok()) << session.message();
+    auto id = CalibrationStore(*db).save(session->id, c);
+    ASSERT_TRUE(id.ok()) << id.message();
+  }
+
+  // A model profile of one layer with the given sizes.
+  std::string tiny_model(int embedding = 64, int feed_forward = 96) {
+    const fs::path path = folder_ / "tiny.json";
+    write_file(path, R"({"schema": "smepilot-model/1", "name": "tiny", "architecture": "llama", "source": "test",
+      "parameters": 1, "weights": "q8_0", "layers": 2, "embedding": )" +
+                         std::to_string(embedding) +
+                         R"(, "heads": 2, "kv_heads": 1, "head_dim": 32, "feed_forward": )" +
+                         std::to_string(feed_forward) +
+                         R"(, "vocab": 320, "context": 256, "rope_base": 10000, "tied_output": true})");
+    return path.string();
+  }
+
+  fs::path folder_, db_;
+};
+
+TEST_F(SmetuneTest, VersionSaysWhatThisBuildIs) {
+  const Ran r = smetune({"--version"});
+  EXPECT_EQ(r.code, 0);
+  for (const char* part : {"smetune ", "built by", "can run", "could not build", "kernel variants"})
+    EXPECT_NE(r.out.find(part), std::string::npos) << part << " in " << r.out;
+}
+
+TEST_F(SmetuneTest, ForcedIsaIsHonoured) {
+  const Ran r = smetune({"variants", "list"}, {"SMEPILOT_FORCE_ISA=portable"});
+  EXPECT_EQ(r.code, 0);
+  EXPECT_NE(r.out.find("usable with portable"), std::string::npos) << r.out;
+  const Ran bad = smetune({"variants", "list"}, {"SMEPILOT_FORCE_ISA=mmx"});
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_NE(bad.err.find("mmx"), std::string::npos);
+}
+
+TEST_F(SmetuneTest, EveryVerbHasHelpWithExamples) {
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{{"calibrate"},
+                                                                                    {"search"},
+                                                                                    {"plan"},
+                                                                                    {"plan", "show"},
+                                                                                    {"plan", "list"},
+                                                                                    {"plan", "export"},
+                                                                                    {"plan", "import"},
+                                                                                    {"plan", "explain"},
+                                                                                    {"baseline"},
+                                                                                    {"baseline", "import"},
+                                                                                    {"report"},
+                                                                                    {"db"},
+                                                                                    {"db", "check"},
+                                                                                    {"db", "export"},
+                                                                                    {"models"},
+                                                                                    {"models", "list"},
+                                                                                    {"variants", "list"}}) {
+    std::vector<std::string> args = verb;
+    args.push_back("--help");
+    const Ran r = smetune(args);
+    EXPECT_EQ(r.code, 0) << verb.back();
+    EXPECT_NE(r.out.find("smetune " + verb[0]), std::string::npos) << r.out;
+    EXPECT_NE(r.out.find("Examples:"), std::string::npos) << r.out;
+  }
+}
+
+TEST_F(SmetuneTest, WrongUsageIsTwo) {
+  EXPECT_EQ(smetune({}).code, 2);
+  EXPECT_EQ(smetune({"dance"}).code, 2);
+  EXPECT_EQ(smetune({"search"}).code, 2);
+  EXPECT_EQ(smetune({"search", "--model", "tiny", "--m", "0"}).code, 2);
+  EXPECT_EQ(smetune({"search", "--model", "tiny", "--strategy", "guess"}).code, 2);
+  EXPECT_EQ(smetune({"search", "--model", "tiny", "--budget", "-3"}).code, 2);
+  EXPECT_EQ(smetune({"plan", "show", "--model", "x", "3"}).code, 2);
+  const Ran r = smetune({"calibrate", "--speed"});
+  EXPECT_EQ(r.code, 2);
+  EXPECT_NE(r.err.find("--speed"), std::string::npos) << r.err;
+}
+
+TEST_F(SmetuneTest, FailuresAreOneAndSayWhatToDo) {
+  const auto expect = [&](const std::vector<std::string>& args, const std::vector<std::string>& parts) {
+    const Ran r = with_db(args);
+    EXPECT_EQ(r.code, 1) << args[0] << ": " << r.out << r.err;
+    for (const std::string& p : parts) EXPECT_NE(r.err.find(p), std::string::npos) << "'" << p << "' in: " << r.err;
+  };
+  expect({"plan", "show"}, {"t.db"});
+  expect({"db", "check"}, {"t.db"});
+  expect({"report"}, {"smetune: "});
+  expect({"search", "--model", "no-such-model"}, {"no-such-model"});
+  expect({"search", "--model", tiny_model()}, {"calibration", "smetune calibrate"});
+  expect({"plan", "explain", "--model", tiny_model(), "--op", "ffn_sideways"}, {"ffn_sideways", "ffn_down"});
+  expect({"plan", "explain", "--model", tiny_model(), "--op", "ffn_down"}, {"no plan", "smetune search"});
+  expect({"plan", "show", "77"}, {"77"});
+  expect({"plan", "import", (folder_ / "missing.json").string()}, {"missing.json"});
+  write_file(folder_ / "bad.json", "{\"schema\": \"smepilot-plan/1\"}");
+  expect({"plan", "import", (folder_ / "bad.json").string()}, {"bad.json"});
+  expect({"baseline", "import", (folder_ / "bad.json").string()}, {"bad.json"});
+  write_file(folder_ / "fake.gguf", "GGUF and then nothing");
+  expect({"search", "--model", (folder_ / "fake.gguf").string()}, {"fake.gguf"});
+}
+
+TEST_F(SmetuneTest, DamagedAndUnwritableDatabasesAreRefused) {
+  write_file(db_, std::string(8192, 'x'));
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"plan", "list"}, {"db", "check"}, {"calibrate", "--quick"}, {"baseline", "list"}}) {
+    const Ran r = with_db(args);
+    EXPECT_EQ(r.code, 1) << r.out;
+    EXPECT_NE(r.err.find("t.db"), std::string::npos) << r.err;
+  }
+  EXPECT_EQ(read_file(db_), std::string(8192, 'x')) << "what is not ours is left alone";
+  const Ran r = smetune({"calibrate", "--quick", "--db", "/proc/no/such/folder/t.db"});
+  EXPECT_EQ(r.code, 1);
+  EXPECT_NE(r.err.find("/proc/no/such/folder/t.db"), std::string::npos) << r.err;
+}
+
+TEST_F(SmetuneTest, FullOutputDeviceIsAFailure) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP();
+  const std::string command = std::string(SMEPILOT_EMULATOR).empty() ? "" : "skip";
+  if (!command.empty()) GTEST_SKIP() << "the emulator has arguments of its own";
+  const int code = std::system((std::string(SMEPILOT_SMETUNE) + " models list > /dev/full 2>/dev/null").c_str());
+  EXPECT_EQ(WEXITSTATUS(code), 1);
+}
+
+TEST_F(SmetuneTest, ListsKnowTheModels) {
+  const Ran r = smetune({"models", "list"});
+  EXPECT_EQ(r.code, 0);
+  for (const char* name : {"llama-3.2-1b", "llama-3.2-3b", "qwen3-4b", "qwen3-30b-a3b", "smollm2-135m"})
+    EXPECT_NE(r.out.find(name), std::string::npos) << r.out;
+  EXPECT_EQ(smetune({"models", "list", "--json"}).out.substr(0, 1), "[");
+}
+
+TEST_F(SmetuneTest, SearchPlanExplainExportImport) {
+  store_calibration();
+  const std::string model = tiny_model();
+  const Ran s = with_db({"search", "--model", model, "--m", "1,8", "--budget", "60"});
+  ASSERT_EQ(s.code, 0) << s.err;
+  EXPECT_NE(s.out.find("ffn_down"), std::string::npos) << s.out;
+  EXPECT_NE(s.out.find("decode of 1 sequence"), std::string::npos) << s.out;
+  EXPECT_EQ(s.err, "") << "no progress where standard error is no terminal";
+
+  const Ran again = with_db({"search", "--model", model, "--m", "1,8"});
+  EXPECT_EQ(again.code, 0);
+  EXPECT_NE(again.out.find(" 0 samples measured"), std::string::npos) << again.out;
+
+  const Ran show = with_db({"plan", "show"});
+  EXPECT_EQ(show.code, 0);
+  EXPECT_NE(show.out.find("tiny"), std::string::npos);
+  EXPECT_EQ(show.out.find("Not usable here"), std::string::npos) << show.out;
+
+  const Ran explain = with_db({"plan", "explain", "--model", model, "--op", "ffn_down", "--m", "2"});
+  EXPECT_EQ(explain.code, 0) << explain.err;
+  for (const char* part : {"Chosen for M", "Measured (", "predicted", "decided at"})
+    EXPECT_NE(explain.out.find(part), std::string::npos) << part << " in " << explain.out;
+  EXPECT_EQ(with_db({"plan", "explain", "--model", model, "--op", "attention", "--json"}).code, 0);
+
+  const fs::path file = folder_ / "plan.json";
+  const Ran exported = with_db({"plan", "export", "-o", file.string()});
+  ASSERT_EQ(exported.code, 0) << exported.err;
+  const Ran imported = smetune({"plan", "import", file.string(), "--db", (folder_ / "other.db").string()});
+  EXPECT_EQ(imported.code, 0) << imported.err;
+  EXPECT_EQ(imported.out.find("cannot be used"), std::string::npos) << imported.out;
+  EXPECT_EQ(smetune({"plan", "show", "--db", (folder_ / "other.db").string()}).code, 0);
+
+  // Another machine's plan is kept, and the field that differs is named.
+  std::string text = read_file(file);
+  const Platform here = std::move(detect_platform()).value();
+  const size_t at = text.find(here.cpu_model);
+  ASSERT_NE(at, std::string::npos);
+  text.replace(at, here.cpu_model.size(), "Imaginary 9000");
+  write_file(file, text);
+  const Ran foreign = smetune({"plan", "import", file.string(), "--db", (folder_ / "third.db").string()});
+  if (foreign.code == 0) {
+    EXPECT_NE(foreign.out.find("cpu_model"), std::string::npos) << foreign.out;
+    EXPECT_NE(foreign.out.find("Imaginary 9000"), std::string::npos) << foreign.out;
+  } else {  // the import itself may see that fingerprint and fields disagree
+    EXPECT_NE(foreign.err.find("fingerprint"), std::string::npos) << foreign.err;
+  }
+  EXPECT_EQ(with_db({"plan", "export", "-o", "/proc/nowhere/plan.json"}).code, 1);
+  EXPECT_EQ(with_db({"db", "check"}).code, 0);
+  EXPECT_EQ(with_db({"db", "export", (folder_ / "csv").string()}).code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "csv" / "measurement.csv"));
+}
+
+TEST_F(SmetuneTest, RooflinePlannerMeasuresNothing) {
+  store_calibration();
+  const Ran r = with_db({"search", "--model", tiny_model(), "--planner", "roofline", "--json"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.out.find("\"samples_measured\": 0"), std::string::npos) << r.out;
+}
+
+TEST_F(SmetuneTest, BaselineIsImportedOnce) {
+  const std::string row =
+      R"([{"build_commit": "1a2b3c4", "build_number": 5678, "cpu_info": "Testium", "model_filename": "m.gguf",
+        "model_type": "llama 1B Q4_0", "n_batch": 2048, "n_threads": 2, "n_prompt": 512, "n_gen": 0, "n_depth": 0,
+        "test_time": "2026-01-01T00:00:00Z", "avg_ts": 123.5, "stddev_ts": 1.5, "samples_ts": [122.0, 125.0]}])";
+  write_file(folder_ / "base.json", row);
+  const Ran r = with_db({"baseline", "import", (folder_ / "base.json").string()});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.out.find("pp512"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("1 of 1 rows are new"), std::string::npos) << r.out;
+  EXPECT_NE(with_db({"baseline", "import", (folder_ / "base.json").string()}).out.find("0 of 1 rows are new"),
+            std::string::npos);
+  EXPECT_NE(with_db({"baseline", "list"}).out.find("123.50"), std::string::npos);
+}
+
+TEST_F(SmetuneTest, ReportRunsTheGenerator) {
+  store_calibration();
+  fs::create_directories(folder_ / "data" / "smepilot_report");
+  const std::string data = "SMEPILOT_DATA_DIR=" + (folder_ / "data").string();
+  write_file(folder_ / "data" / "smepilot_report" / "__init__.py", "");
+  write_file(folder_ / "data" / "smepilot_report" / "__main__.py",
+             "import sys\na = sys.argv\nopen(a[a.index('--out') + 1], 'w').write(a[a.index('--db') + 1])\n");
+  const fs::path html = folder_ / "r.html";
+  const Ran r = smetune({"report", "-o", html.string(), "--db", db_.string()}, {data});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(read_file(html), db_.string());
+
+  write_file(folder_ / "data" / "smepilot_report" / "__main__.py", "import sys\nsys.exit(5)\n");
+  const Ran failed = smetune({"report", "-o", html.string(), "--db", db_.string()}, {data});
+  EXPECT_EQ(failed.code, 1);
+  EXPECT_NE(failed.err.find("exit code 5"), std::string::npos) << failed.err;
+  const Ran python = smetune({"report", "--db", db_.string()}, {data, "SMEPILOT_PYTHON=/no/such/python"});
+  EXPECT_EQ(python.code, 1);
+  EXPECT_NE(python.err.find("/no/such/python"), std::string::npos) << python.err;
+  const Ran nothing =
+      smetune({"report", "--db", db_.string()}, {"SMEPILOT_DATA_DIR=" + (folder_ / "nowhere").string()});
+  EXPECT_EQ(nothing.code, 1);
+  EXPECT_NE(nothing.err.find("SMEPILOT_DATA_DIR"), std::string::npos) << nothing.err;
+}
+
+using Samples = std::map<std::string, std::vector<double>>;  // by operator and candidate
+
+Samples stored_samples(const fs::path& path) {
+  Samples out;
+  auto db = Database::open(path.string(), OpenMode::kReadOnly);
+  if (!db.ok()) return out;
+  MeasurementStore store(*db);
+  auto searches = store.list_searches();
+  if (!searches.ok()) return out;
+  for (const Search& s : *searches) {
+    auto rows = store.of_search(s.id);
+    if (!rows.ok()) continue;
+    for (const Measurement& m : *rows)
+      if (!m.samples_ns.empty()) out[describe(m.shape) + " | " + describe(m.candidate)] = m.samples_ns;
+  }
+  return out;
+}
+
+size_t total(const Samples& samples) {
+  size_t n = 0;
+  for (const auto& [key, s] : samples) n += s.size();
+  return n;
+}
+
+// Starts a search that takes seconds and calls `stop` on it once it has stored something.
+template <typename Stop>
+Ran stop_early(const std::function<pid_t()>& start, const std::function<Ran(pid_t)>& wait, const fs::path& db,
+               Stop stop) {
+  const pid_t child = start();
+  for (int i = 0; i < 4000 && total(stored_samples(db)) < 40; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  stop(child);
+  return wait(child);
+}
+
+TEST_F(SmetuneTest, KilledSearchContinuesAndMeasuresNothingTwice) {
+  store_calibration();
+  const std::string model = tiny_model(512, 1024);
+  const std::vector<std::string> args = {"search", "--model",  model, "--m",  "1,8,64",    "--context",
+                                         "256",    "--budget", "40",  "--db", db_.string()};
+  const Ran killed =
+      stop_early([&] { return start(args); }, [&](pid_t p) { return wait(p); }, db_, [](pid_t p) { kill(p, SIGKILL); });
+  ASSERT_EQ(killed.code, 128 + SIGKILL) << "the search ended before it could be killed: " << killed.out << killed.err;
+  const Samples before = stored_samples(db_);
+  ASSERT_GT(total(before), 0u);
+  EXPECT_EQ(with_db({"db", "check"}).code, 0) << "the database survived";
+
+  std::vector<std::string> json = args;
+  json.push_back("--json");
+  const Ran resumed = smetune(json);
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find("\"resumed\": true"), std::string::npos) << resumed.out.substr(0, 400);
+  const Samples after = stored_samples(db_);
+  for (const auto& [key, samples] : before) {
+    const auto it = after.find(key);
+    ASSERT_NE(it, after.end()) << key << " was lost";
+    ASSERT_GE(it->second.size(), samples.size()) << key;
+    EXPECT_TRUE(std::equal(samples.begin(), samples.end(), it->second.begin())) << key << " was measured again";
+  }
+  const std::string reused = "\"samples_reused\": " + std::to_string(total(before)) + ",";
+  const std::string measured = "\"samples_measured\": " + std::to_string(total(after) - total(before)) + ",";
+  EXPECT_NE(resumed.out.find(measured), std::string::npos) << measured << " in " << resumed.out.substr(0, 400);
+  EXPECT_NE(resumed.out.find(reused), std::string::npos) << reused << " in " << resumed.out.substr(0, 400);
+}
+
+TEST_F(SmetuneTest, CtrlCKeepsWhatWasMeasured) {
+  store_calibration();
+  const std::vector<std::string> args = {
+      "search", "--model", tiny_model(512, 1024), "--m", "1,8,64", "--context", "256", "--budget",
+      "40",     "--db",    db_.string()};
+  const Ran r =
+      stop_early([&] { return start(args); }, [&](pid_t p) { return wait(p); }, db_, [](pid_t p) { kill(p, SIGINT); });
+  EXPECT_EQ(r.code, 130) << r.out << r.err;
+  EXPECT_NE(r.err.find("same command continues"), std::string::npos) << r.err;
+  EXPECT_GT(total(stored_samples(db_)), 0u);
+  EXPECT_EQ(with_db({"db", "check"}).code, 0);
+}
+
+}  // namespace
+}  // namespace smepilot

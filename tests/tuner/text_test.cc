@@ -1,0 +1,37 @@
+#include "tuner/text.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace smepilot {
+namespace {
+
+TEST(Table, AlignsAndCutsTheLastColumn) {
+  Table t({{"a"}, {"num", Table::Align::kRight}, {"text"}});
+  t.add({"x", "1", std::string(100, 'y')});
+  t.add({"long", "1234", "z"});
+  const std::string text = t.text(30);
+  EXPECT_EQ(text.substr(0, text.find('\n')), "a     num text");
+  EXPECT_NE(text.find("x       1 yyyyyyyyyyyyyyyyyyy…"), std::string::npos) << text;
+  EXPECT_NE(text.find("long 1234 z\n"), std::string::npos) << text;
+}
+
+TEST(Wrap, BreaksAtSpaces) {
+  EXPECT_EQ(wrap("aaa bbb ccc", 7, 2), "aaa bbb\n  ccc");
+  EXPECT_EQ(wrap("", 7, 2), "");
+  EXPECT_EQ(wrap("overlong word", 4, 0), "overlong\nword");
+}
+
+TEST(Format, RangesDurationsAndShortening) {
+  EXPECT_EQ(format_range(1, 1), "1");
+  EXPECT_EQ(format_range(3, 15), "3-15");
+  EXPECT_EQ(format_range(64, std::numeric_limits<uint32_t>::max()), "64-");
+  EXPECT_EQ(format_duration(43.2), "43 s");
+  EXPECT_EQ(format_duration(125), "2:05");
+  EXPECT_EQ(shorten("grün", 4), "grün");
+  EXPECT_EQ(shorten("grüner", 4), "grü…");
+}
+
+}  // namespace
+}  // namespace smepilot

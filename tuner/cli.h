@@ -1,0 +1,54 @@
+// The command line of smetune: one file per verb, each adds its options and an action to the program.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "db/database.h"
+#include "profiles/calibration.h"
+#include "profiles/model_shape.h"
+#include "profiles/platform.h"
+
+namespace smepilot {
+
+inline constexpr int kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitInterrupted = 130;
+
+struct Cli {
+  CLI::App app;
+  std::string db_path;
+  std::string command;          // the whole command line, for the database
+  std::function<int()> action;  // of the verb that was given
+};
+
+void add_calibrate(Cli& cli);
+void add_search(Cli& cli);
+void add_plan(Cli& cli);
+void add_explain(Cli& cli, CLI::App* plan);  // `plan explain`
+void add_baseline(Cli& cli);
+void add_report(Cli& cli);
+void add_db(Cli& cli);
+void add_lists(Cli& cli);  // models, variants
+
+// A verb: global options may follow it, examples end its help.
+CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string& what, const std::string& examples);
+
+// "smetune: MESSAGE" on standard error; returns kExitFailed.
+int fail(const Status& status);
+
+// Standard output, checked: a full disk or closed pipe is a failure of the program. False: it could not be written.
+bool print_out(const std::string& text);
+int print_and_exit(const std::string& text);
+
+// From here on Ctrl-C (and SIGTERM) sets the flag instead of ending the program; a second one ends it.
+const std::atomic<bool>& catch_interrupts();
+
+// A model by name, or from a profile (.json) or a GGUF file. `dtype` replaces a profile's weight type.
+Result<ModelShape> load_model(const std::string& name_or_path, const std::string& dtype);
+
+// The newest calibration of this platform. Error: none, with what to do.
+Result<Calibration> need_calibration(Database& db, const Platform& platform);
+
+std::string version_text();
+
+}  // namespace smepilot

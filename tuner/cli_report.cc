@@ -1,0 +1,112 @@
+// report: runs the Python generator on the database.
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "profiles/data_dir.h"
+#include "tuner/cli.h"
+
+namespace smepilot {
+namespace {
+
+constexpr const char* kPackage = "smepilot_report";
+
+struct Options {
+  std::string out = "report.html";
+  std::string model;
+};
+
+// The folder that holds the package.
+Result<std::string> package_folder() {
+  std::vector<std::string> tried;
+  const auto add = [&](const std::string& folder) {
+    tried.push_back(folder);
+    tried.push_back(folder + "/reports");
+  };
+  for (const std::string& d : data_dirs()) add(d);
+  if (std::getenv("SMEPILOT_DATA_DIR") == nullptr) tried.push_back(SMEPILOT_SOURCE_REPORTS_DIR);
+  std::string all;
+  for (const std::string& folder : tried) {
+    std::error_code ec;
+    if (std::filesystem::exists(folder + "/" + kPackage + "/__main__.py", ec)) return folder;
+    all += "\n  " + folder;
+  }
+  return error(
+      "the report generator (Python package {}) is in none of these folders; SMEPILOT_DATA_DIR names another:{}",
+      kPackage, all);
+}
+
+std::string interpreter() {
+  const char* env = std::getenv("SMEPILOT_PYTHON");
+  if (env != nullptr && *env != '\0') return env;
+  std::error_code ec;
+  const std::string built_in = SMEPILOT_PYTHON_EXECUTABLE;
+  return !built_in.empty() && std::filesystem::exists(built_in, ec) ? built_in : "python3";
+}
+
+int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>& extra) {
+  auto folder = package_folder();
+  if (!folder.ok()) return fail(folder.status());
+  {  // a clear message from here rather than a traceback from there
+    auto db = Database::open(cli.db_path, OpenMode::kReadOnly);
+    if (!db.ok()) return fail(db.status());
+  }
+  const std::string python = interpreter();
+  std::vector<std::string> args = {python, "-m", kPackage, "--db", cli.db_path, "--out", o.out};
+  if (!o.model.empty()) {
+    args.push_back("--model");
+    args.push_back(o.model);
+  }
+  args.insert(args.end(), extra.begin(), extra.end());
+  std::vector<char*> argv;
+  for (std::string& a : args) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  const char* old = std::getenv("PYTHONPATH");
+  const std::string path = old != nullptr && *old != '\0' ? *folder + ":" + old : *folder;
+
+  std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child < 0) return fail(error("cannot start {}: {}", python, std::strerror(errno)));
+  if (child == 0) {
+    setenv("PYTHONPATH", path.c_str(), 1);
+    execvp(argv[0], argv.data());
+    fmt::print(stderr, "smetune: cannot run {}: {}; SMEPILOT_PYTHON names another interpreter\n", python,
+               std::strerror(errno));
+    _exit(127);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFSIGNALED(status)) {
+    const int number = WTERMSIG(status);
+    const int code = fail(error("the report generator was ended by signal {} ({})", number, strsignal(number)));
+    return number == SIGINT ? kExitInterrupted : code;
+  }
+  if (WEXITSTATUS(status) == 127) return kExitFailed;
+  if (WEXITSTATUS(status) != 0)
+    return fail(error("the report generator ({} -m {}) failed with exit code {}; what it said is above", python,
+                      kPackage, WEXITSTATUS(status)));
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_report(Cli& cli) {
+  CLI::App* verb = add_verb(&cli.app, "report", "Write a self-contained HTML report of the database",
+                            "  smetune report -o report.html\n"
+                            "Needs Python 3 with matplotlib; SMEPILOT_PYTHON names another interpreter. Options\n"
+                            "after -- go to the generator.");
+  auto o = std::make_shared<Options>();
+  verb->add_option("-o,--out", o->out, "File to write")->capture_default_str();
+  verb->add_option("--model", o->model, "Only this model (name as in the database)");
+  auto extra = std::make_shared<std::vector<std::string>>();
+  verb->add_option("OPTIONS", *extra, "Passed to the generator");
+  verb->callback([&cli, o, extra] { cli.action = [&cli, o, extra] { return report_verb(cli, *o, *extra); }; });
+}
+
+}  // namespace smepilot

@@ -1,0 +1,166 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "db/plan_store.h"
+#include "db/session_store.h"
+#include "tuner/cli.h"
+#include "tuner/hardware_evaluator.h"
+#include "tuner/plan_builder.h"
+#include "tuner/plan_text.h"
+#include "tuner/search.h"
+#include "tuner/text.h"
+
+namespace smepilot {
+namespace {
+
+struct Options {
+  std::string model, dtype, strategy = "race";
+  std::vector<uint32_t> ms, contexts;
+  double budget_s = 0;
+  double factor = PruneRule{}.factor;
+  bool quick = false, fresh = false, json = false;
+};
+
+SearchOptions search_options(const Options& o, const ModelShape& model) {
+  SearchOptions s;
+  s.strategy = o.strategy;
+  if (o.quick) {
+    s.ms = {1, 32, 512};
+    s.contexts = {512};
+    s.rules.max_rounds = 8;
+    s.rules.duel_rounds = 16;
+  }
+  if (!o.ms.empty()) s.ms = o.ms;
+  if (!o.contexts.empty()) s.contexts = o.contexts;
+  if (o.contexts.empty() && model.context > 0)  // a model is not run beyond what it was made for
+    for (uint32_t& c : s.contexts) c = std::min(c, model.context);
+  for (auto* v : {&s.ms, &s.contexts}) {
+    std::sort(v->begin(), v->end());
+    v->erase(std::unique(v->begin(), v->end()), v->end());
+  }
+  s.prune.factor = o.factor;
+  s.prune.variant_factor = std::max(s.prune.variant_factor, o.factor);
+  s.budget_s = o.budget_s > 0 ? o.budget_s : o.quick ? 30 : 120;
+  s.fresh = o.fresh;
+  return s;
+}
+
+std::string to_json(const SearchResult& r, const Plan& plan, std::span<const PassGain> gains) {
+  nlohmann::ordered_json j{{"search", r.search.id},
+                           {"plan", plan.id},
+                           {"state", state_name(r.search.state)},
+                           {"resumed", r.resumed},
+                           {"strategy", r.search.planner},
+                           {"seconds", r.seconds},
+                           {"operators", r.operators.size()},
+                           {"unfinished", r.unfinished},
+                           {"samples_measured", r.measured},
+                           {"samples_reused", r.reused}};
+  j["passes"] = nlohmann::ordered_json::array();
+  for (const PassGain& g : gains)
+    j["passes"].push_back({{"name", g.name},
+                           {"m", g.m},
+                           {"kv_len", g.kv_len},
+                           {"predicted_ns", g.predicted_ns},
+                           {"measured_ns", g.chosen_ns},
+                           {"default_ns", g.default_ns},
+                           {"gain", g.gain()},
+                           {"operators", g.operators},
+                           {"measured_operators", g.measured}});
+  j["entries"] = nlohmann::ordered_json::parse(plan_to_json(plan))["entries"];
+  return j.dump(2) + "\n";
+}
+
+int search_verb(const Cli& cli, const Options& options) {
+  const std::atomic<bool>& cancel = catch_interrupts();
+  auto model = load_model(options.model, options.dtype);
+  if (!model.ok()) return fail(model.status());
+  auto platform = detect_platform();
+  if (!platform.ok()) return fail(platform.status());
+  auto db = Database::open(cli.db_path);
+  if (!db.ok()) return fail(db.status());
+  auto calibration = need_calibration(*db, *platform);
+  if (!calibration.ok()) return fail(calibration.status());
+  auto session = SessionStore(*db).begin(*platform, cli.command);
+  if (!session.ok()) return fail(session.status());
+
+  SearchOptions s = search_options(options, *model);
+  ProgressLine line;
+  s.cancel = &cancel;
+  s.progress = [&line](const SearchProgress& p) {
+    const double fraction = p.total == 0 ? 0 : static_cast<double>(p.done) / static_cast<double>(p.total);
+    const double by_rate = p.done == 0 ? p.budget_s : p.elapsed_s / fraction * (1 - fraction);
+    line.update(fraction, fmt::format("{}/{} {}", p.done, p.total, p.label),
+                std::min(by_rate, std::max(p.budget_s - p.elapsed_s, 0.0)));
+  };
+  const std::vector<uint32_t> workers = worker_counts(*platform);
+  HardwareEvaluator evaluator(*platform, workers.back());
+  auto result = run_search(*db, session->id, *platform, *calibration, *model, &evaluator, s);
+  line.clear();
+  if (!result.ok()) return fail(result.status());
+  if (result->cancelled) {
+    fmt::print(stderr,
+               "smetune: interrupted; everything measured so far ({} samples) is stored and no plan was changed. The "
+               "same command continues the search.\n",
+               result->measured);
+    return kExitInterrupted;
+  }
+  auto plan = build_plan(*result, *model, *platform);
+  if (!plan.ok()) return fail(plan.status());
+  auto id = PlanStore(*db).save(session->id, *plan, result->search.id);
+  if (!id.ok()) return fail(id.status());
+  plan->id = *id;
+  const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
+  if (options.json) return print_and_exit(to_json(*result, *plan, gains));
+
+  std::string out =
+      fmt::format("{} on {} ({} cores, {})\n\n", model->name, platform->cpu_model, platform->cores, platform->isa);
+  out += plan_table(*plan, &*model) + "\n" + gain_table(gains);
+  out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}.\n", result->search.id,
+                     result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
+                     result->measured, result->reused, format_duration(result->seconds));
+  if (result->unfinished > 0)
+    out += wrap(fmt::format(
+                    "The budget of {} ended before {} operators were decided: those keep the default unless it was "
+                    "shown to be slower. The same command continues from here.",
+                    format_duration(s.budget_s), result->unfinished),
+                80, 0) +
+           "\n";
+  out += fmt::format("Plan {} is stored in {}\n", plan->id, db->path());
+  return print_and_exit(out);
+}
+
+}  // namespace
+
+void add_search(Cli& cli) {
+  CLI::App* verb = add_verb(&cli.app, "search", "Search how this machine should run a model's operators",
+                            "  smetune search --model smollm2-135m\n"
+                            "  smetune search --model model.gguf --budget 300\n"
+                            "  smetune search --model llama-3.2-1b --dtype q8_0 --m 1,4,16,512\n"
+                            "Interrupted or out of budget, the same command continues.");
+  auto o = std::make_shared<Options>();
+  verb->add_option("--model", o->model, "A GGUF file, or a name from `smetune models list`")->required();
+  verb->add_option("--dtype", o->dtype, "Weight type of a model given by name (q4_0, q8_0, f16, ...)");
+  verb->add_option("--m", o->ms, "Rows: tokens of a prompt batch, sequences of a decode\nbatch [1,8,32,128,512]")
+      ->delimiter(',')
+      ->check(CLI::Range(1u, 65536u));
+  verb->add_option("--context", o->contexts, "Context lengths for attention [512,2048]")
+      ->delimiter(',')
+      ->check(CLI::Range(1u, 1u << 20));
+  verb->add_option("--budget", o->budget_s, "Stop after this many seconds [120; 30 with --quick]")
+      ->check(CLI::Range(0.1, 1e6));
+  verb->add_option("--strategy,--planner", o->strategy, "race, exhaustive, or roofline (measures nothing)")
+      ->check(CLI::IsMember({"race", "exhaustive", "roofline"}))
+      ->capture_default_str();
+  verb->add_option("--factor", o->factor, "Measure what is predicted within this factor of the best")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
+  verb->add_flag("--quick", o->quick, "Fewer M, one context, fewer rounds");
+  verb->add_flag("--fresh", o->fresh, "Measure everything again");
+  verb->add_flag("--json", o->json, "Print the result as JSON");
+  verb->callback([&cli, o] { cli.action = [&cli, o] { return search_verb(cli, *o); }; });
+}
+
+}  // namespace smepilot

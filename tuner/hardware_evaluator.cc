@@ -1,0 +1,131 @@
+#include "tuner/hardware_evaluator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/registry/registry.h"
+#include "profiles/timer.h"
+#include "tuner/guard.h"
+
+namespace smepilot {
+namespace {
+
+constexpr double kSample_ns = 20e3;  // a sample takes at least about this long, so that the clock is fine enough
+constexpr unsigned kMaxRepeats = 512;
+constexpr unsigned kWarmCalls = 6;  // at most, until two calls agree within kWarm
+constexpr double kWarm = 0.1;
+constexpr double kWarmBudget_ns = 50e6;
+
+std::vector<int> pinning(const Platform& platform) {
+  std::vector<int> cpus;
+  for (const CoreClass& c : platform.core_classes) cpus.insert(cpus.end(), c.cpus.begin(), c.cpus.end());
+  return cpus;
+}
+
+// Do two full-size results agree, as far as results of different kernels can? `exact`: both read the same activations.
+CheckResult compare_results(std::span<const float> found, std::span<const float> expected, bool exact) {
+  double error2 = 0, norm2 = 0, worst = 0;
+  size_t at = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double d = std::abs(double{found[i]} - double{expected[i]});
+    error2 += d * d;
+    norm2 += double{expected[i]} * double{expected[i]};
+    if (!(d <= worst)) {
+      worst = d;
+      at = i;
+    }
+  }
+  const double rms = std::sqrt(norm2 / static_cast<double>(std::max<size_t>(expected.size(), 1)));
+  const double relative = std::sqrt(error2 / std::max(norm2, 1e-300));
+  // Activations rounded to 8 bits differ from exact ones by about half a percent in the result.
+  const double limit = exact ? 2e-3 : 3e-2, worst_limit = (exact ? 2e-2 : 2e-1) * rms;
+  if (relative <= limit && worst <= worst_limit) return {};
+  return {
+      MeasurementStatus::kIncorrect,
+      fmt::format("full-size result differs from the default's: relative error {:.2g} (allowed {:.2g}), element {} is "
+                  "{:.6g} instead of {:.6g}",
+                  relative, limit, at, found[at], expected[at])};
+}
+
+}  // namespace
+
+HardwareEvaluator::HardwareEvaluator(const Platform& platform, unsigned workers, const HardwareOptions& options)
+    : platform_(platform), options_(options), workers_(std::max(workers, 1u)) {}
+
+HardwareEvaluator::~HardwareEvaluator() = default;
+
+Status HardwareEvaluator::prepare(const OperatorTask& task) {
+  if (pool_ == nullptr) pool_ = std::make_unique<WorkerPool>(workers_, pinning(platform_));
+  operands_.reset();
+  known_.clear();
+  expected_.clear();
+  task_ = task;
+  const uint64_t cold = task.pass_bytes == 0 ? options_.cold_bytes : std::min(task.pass_bytes, options_.cold_bytes);
+  SMEPILOT_ASSIGN(operands_, make_operands(task.shape, cold, workers_, platform_.memory_bytes, *pool_));
+  return {};
+}
+
+HardwareEvaluator::Known& HardwareEvaluator::known(const Candidate& candidate) {
+  Known& k = known_[describe(candidate)];
+  if (k.variant == nullptr) k.variant = find_variant(candidate.variant);
+  return k;
+}
+
+double HardwareEvaluator::time_calls(const Candidate& candidate, const KernelVariant& variant, unsigned calls) {
+  const int64_t start = now_ns();
+  for (unsigned i = 0; i < calls; ++i) operands_->call(*pool_, candidate, variant);
+  return static_cast<double>(std::max<int64_t>(now_ns() - start, 1)) / calls;
+}
+
+CheckResult HardwareEvaluator::check(const Candidate& candidate) {
+  const Known& k = known(candidate);
+  if (k.variant == nullptr)
+    return {MeasurementStatus::kUnsupported, fmt::format("this build has no variant {}", candidate.variant)};
+  const KernelVariant& variant = *k.variant;
+  const OperatorShape& s = task_.shape;
+  // The piece that is checked depends on these only.
+  const std::string piece = fmt::format("{} {} {} {} {} {}", candidate.variant, std::min(s.m, 17u), std::min(s.n, 83u),
+                                        s.k, std::min(s.kv_len, 151u), s.kv_heads);
+  auto it = verified_.find(piece);
+  if (it == verified_.end()) {
+    const CheckResult r =
+        run_guarded([&] { return check_against_oracle(s, candidate, variant); }, options_.check_timeout_s);
+    it = verified_.emplace(piece, r).first;
+  }
+  if (it->second.status != MeasurementStatus::kOk) return it->second;
+
+  operands_->call(*pool_, candidate, variant);
+  const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
+  const std::span<const float> result = operands_->result();
+  if (expected_.empty()) {
+    expected_.assign(result.begin(), result.end());
+    expected_quantised_ = quantised;
+    return {};
+  }
+  return compare_results(result, expected_, quantised == expected_quantised_ && variant.unit == ExecutionUnit::kCpu);
+}
+
+std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {
+  Known& k = known(candidate);
+  if (k.variant == nullptr) return std::nullopt;
+  if (k.repeats == 0) {
+    double last = time_calls(candidate, *k.variant, 1), spent = last;
+    for (unsigned i = 1; i < kWarmCalls && spent < kWarmBudget_ns; ++i) {
+      const double now = time_calls(candidate, *k.variant, 1);
+      spent += now;
+      const bool stable = std::abs(now - last) < kWarm * last;
+      last = now;
+      if (stable) break;
+    }
+    k.repeats = static_cast<unsigned>(std::clamp(std::ceil(kSample_ns / last), 1.0, double{kMaxRepeats}));
+  }
+  return time_calls(candidate, *k.variant, k.repeats);
+}
+
+double HardwareEvaluator::now_s() {
+  return static_cast<double>(now_ns()) * 1e-9;
+}
+
+}  // namespace smepilot

@@ -1,0 +1,291 @@
+#include "tuner/operands.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/abi/half.h"
+#include "kernels/pack/pack_rhs.h"
+#include "kernels/reference/dequantize.h"
+#include "kernels/reference/operators.h"
+#include "kernels/reference/quantize.h"
+
+namespace smepilot {
+namespace {
+
+constexpr size_t kPackedRows = 64;  // rows that differ; the others repeat them, which no cache notices
+
+uint64_t copies_for(uint64_t cold_bytes, uint64_t bytes) noexcept {
+  return std::max<uint64_t>(1, (cold_bytes + bytes - 1) / std::max<uint64_t>(bytes, 1));
+}
+
+size_t round_up(size_t a, size_t b) noexcept {
+  return (a + b - 1) / b * b;
+}
+
+Status check_memory(const OperatorShape& shape, uint64_t bytes, uint64_t memory_bytes) {
+  if (memory_bytes != 0 && bytes > memory_bytes / 2)
+    return error("{} needs {:.1f} GiB of operands, more than half of this machine's {:.1f} GiB", describe(shape),
+                 static_cast<double>(bytes) / (1 << 30), static_cast<double>(memory_bytes) / (1 << 30));
+  return {};
+}
+
+// Random weights as a file stores them.
+std::vector<std::byte> random_rows(DType type, size_t rows, size_t k, uint64_t seed) {
+  const size_t bytes = file_bytes(type, k);
+  std::vector<std::byte> out(rows * bytes);
+  reference::Random random(seed);
+  for (size_t i = 0; i < rows; ++i) reference::random_row(type, random, k, out.data() + i * bytes);
+  return out;
+}
+
+Status fill_weights(DType type, size_t n, size_t k, std::byte* dst) {
+  const size_t rows = std::min(n, kPackedRows), stride = file_bytes(type, k), panel = rhs_planes(type, k).panel_bytes;
+  const std::vector<std::byte> file = random_rows(type, rows, k, 17);
+  const size_t full = n / kPanel, distinct = rows / kPanel, tail = n % kPanel;
+  if (distinct > 0) {
+    SMEPILOT_ASSIGN(AlignedBuffer block, AlignedBuffer::allocate(distinct * panel));
+    pack_rhs(type, file.data(), stride, distinct * kPanel, k, block.data());
+    for (size_t p = 0; p < full; ++p) std::memcpy(dst + p * panel, block.data() + p % distinct * panel, panel);
+  }
+  if (tail > 0) pack_rhs(type, file.data(), stride, tail, k, dst + full * panel);
+  return {};
+}
+
+class MatmulOperands final : public Operands {
+ public:
+  Status init(const OperatorShape& s, uint64_t cold_bytes, unsigned workers, uint64_t memory_bytes, WorkerPool& pool) {
+    shape_ = s;
+    bytes_ = rhs_bytes(s.dtype, s.n, s.k);
+    copies_ = copies_for(cold_bytes, bytes_);
+    const size_t lhs_bytes = size_t{s.m} * s.k * sizeof(float), dst_bytes = size_t{s.m} * s.n * sizeof(float);
+    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * lhs_bytes + 2 * dst_bytes, memory_bytes));
+    SMEPILOT_ASSIGN(weights_, AlignedBuffer::allocate(copies_ * bytes_));
+    SMEPILOT_ASSIGN(lhs_, AlignedBuffer::allocate(lhs_bytes));
+    SMEPILOT_ASSIGN(dst_, AlignedBuffer::allocate(dst_bytes));
+    SMEPILOT_TRY(fill_weights(s.dtype, s.n, s.k, weights_.data()));
+    for (uint64_t i = 1; i < copies_; ++i) std::memcpy(weights_.data() + i * bytes_, weights_.data(), bytes_);
+    reference::Random random(3);
+    random.fill_uniform(lhs_.as<float>(), size_t{s.m} * s.k, -1, 1);
+    if (s.k % kQ8Block == 0) {
+      SMEPILOT_ASSIGN(const ElementwiseConfig elementwise, default_elementwise(workers));
+      SMEPILOT_ASSIGN(q8_, AlignedBuffer::allocate(lhs_q8_bytes(s.m, s.k)));
+      quantize_lhs(pool, elementwise, lhs_.as<float>(), s.k, s.m, s.k, lhs_q8_group(s.dtype), q8_.data());
+    }
+    return {};
+  }
+
+  void call(WorkerPool& pool, const Candidate& c, const KernelVariant& variant) noexcept override {
+    MatmulConfig config;
+    config.variant = &variant;
+    config.mode = c.mode;
+    config.workers = static_cast<uint16_t>(c.workers);
+    config.mc = c.mc;
+    config.nc = c.nc;
+    PackedMatrix rhs;
+    rhs.dtype = shape_.dtype;
+    rhs.n = shape_.n;
+    rhs.k = shape_.k;
+    rhs.data = weights_.data() + next_ * bytes_;
+    next_ = (next_ + 1) % copies_;
+    LhsOperand lhs;
+    lhs.f32 = lhs_.as<float>();
+    lhs.stride = shape_.k;
+    lhs.q8 = q8_.data();
+    lhs.m = shape_.m;
+    lhs.k = shape_.k;
+    matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
+  }
+
+  std::span<const float> result() const noexcept override { return {dst_.as<float>(), size_t{shape_.m} * shape_.n}; }
+
+ private:
+  OperatorShape shape_ = {};
+  uint64_t bytes_ = 0, copies_ = 1, next_ = 0;
+  AlignedBuffer weights_, lhs_, q8_, dst_;
+};
+
+class AttentionOperands final : public Operands {
+ public:
+  Status init(const OperatorShape& s, uint64_t cold_bytes, unsigned workers, uint64_t memory_bytes, WorkerPool& pool) {
+    shape_ = s;
+    capacity_ = static_cast<uint32_t>(round_up(s.kv_len, kPanel));
+    half_ = size_t{s.kv_heads} * capacity_ * s.k;
+    copies_ = copies_for(cold_bytes, 2 * half_ * sizeof(uint16_t));
+    const size_t row = size_t{s.n} * s.k;
+    const size_t scratch = attention_scratch_bytes(workers, capacity_, s.n, s.k);
+    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ * sizeof(uint16_t) + 2 * s.m * row * sizeof(float) + scratch,
+                              memory_bytes));
+    SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_ * sizeof(uint16_t)));
+    SMEPILOT_ASSIGN(q_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
+    SMEPILOT_ASSIGN(out_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
+    SMEPILOT_ASSIGN(scratch_, AlignedBuffer::allocate(scratch));
+    reference::Random random(5);
+    random.fill_uniform(q_.as<float>(), s.m * row, -1, 1);
+    const size_t kv_row = size_t{s.kv_heads} * s.k;
+    std::vector<float> k(kv_row * kPanel), v(kv_row * kPanel);
+    for (uint32_t pos = 0; pos < s.kv_len; pos += kPanel) {
+      const uint32_t rows = std::min(kPanel, s.kv_len - pos);
+      random.fill_uniform(k.data(), k.size(), -1, 1);
+      random.fill_uniform(v.data(), v.size(), -1, 1);
+      write_kv(pool, 1, view(0), pos, rows, k.data(), kv_row, v.data(), kv_row);
+    }
+    for (uint64_t i = 1; i < copies_; ++i)
+      std::memcpy(cache_.as<uint16_t>() + i * 2 * half_, cache_.data(), 2 * half_ * sizeof(uint16_t));
+    return {};
+  }
+
+  void call(WorkerPool& pool, const Candidate& c, const KernelVariant& variant) noexcept override {
+    AttentionConfig config;
+    config.variant = &variant;
+    config.mode = c.mode;
+    config.workers = static_cast<uint16_t>(c.workers);
+    config.kv_tile = c.kv_tile;
+    config.kv_splits = c.kv_splits;
+    const size_t row = size_t{shape_.n} * shape_.k;
+    const float scale = 1 / std::sqrt(static_cast<float>(shape_.k));
+    attention(pool, config, view(next_), shape_.kv_len - shape_.m, shape_.m, shape_.n, q_.as<float>(), row,
+              out_.as<float>(), row, scale, scratch_.data());
+    next_ = (next_ + 1) % copies_;
+  }
+
+  std::span<const float> result() const noexcept override {
+    return {out_.as<float>(), size_t{shape_.m} * shape_.n * shape_.k};
+  }
+
+ private:
+  KvView view(uint64_t copy) noexcept {
+    KvView kv;
+    kv.k = cache_.as<uint16_t>() + copy * 2 * half_;
+    kv.v = kv.k + half_;
+    kv.capacity = capacity_;
+    kv.kv_heads = shape_.kv_heads;
+    kv.head_dim = shape_.k;
+    return kv;
+  }
+
+  OperatorShape shape_ = {};
+  uint32_t capacity_ = 0;
+  size_t half_ = 0;  // elements of K (or of V) in one copy
+  uint64_t copies_ = 1, next_ = 0;
+  AlignedBuffer cache_, q_, out_, scratch_;
+};
+
+CheckResult wrong(size_t row, size_t col, double found, double expected, double allowed) {
+  return {MeasurementStatus::kIncorrect,
+          fmt::format("element [{}][{}] is {:.6g}, the oracle says {:.6g} (allowed difference {:.2g})", row, col, found,
+                      expected, allowed)};
+}
+
+CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate, const KernelVariant& variant) {
+  const uint32_t m = std::min(whole.m, 17u), n = std::min(whole.n, 83u), k = whole.k;
+  const std::vector<std::byte> file = random_rows(whole.dtype, n, k, 29);
+  const size_t stride = file_bytes(whole.dtype, k);
+  std::vector<float> weights(size_t{n} * k), x(size_t{m} * k), dst(size_t{m} * n, 1e30f);
+  for (uint32_t i = 0; i < n; ++i)
+    reference::dequantize_row(whole.dtype, file.data() + i * stride, k, weights.data() + size_t{i} * k);
+  auto packed = AlignedBuffer::allocate(rhs_bytes(whole.dtype, n, k));
+  auto q8 = AlignedBuffer::allocate(std::max<size_t>(lhs_q8_bytes(m, k), 64));
+  if (!packed.ok() || !q8.ok()) return {MeasurementStatus::kIncorrect, "no memory to check it"};
+  pack_rhs(whole.dtype, file.data(), stride, n, k, packed->data());
+  reference::Random random(31);
+  random.fill_uniform(x.data(), x.size(), -1, 1);
+
+  MatmulConfig config;
+  config.variant = &variant;
+  config.mode = candidate.mode;
+  config.mc = candidate.mc;
+  config.nc = candidate.nc;
+  PackedMatrix rhs;
+  rhs.dtype = whole.dtype;
+  rhs.n = n;
+  rhs.k = k;
+  rhs.data = packed->data();
+  LhsOperand lhs;
+  lhs.f32 = x.data();
+  lhs.stride = k;
+  lhs.m = m;
+  lhs.k = k;
+  const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
+  if (quantised) {
+    reference::quantize_lhs_q8(x.data(), k, m, k, q8->data());
+    lhs.q8 = q8->data();
+  }
+  WorkerPool pool(1);
+  matmul(pool, config, lhs, rhs, dst.data(), n);
+
+  if (quantised) reference::dequantize_lhs_q8(q8->data(), m, k, x.data());
+  const reference::MatmulResult oracle = reference::matmul(x.data(), weights.data(), m, n, k);
+  // Rounding of k sums in f32, and of both inputs where a matrix unit takes them as bf16.
+  const bool bf16 = variant.unit == ExecutionUnit::kMatrix && !quantised;
+  const double tolerance = (16 + 4 * std::sqrt(static_cast<double>(k))) * 0x1p-24 + (bf16 ? 0x1p-7 : 0);
+  for (size_t i = 0; i < dst.size(); ++i) {
+    const double allowed = tolerance * oracle.magnitude[i] + 1e-30;
+    if (!(std::abs(dst[i] - oracle.dst[i]) <= allowed)) return wrong(i / n, i % n, dst[i], oracle.dst[i], allowed);
+  }
+  return {};
+}
+
+CheckResult check_attention(const OperatorShape& whole, const Candidate& candidate, const KernelVariant& variant) {
+  const uint32_t m = std::min(whole.m, 5u), kv_len = std::max(m, std::min(whole.kv_len, 151u));
+  const uint32_t heads = whole.n, kv_heads = whole.kv_heads, hd = whole.k;
+  const size_t row = size_t{heads} * hd, kv_row = size_t{kv_heads} * hd;
+  std::vector<float> q(m * row), out(m * row, 1e30f), k(kv_len * kv_row), v(kv_len * kv_row);
+  reference::Random random(37);
+  random.fill_uniform(q.data(), q.size(), -1, 1);
+  for (float& x : k) x = f16_to_f32(f32_to_f16(random.uniform(-1, 1)));
+  for (float& x : v) x = f16_to_f32(f32_to_f16(random.uniform(-1, 1)));
+  KvView view;
+  view.capacity = static_cast<uint32_t>(round_up(kv_len, kPanel));
+  view.kv_heads = kv_heads;
+  view.head_dim = hd;
+  const size_t half = size_t{kv_heads} * view.head_elems();
+  auto cache = AlignedBuffer::allocate(2 * half * sizeof(uint16_t));
+  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(1, view.capacity, heads, hd));
+  if (!cache.ok() || !scratch.ok()) return {MeasurementStatus::kIncorrect, "no memory to check it"};
+  view.k = cache->as<uint16_t>();
+  view.v = view.k + half;
+  WorkerPool pool(1);
+  write_kv(pool, 1, view, 0, kv_len, k.data(), kv_row, v.data(), kv_row);
+  AttentionConfig config;
+  config.variant = &variant;
+  config.mode = candidate.mode;
+  config.kv_tile = candidate.kv_tile;
+  config.kv_splits = candidate.kv_splits;
+  const float scale = 1 / std::sqrt(static_cast<float>(hd));
+  attention(pool, config, view, kv_len - m, m, heads, q.data(), row, out.data(), row, scale, scratch->data());
+  std::vector<double> oracle(out.size());
+  reference::attention(q.data(), k.data(), v.data(), m, heads, kv_heads, hd, kv_len, scale, oracle.data());
+  const double allowed = variant.unit == ExecutionUnit::kMatrix ? 2e-2 : 1e-3;  // values are at most 1
+  for (size_t i = 0; i < out.size(); ++i)
+    if (!(std::abs(out[i] - oracle[i]) <= allowed)) return wrong(i / row, i % row, out[i], oracle[i], allowed);
+  return {};
+}
+
+template <typename T>
+Result<std::unique_ptr<Operands>> make(const OperatorShape& shape, uint64_t cold_bytes, unsigned workers,
+                                       uint64_t memory_bytes, WorkerPool& pool) {
+  auto operands = std::make_unique<T>();
+  SMEPILOT_TRY(operands->init(shape, cold_bytes, workers, memory_bytes, pool));
+  return std::unique_ptr<Operands>(std::move(operands));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Operands>> make_operands(const OperatorShape& shape, uint64_t cold_bytes, unsigned workers,
+                                                uint64_t memory_bytes, WorkerPool& pool) {
+  switch (shape.kind) {
+    case OpKind::kMatmul: return make<MatmulOperands>(shape, cold_bytes, workers, memory_bytes, pool);
+    case OpKind::kAttention: return make<AttentionOperands>(shape, cold_bytes, workers, memory_bytes, pool);
+    default: return error("{} is not an operator that is searched", describe(shape));
+  }
+}
+
+CheckResult check_against_oracle(const OperatorShape& shape, const Candidate& candidate, const KernelVariant& variant) {
+  return shape.kind == OpKind::kMatmul ? check_matmul(shape, candidate, variant)
+                                       : check_attention(shape, candidate, variant);
+}
+
+}  // namespace smepilot

@@ -1,0 +1,32 @@
+// Operands to time an operator on, and the operator itself: exactly the driver's functions on random, valid, non-zero
+// data, in as many copies of the weights (or of the KV cache) as make them as cold as they are in a real pass.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "kernels/base/aligned_buffer.h"
+#include "kernels/driver/operators.h"
+#include "tuner/evaluator.h"
+#include "tuner/search_space.h"
+
+namespace smepilot {
+
+class Operands {
+ public:
+  virtual ~Operands() = default;
+  // One call; each takes the next copy of the weights.
+  virtual void call(WorkerPool& pool, const Candidate& candidate, const KernelVariant& variant) noexcept = 0;
+  // The last call's result.
+  virtual std::span<const float> result() const noexcept = 0;
+};
+
+// `cold_bytes`: how much is read between two uses of the same copy, at least. Error: more than half of memory_bytes
+// would be needed.
+Result<std::unique_ptr<Operands>> make_operands(const OperatorShape& shape, uint64_t cold_bytes, unsigned workers,
+                                                uint64_t memory_bytes, WorkerPool& pool);
+
+// Compares the variant with the oracle on a piece of the operator (a few rows and columns, all of k), on one worker.
+CheckResult check_against_oracle(const OperatorShape& shape, const Candidate& candidate, const KernelVariant& variant);
+
+}  // namespace smepilot

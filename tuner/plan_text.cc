@@ -1,0 +1,184 @@
+#include "tuner/plan_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "tuner/text.h"
+
+namespace smepilot {
+namespace {
+
+using Align = Table::Align;
+
+// A variant id without the parts that its operator fixes: "matmul.f32.q8.q4_0.16x16.avx512vnni.dot" -> the last three.
+std::string short_id(const std::string& id) {
+  size_t at = id.size();
+  for (int parts = 0; parts < 3 && at != std::string::npos && at > 0; ++parts) at = id.rfind('.', at - 1);
+  return at == std::string::npos || at == 0 || at == id.size() ? id : id.substr(at + 1);
+}
+
+std::string short_choice(const std::string& variant, uint32_t workers, uint32_t mc, uint32_t nc, uint32_t tile,
+                         uint32_t splits) {
+  Candidate c;
+  c.variant = short_id(variant);
+  c.workers = workers;
+  c.mc = mc;
+  c.nc = nc;
+  c.kv_tile = tile;
+  c.kv_splits = splits;
+  return describe(c);
+}
+
+std::string time_or_dash(double ns) {
+  return ns > 0 ? format_ns(ns) : "-";
+}
+
+const char* status_heading(MeasurementStatus s) noexcept {
+  switch (s) {
+    case MeasurementStatus::kIncorrect: return "Incorrect";
+    case MeasurementStatus::kTimeout: return "Timed out";
+    case MeasurementStatus::kCrashed: return "Crashed";
+    case MeasurementStatus::kPruned: return "Pruned";
+    case MeasurementStatus::kRefused: return "Refused";
+    case MeasurementStatus::kUnsupported: return "Unsupported";
+    case MeasurementStatus::kConstraint: return "Does not fit the shape";
+    case MeasurementStatus::kOk: break;
+  }
+  return "Measured";
+}
+
+std::string measured_part(const Explanation& e, const Candidate* chosen) {
+  std::vector<const Measurement*> rows;
+  for (const Measurement& m : e.known)
+    if (m.status == MeasurementStatus::kOk) rows.push_back(&m);
+  if (rows.empty()) return "Nothing was measured for this shape.\n";
+  std::stable_sort(rows.begin(), rows.end(), [](const auto* a, const auto* b) { return a->median_ns < b->median_ns; });
+  Table t({{""},
+           {"predicted", Align::kRight},
+           {"measured", Align::kRight},
+           {"95 % interval", Align::kRight},
+           {"n", Align::kRight},
+           {"candidate"}});
+  std::string reasons;
+  for (const Measurement* m : rows) {
+    const bool is_chosen = chosen != nullptr && m->candidate == *chosen;
+    std::string mark = is_chosen ? "*" : "";
+    if (m->is_default) mark += "d";
+    t.add({mark, time_or_dash(m->predicted_ns), format_ns(m->median_ns),
+           fmt::format("{} .. {}", format_ns(m->ci_low_ns), format_ns(m->ci_high_ns)),
+           fmt::format("{}", m->samples_ns.size()),
+           short_choice(m->candidate.variant, m->candidate.workers, m->candidate.mc, m->candidate.nc,
+                        m->candidate.kv_tile, m->candidate.kv_splits)});
+    if (!m->reason.empty() && (e.all || is_chosen))
+      reasons += "  " + wrap(describe(m->candidate) + ": " + m->reason, 78, 4) + "\n";
+  }
+  std::string out = fmt::format("Measured ({} candidates; * chosen, d untuned default):\n{}", rows.size(), t.text());
+  return reasons.empty() ? out : out + reasons;
+}
+
+// What was not timed, by status; candidates of a kernel that share their reason take one line.
+std::string other_part(const Explanation& e) {
+  std::map<MeasurementStatus, std::vector<const Measurement*>> groups;
+  for (const Measurement& m : e.known)
+    if (m.status != MeasurementStatus::kOk) groups[m.status].push_back(&m);
+  std::string out;
+  for (const auto& [status, rows] : groups) {
+    out += fmt::format("\n{} ({}):\n", status_heading(status), rows.size());
+    std::vector<std::pair<std::string, size_t>> lines;
+    for (const Measurement* m : rows) {
+      std::string line = e.all ? describe(m->candidate) : describe_kernel(m->candidate);
+      if (!e.all && !was_run(status) && status != MeasurementStatus::kConstraint &&
+          status != MeasurementStatus::kPruned)
+        line = m->candidate.variant;
+      line += ": " + m->reason;
+      const auto it = std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.first == line; });
+      if (it == lines.end())
+        lines.push_back({line, 1});
+      else
+        ++it->second;
+    }
+    for (const auto& [line, count] : lines)
+      out += "  " + wrap(count > 1 ? fmt::format("{} ({} blockings)", line, count) : line, 78, 4) + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+Candidate candidate_of(const PlanEntry& e) {
+  return {e.variant, e.mode, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits};
+}
+
+std::string format_gain(double default_ns, double chosen_ns) {
+  if (default_ns <= 0 || chosen_ns <= 0) return "-";
+  const double gain = default_ns / chosen_ns;
+  return gain == 1 ? "=" : fmt::format("{:.2f}x", gain);
+}
+
+std::string entry_label(const PlanEntry& e, const ModelShape* model) {
+  if (e.kind == OpKind::kAttention) {
+    return e.kv_max == std::numeric_limits<uint32_t>::max() || e.kv_max == 0
+               ? "attention"
+               : fmt::format("attention kv<={}", e.kv_max);
+  }
+  std::string roles;
+  if (model != nullptr)
+    for (const MatrixShape& m : model->matrices)
+      if (m.dtype == e.dtype && m.n == e.n && m.k == e.k && roles.find(m.role) == std::string::npos)
+        roles += (roles.empty() ? "" : ",") + m.role;
+  if (!roles.empty()) return roles;
+  return fmt::format("{} {} {}x{}", kOpNames[static_cast<size_t>(e.kind)], traits(e.dtype).name, e.n, e.k);
+}
+
+std::string plan_table(const Plan& plan, const ModelShape* model) {
+  Table t({{"operator"},
+           {"M"},
+           {"measured", Align::kRight},
+           {"default", Align::kRight},
+           {"gain", Align::kRight},
+           {"choice"}});
+  for (const PlanEntry& e : plan.entries)
+    t.add({shorten(entry_label(e, model), 20), format_range(e.m_min, e.m_max), time_or_dash(e.measured_ns),
+           time_or_dash(e.default_ns), format_gain(e.default_ns, e.measured_ns),
+           short_choice(e.variant, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits)});
+  return t.text();
+}
+
+std::string gain_table(std::span<const PassGain> gains) {
+  Table t({{"pass"},
+           {"predicted", Align::kRight},
+           {"measured", Align::kRight},
+           {"default", Align::kRight},
+           {"gain", Align::kRight},
+           {"operators"}});
+  for (const PassGain& g : gains)
+    t.add({g.name, time_or_dash(g.predicted_ns), time_or_dash(g.chosen_ns), time_or_dash(g.default_ns),
+           format_gain(g.default_ns, g.chosen_ns), fmt::format("{} of {}", g.measured, g.operators)});
+  return t.text();
+}
+
+std::string explain_text(const Explanation& e, const Plan& plan, const Platform& platform) {
+  std::string out = fmt::format("{}: {}\n", e.role, describe(e.asked));
+  out += fmt::format("plan {} of {} ({}), for {}\n\n", plan.id, plan.created, plan.planner, plan.model_name);
+  const PlanEntry& p = *e.entry;
+  const Candidate chosen = candidate_of(p);
+  out += fmt::format("Chosen for M {}{}:\n", format_range(p.m_min, p.m_max),
+                     p.kv_max != 0 && p.kv_max != std::numeric_limits<uint32_t>::max()
+                         ? fmt::format(", context up to {}", p.kv_max)
+                         : "");
+  out += "  " + wrap(fmt::format("{} ({})", describe(chosen), mode_name(p.mode, platform)), 78, 4) + "\n";
+  out += "  " + wrap(p.why, 78, 2) + "\n";
+  if (p.predicted_ns > 0) out += fmt::format("  predicted {}", format_ns(p.predicted_ns));
+  if (p.measured_ns > 0)
+    out += fmt::format("{}measured {}, default {}, gain {}", p.predicted_ns > 0 ? ", " : "  ", format_ns(p.measured_ns),
+                       time_or_dash(p.default_ns), format_gain(p.default_ns, p.measured_ns));
+  if (p.predicted_ns > 0 || p.measured_ns > 0) out += "\n";
+  if (describe(e.asked) != describe(e.decided)) out += fmt::format("  decided at {}\n", describe(e.decided));
+  out += "\n" + measured_part(e, &chosen) + other_part(e);
+  return out;
+}
+
+}  // namespace smepilot

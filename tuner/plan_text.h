@@ -1,0 +1,40 @@
+// A plan, and what was considered for it, as text for the terminal.
+#pragma once
+#include <span>
+#include <string>
+
+#include "db/measurement_store.h"
+#include "db/plan.h"
+#include "profiles/model_shape.h"
+#include "profiles/platform.h"
+#include "tuner/plan_builder.h"
+
+namespace smepilot {
+
+// Roles of the operator that an entry is for ("attn_q, attn_output"), or its sizes where the model is not known.
+std::string entry_label(const PlanEntry& entry, const ModelShape* model);
+
+// What a plan says, one line per entry. `model` may be null.
+std::string plan_table(const Plan& plan, const ModelShape* model);
+
+// Times of whole passes with the plan and with the default, and the gain.
+std::string gain_table(std::span<const PassGain> gains);
+
+// For one operator at one shape: what was considered, predicted, measured, refused, pruned and why, and what the plan
+// chose. `entry` covers the asked m; `known` are the rows of the shape it was decided at. `all`: every candidate in a
+// line of its own, also those that were not run.
+struct Explanation {
+  OperatorShape asked = {}, decided = {};
+  std::string role;
+  const PlanEntry* entry = nullptr;
+  std::span<const Measurement> known;
+  bool all = false;
+};
+std::string explain_text(const Explanation& e, const Plan& plan, const Platform& platform);
+
+// "1.34x", and "=" where there is no difference to show.
+std::string format_gain(double default_ns, double chosen_ns);
+
+Candidate candidate_of(const PlanEntry& entry);
+
+}  // namespace smepilot

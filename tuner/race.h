@@ -1,0 +1,42 @@
+// Rounds of interleaved samples among candidates: the measuring part of the strategies.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tuner/strategy.h"
+
+namespace smepilot {
+
+// A candidate in a race.
+struct Lane {
+  size_t entry = 0;            // in the search space
+  std::vector<double> rounds;  // ns: mean of its two samples of a round, which lie symmetrically in time
+  bool running = true;
+  std::string dropped;  // why it left
+  double median_ns() const;
+};
+
+struct RaceRules {
+  unsigned min_rounds = 6, max_rounds = 14;
+  bool drop = true;  // false: everybody runs all rounds
+};
+
+enum class RaceEnd : uint8_t { kDone, kOutOfTime };
+
+// Runs rounds in the order ABC…CBA until one lane is left, all that are left tie with the leader, or max_rounds.
+// kOutOfTime: the deadline or a cancellation came first, or samples ended; complete rounds are kept.
+Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options,
+                         const RaceRules& rules, std::vector<Lane>& lanes);
+
+// The running lane with the smallest median over its rounds; lanes must hold one that has a round.
+size_t leader(std::span<const Lane> lanes);
+
+// Interval and median of a's rounds over b's, paired by round.
+struct Ratio {
+  double median = 1;
+  Interval interval = {1, 1};
+};
+Ratio compare(const Lane& a, const Lane& b, double confidence);
+
+}  // namespace smepilot

@@ -1,0 +1,282 @@
+#include "tuner/search.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "db/calibration_store.h"
+#include "db/session_store.h"
+#include "kernels/base/build_info.h"
+#include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
+#include "profiles/statistics.h"
+#include "profiles/timer.h"
+#include "tuner/recorded_evaluator.h"
+
+namespace smepilot {
+namespace {
+
+double wall_s() noexcept {
+  return static_cast<double>(now_ns()) * 1e-9;
+}
+
+bool is_set(const std::atomic<bool>* flag) noexcept {
+  return flag != nullptr && flag->load(std::memory_order_relaxed);
+}
+
+// The order in which operators are searched, so that a short budget is spent where it counts: single-token decode, then
+// the largest prompt batch, then what lies between.
+void order_tasks(std::vector<OperatorTask>& tasks) {
+  uint32_t largest = 1;
+  for (const OperatorTask& t : tasks) largest = std::max(largest, t.shape.m);
+  const auto rank = [&](const OperatorTask& t) { return t.shape.m == 1 ? 0 : t.shape.m == largest ? 1 : 2; };
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [&](const OperatorTask& a, const OperatorTask& b) { return rank(a) < rank(b); });
+}
+
+class SearchRun {
+ public:
+  SearchRun(Database& db, int64_t session_id, const Platform& platform, const Calibration& calibration,
+            const ModelShape& model, Evaluator* evaluator, const SearchOptions& options)
+      : db_(db),
+        store_(db),
+        session_id_(session_id),
+        platform_(platform),
+        calibration_(calibration),
+        model_(model),
+        evaluator_(evaluator),
+        options_(options) {}
+
+  Result<SearchResult> run() {
+    SMEPILOT_ASSIGN(isa_, usable_isa());
+    SMEPILOT_ASSIGN(strategy_, make_strategy(options_.strategy));
+    if (strategy_->measures() && evaluator_ == nullptr)
+      return error("strategy {} has nothing to measure with", options_.strategy);
+    hash_ = variant_set_hash(isa_);
+    std::vector<OperatorTask> tasks = operator_tasks(model_, options_.ms, options_.contexts);
+    order_tasks(tasks);
+    if (tasks.empty()) return error("model {} has no operators to search", model_.name);
+    SMEPILOT_TRY(begin(tasks));
+    SMEPILOT_TRY(load_known(tasks));
+
+    const Roofline roofline = make_roofline();
+    const std::vector<uint32_t> workers = worker_counts(platform_);
+    start_s_ = wall_s();
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      if (is_set(options_.cancel)) {
+        result_.cancelled = true;
+        break;
+      }
+      report_progress(i, tasks.size(), describe(tasks[i].shape));
+      OperatorResult r;
+      r.task = tasks[i];
+      SMEPILOT_ASSIGN(r.space, make_search_space(tasks[i].shape, isa_, workers, platform_.cores));
+      price_space(r.space, roofline);
+      prune_space(r.space, options_.prune);
+      // Most operators need less than an even share of what is left: one may take more.
+      constexpr double kShare = 2.5;
+      const double left = options_.budget_s - (wall_s() - start_s_);
+      const double share = std::min(left, kShare * left / static_cast<double>(tasks.size() - i));
+      SMEPILOT_TRY(decide(r, std::max(share, 0.0)));
+      if (is_set(options_.cancel) && !r.decision.finished) result_.cancelled = true;
+      result_.measured += r.measured;
+      result_.reused += r.reused;
+      result_.unfinished += r.decision.finished ? 0 : 1;
+      result_.operators.push_back(std::move(r));
+    }
+    report_progress(result_.operators.size(), tasks.size(), "");
+    result_.seconds = wall_s() - start_s_;
+    const bool whole = result_.unfinished == 0 && result_.operators.size() == tasks.size();
+    SMEPILOT_TRY(store_.finish_search(result_.search.id, whole ? SearchState::kDone : SearchState::kStopped));
+    result_.search.state = whole ? SearchState::kDone : SearchState::kStopped;
+    return std::move(result_);
+  }
+
+ private:
+  // Continues an interrupted search of the same kind by the same build, with the calibration it began with (so that it
+  // decides as it would have), or begins one.
+  Status begin(const std::vector<OperatorTask>& tasks) {
+    std::vector<SearchOperator> operators;
+    for (const OperatorTask& t : tasks)
+      for (const OperatorTask::Use& u : t.uses) operators.push_back({u.role, t.shape, u.calls, 0});
+    const std::string wanted = options_.to_json();
+    if (!options_.fresh) {
+      SMEPILOT_ASSIGN(const std::vector<Search> searches,
+                      store_.find_searches(platform_.fingerprint(), model_.hash(), hash_));
+      SessionStore sessions(db_);
+      CalibrationStore calibrations(db_);
+      for (const Search& s : searches) {
+        if (s.state == SearchState::kDone || s.planner != options_.strategy || s.options_json != wanted) continue;
+        SMEPILOT_ASSIGN(const std::optional<SessionRow> session, sessions.get(s.session_id));
+        if (!session || session->revision != build_info().revision) continue;
+        if (s.calibration_id != calibration_.id) {
+          SMEPILOT_ASSIGN(std::optional<Calibration> old, calibrations.get(s.calibration_id));
+          if (!old) continue;
+          calibration_ = std::move(*old);
+        }
+        SMEPILOT_TRY(store_.resume_search(s.id, operators));
+        result_.search = s;
+        result_.search.state = SearchState::kRunning;
+        result_.resumed = true;
+        return {};
+      }
+    }
+    SMEPILOT_ASSIGN(const int64_t model_id, store_.model_id(model_));
+    Search s;
+    s.session_id = session_id_;
+    s.model_id = model_id;
+    s.calibration_id = calibration_.id;
+    s.planner = options_.strategy;
+    s.variant_set_hash = hash_;
+    s.budget_s = options_.budget_s;
+    s.options_json = wanted;
+    SMEPILOT_ASSIGN(result_.search, store_.begin_search(s, operators));
+    return {};
+  }
+
+  // Measurements by this very build: another one's kernels may have other speeds under the same names.
+  Status load_known(const std::vector<OperatorTask>& tasks) {
+    if (options_.fresh) return {};
+    std::vector<OperatorShape> shapes;
+    for (const OperatorTask& t : tasks) shapes.push_back(t.shape);
+    SMEPILOT_ASSIGN(known_, store_.known(platform_.fingerprint(), hash_, shapes));
+    std::erase_if(known_,
+                  [](const Measurement& m) { return m.revision != build_info().revision || !was_run(m.status); });
+    return {};
+  }
+
+  Roofline make_roofline() const {
+    RooflineOptions o;
+    for (const MatrixShape& m : model_.matrices)
+      o.resident_bytes += uint64_t{m.count} * file_bytes(m.dtype, size_t{m.n} * m.k);
+    return Roofline(calibration_, platform_, o);
+  }
+
+  Status decide(OperatorResult& r, double share_s) {
+    std::vector<Measurement> known;
+    for (const Measurement& m : known_)
+      if (describe(m.shape) == describe(r.task.shape)) known.push_back(m);
+    RecordedEvaluator log(strategy_->measures() ? evaluator_ : nullptr, r.task, known);
+    StrategyOptions rules = options_.rules;
+    rules.cancel = options_.cancel;
+    rules.tie = std::clamp(calibration_.noise_floor, options_.rules.tie, 2 * options_.rules.tie);
+    rules.deadline_s = log.now_s() + share_s;
+    rules.checkpoint = [&] { return save_changed(r, log); };
+    SMEPILOT_ASSIGN(r.decision, strategy_->decide(r.space, log, rules));
+    if (!log.live_error().ok()) {  // cannot be run at all, today or later
+      r.decision.why = log.live_error().message();
+      r.decision.finished = true;
+    }
+    SMEPILOT_TRY(save_changed(r, log));
+    r.measured = log.measured();
+    r.reused = log.reused();
+    for (const SpaceEntry& e : r.space.entries) {
+      const RecordedEvaluator::Record* record = log.find(e.candidate);
+      const bool timed = record != nullptr && record->status == MeasurementStatus::kOk && !record->samples_ns.empty();
+      r.entry_ns.push_back(timed ? median(record->samples_ns) : 0);
+    }
+    if (r.decision.finished) return save_outcomes(r, log);
+    return {};
+  }
+
+  Measurement row(const OperatorResult& r, const SpaceEntry& e) const {
+    Measurement m;
+    m.search_id = result_.search.id;
+    m.shape = r.space.shape;
+    m.candidate = e.candidate;
+    m.predicted_ns = e.predicted_ns;
+    m.is_default = e.is_default;
+    return m;
+  }
+
+  static void fill(Measurement& m, const RecordedEvaluator::Record& record) {
+    m.status = record.status;
+    m.reason = record.reason;
+    m.samples_ns = record.samples_ns;
+    if (m.status != MeasurementStatus::kOk || m.samples_ns.empty()) return;
+    m.median_ns = median(m.samples_ns);
+    const Interval ci = bootstrap_median(m.samples_ns);
+    m.ci_low_ns = ci.low;
+    m.ci_high_ns = ci.high;
+  }
+
+  static const SpaceEntry* entry_of(const SearchSpace& space, const Candidate& c) {
+    const auto it =
+        std::find_if(space.entries.begin(), space.entries.end(), [&](const SpaceEntry& e) { return e.candidate == c; });
+    return it == space.entries.end() ? nullptr : &*it;
+  }
+
+  // What was sampled since the last call: nothing is lost from here on.
+  Status save_changed(const OperatorResult& r, RecordedEvaluator& log) {
+    std::vector<Measurement> rows;
+    for (const RecordedEvaluator::Record* record : log.take_changed()) {
+      const SpaceEntry* e = entry_of(r.space, record->candidate);
+      if (e == nullptr || (record->status == MeasurementStatus::kOk && record->samples_ns.empty())) continue;
+      Measurement m = row(r, *e);
+      fill(m, *record);
+      rows.push_back(std::move(m));
+    }
+    return rows.empty() ? Status() : store_.record_all(rows);
+  }
+
+  // Everything else about the candidates: why those that ran were dropped, and why the others never ran.
+  Status save_outcomes(const OperatorResult& r, const RecordedEvaluator& log) {
+    std::vector<Measurement> rows;
+    for (size_t i = 0; i < r.space.entries.size(); ++i) {
+      const SpaceEntry& e = r.space.entries[i];
+      const Outcome& o = r.decision.outcomes[i];
+      const RecordedEvaluator::Record* record = log.find(e.candidate);
+      const bool ran = record != nullptr && (record->status != MeasurementStatus::kOk || !record->samples_ns.empty());
+      if (ran && !record->fresh) continue;  // stored already, by this search or an older one
+      Measurement m = row(r, e);
+      if (ran) {
+        fill(m, *record);
+        if (m.status == MeasurementStatus::kOk) m.reason = o.reason;
+      } else {
+        m.status = o.status == MeasurementStatus::kOk ? MeasurementStatus::kPruned : o.status;
+        m.reason = o.reason.empty() ? "not needed for the decision" : o.reason;
+      }
+      rows.push_back(std::move(m));
+    }
+    return rows.empty() ? Status() : store_.record_all(rows);
+  }
+
+  void report_progress(size_t done, size_t total, std::string label) {
+    if (!options_.progress) return;
+    options_.progress(
+        {done, total, std::move(label), wall_s() - start_s_, options_.budget_s, result_.measured, result_.reused});
+  }
+
+  Database& db_;
+  MeasurementStore store_;
+  int64_t session_id_;
+  const Platform& platform_;
+  Calibration calibration_;
+  const ModelShape& model_;
+  Evaluator* evaluator_;
+  const SearchOptions& options_;
+  IsaSet isa_ = 0;
+  std::string hash_;
+  std::unique_ptr<Strategy> strategy_;
+  std::vector<Measurement> known_;
+  SearchResult result_;
+  double start_s_ = 0;
+};
+
+}  // namespace
+
+std::string SearchOptions::to_json() const {
+  return fmt::format(
+      R"({{"contexts":[{}],"duel_rounds":{},"max_rounds":{},"min_rounds":{},"ms":[{}],"prune_factor":{},"tie":{},"variant_factor":{}}})",
+      fmt::join(contexts, ","), rules.duel_rounds, rules.max_rounds, rules.min_rounds, fmt::join(ms, ","), prune.factor,
+      rules.tie, prune.variant_factor);
+}
+
+Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,
+                                const Calibration& calibration, const ModelShape& model, Evaluator* evaluator,
+                                const SearchOptions& options) {
+  return SearchRun(db, session_id, platform, calibration, model, evaluator, options).run();
+}
+
+}  // namespace smepilot

@@ -1,0 +1,70 @@
+// A whole search: every operator of a model at every M, priced, pruned, decided by a strategy, and stored as it goes.
+// It can be killed at any moment; the next run of the same search continues it.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "db/database.h"
+#include "db/measurement_store.h"
+#include "db/plan.h"
+#include "profiles/calibration.h"
+#include "profiles/model_shape.h"
+#include "profiles/platform.h"
+#include "tuner/search_space.h"
+#include "tuner/strategy.h"
+
+namespace smepilot {
+
+struct SearchProgress {
+  size_t done = 0, total = 0;  // operators
+  std::string label;           // the operator that comes now
+  double elapsed_s = 0, budget_s = 0;
+  size_t measured = 0, reused = 0;  // samples
+};
+
+struct SearchOptions {
+  std::string strategy = "race";
+  std::vector<uint32_t> ms = {1, 8, 32, 128, 512};
+  std::vector<uint32_t> contexts = {512, 2048};
+  double budget_s = 120;
+  bool fresh = false;  // neither resume nor reuse what was measured before
+  PruneRule prune;
+  StrategyOptions rules;  // its deadline and checkpoint are set here
+  std::function<void(const SearchProgress&)> progress;
+  const std::atomic<bool>* cancel = nullptr;
+
+  // What decides whether a search is the same one: everything but the budget.
+  std::string to_json() const;
+};
+
+// What was found out about one operator.
+struct OperatorResult {
+  OperatorTask task;
+  SearchSpace space;
+  Decision decision;
+  std::vector<double> entry_ns;  // median per entry of the space, 0: not measured
+  size_t measured = 0, reused = 0;
+
+  const SpaceEntry& chosen() const { return space.entries[decision.chosen]; }
+};
+
+struct SearchResult {
+  Search search;
+  bool resumed = false;  // it continued one that had not ended
+  bool cancelled = false;
+  std::vector<OperatorResult> operators;
+  size_t unfinished = 0;            // operators whose race the budget or a cancellation cut short
+  size_t measured = 0, reused = 0;  // samples
+  double seconds = 0;
+};
+
+// `evaluator` may be null for a strategy that does not measure. Operators without any result (the search was cancelled
+// before them) are left out of the result. Errors: no variant can run an operator, or the database cannot be written.
+Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,
+                                const Calibration& calibration, const ModelShape& model, Evaluator* evaluator,
+                                const SearchOptions& options);
+
+}  // namespace smepilot

@@ -1,0 +1,362 @@
+#include "tuner/strategy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tuner/race.h"
+
+namespace smepilot {
+namespace {
+
+double percent_less(double ratio) noexcept {
+  return 100 * (1 - ratio);
+}
+
+// State of one decision, shared by the measuring strategies.
+class Measured {
+ public:
+  Measured(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options)
+      : space_(space), evaluator_(evaluator), options_(options) {
+    decision_.chosen = space.default_index;
+    for (const SpaceEntry& e : space.entries) decision_.outcomes.push_back({e.status, e.reason, false});
+  }
+
+  const SpaceEntry& entry(size_t i) const { return space_.entries[i]; }
+  bool open(size_t i) const { return decision_.outcomes[i].status == MeasurementStatus::kOk; }
+
+  // Checks each entry once; what fails leaves with its reason.
+  bool runs(size_t i) {
+    if (!open(i)) return false;
+    if (std::find(checked_.begin(), checked_.end(), i) != checked_.end()) return true;
+    const CheckResult r = evaluator_.check(entry(i).candidate);
+    if (r.status != MeasurementStatus::kOk) {
+      decision_.outcomes[i].status = r.status;
+      decision_.outcomes[i].reason = r.reason;
+      return false;
+    }
+    checked_.push_back(i);
+    return true;
+  }
+
+  // Races these entries. The lanes that are left are in survivors(). False: out of time.
+  Result<bool> race(const std::vector<size_t>& entries, const RaceRules& rules) {
+    lanes_.clear();
+    for (const size_t i : entries)
+      if (runs(i)) lanes_.push_back({i, {}, true, ""});
+    if (lanes_.empty()) return true;
+    SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, rules, lanes_));
+    for (const Lane& lane : lanes_) {
+      Outcome& o = decision_.outcomes[lane.entry];
+      o.sampled = o.sampled || !lane.rounds.empty() || !lane.dropped.empty();
+      if (!lane.dropped.empty()) o.reason = lane.dropped;
+    }
+    return end == RaceEnd::kDone;
+  }
+
+  const std::vector<Lane>& lanes() const { return lanes_; }
+
+  // Entries of the running lanes that tie with the leader of the last race, the leader first.
+  std::vector<size_t> ties() const {
+    std::vector<size_t> out;
+    const size_t first = leader(lanes_);
+    if (first == lanes_.size()) return out;
+    out.push_back(lanes_[first].entry);
+    for (size_t i = 0; i < lanes_.size(); ++i) {
+      if (i == first || !lanes_[i].running) continue;
+      const Ratio r = compare(lanes_[i], lanes_[first], options_.confidence);
+      if (r.median <= 1 + options_.tie || r.interval.low <= 1) out.push_back(lanes_[i].entry);
+    }
+    return out;
+  }
+
+  // The simplest of the ties.
+  size_t simplest(const std::vector<size_t>& entries) const {
+    return *std::min_element(entries.begin(), entries.end(), [&](size_t a, size_t b) { return simpler(space_, a, b); });
+  }
+
+  // Compares the pick with the default on samples that had no part in picking it: the fastest of many noisy medians
+  // flatters itself.
+  Result<bool> duel(size_t pick) {
+    const size_t def = space_.default_index;
+    std::vector<Lane> pair = {{def, {}, true, ""}, {pick, {}, true, ""}};
+    bool in_time = true;
+    Ratio r;
+    const bool is_simpler = entry(pick).candidate.mode < entry(def).candidate.mode ||
+                            (entry(pick).candidate.mode == entry(def).candidate.mode &&
+                             entry(pick).candidate.workers < entry(def).candidate.workers);
+    // Twice at most: a comparison that is not settled by half of the rounds gets the other half. The first look is
+    // strict, so that two looks together err no more often than one.
+    for (int look = 0; look < 2 && in_time; ++look) {
+      const double confidence = look == 0 ? 1 - (1 - options_.confidence) / 4 : options_.confidence;
+      const RaceRules rules{options_.duel_rounds, std::max(options_.duel_rounds / 2, 1u), false};
+      SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, rules, pair));
+      in_time = end == RaceEnd::kDone;
+      r = compare(pair[1], pair[0], confidence);
+      if (pair[0].rounds.size() < options_.min_rounds || pair[1].rounds.size() < options_.min_rounds) continue;
+      if (r.interval.high < 1 && r.median < 1 - options_.tie) {
+        settle(pick, Verdict::kFaster, pair, r);
+        return in_time;
+      }
+      if (is_simpler && r.interval.high < 1 + options_.tie) {
+        settle(pick, Verdict::kSimpler, pair, r);
+        return in_time;
+      }
+      if (r.interval.low > 1) break;
+    }
+    settle(def, Verdict::kDefault, pair, r);
+    const std::string name = describe(entry(pick).candidate);
+    decision_.why = pair[0].rounds.empty()
+                        ? fmt::format("time ran out before {} could be compared with the default", name)
+                        : fmt::format(
+                              "{} won its race, but head to head with the default took {:.3f}x its time (interval "
+                              "{:.3f} to {:.3f})",
+                              name, r.median, r.interval.low, r.interval.high);
+    if (!in_time) {
+      decision_.verdict = decision_.default_ns > 0 ? Verdict::kDefault : Verdict::kUnmeasured;
+      return false;
+    }
+    decision_.outcomes[pick].reason =
+        fmt::format("not faster than the default: {:.3f}x its time (interval {:.3f} to {:.3f})", r.median,
+                    r.interval.low, r.interval.high);
+    return true;
+  }
+
+  // From the last race to the decision. `in_time` false: with what there is.
+  Result<Decision> finish(bool in_time) {
+    const std::vector<size_t> tied = ties();
+    const size_t def = space_.default_index;
+    if (tied.empty()) {
+      decision_.verdict = Verdict::kUnmeasured;
+      if (!runs(def) && decision_.outcomes[def].status != MeasurementStatus::kOk) return replace_default();
+      decision_.why = "no time was left to measure it: the default";
+      return std::move(decision_);
+    }
+    if (!in_time) {  // no unbiased comparison: only what the race itself shows beyond doubt would be worth a change
+      decision_.why = "time ran out in the middle of the race: the default";
+      if (const Lane* d = lane_of(def); d != nullptr && !d->rounds.empty()) {
+        decision_.verdict = Verdict::kDefault;
+        decision_.chosen_ns = decision_.default_ns = d->median_ns();
+      }
+      return std::move(decision_);
+    }
+    const size_t pick = simplest(tied);
+    if (!open(def)) {
+      decision_.chosen = pick;
+      decision_.verdict = Verdict::kFaster;
+      if (const Lane* lane = lane_of(pick)) decision_.chosen_ns = lane->median_ns();
+      decision_.why = fmt::format("the default does not run here ({})", decision_.outcomes[def].reason);
+      decision_.finished = true;
+      return std::move(decision_);
+    }
+    if (pick == def) {
+      decision_.verdict = Verdict::kDefault;
+      if (const Lane* lane = lane_of(def)) decision_.chosen_ns = decision_.default_ns = lane->median_ns();
+      const auto others = sampled_count() - 1;
+      decision_.why = others == 0 ? "the default is the only candidate that can be measured"
+                      : tied.size() > 1
+                          ? fmt::format("the default ties with the fastest of {} measured candidates", others + 1)
+                          : fmt::format("the default is the fastest of {} measured candidates", others + 1);
+      decision_.finished = true;
+      return std::move(decision_);
+    }
+    SMEPILOT_ASSIGN(decision_.finished, duel(pick));
+    return std::move(decision_);
+  }
+
+ private:
+  const Lane* lane_of(size_t i) const {
+    for (const Lane& l : lanes_)
+      if (l.entry == i) return &l;
+    return nullptr;
+  }
+
+  size_t sampled_count() const {
+    return static_cast<size_t>(std::count_if(decision_.outcomes.begin(), decision_.outcomes.end(),
+                                             [](const Outcome& o) { return o.sampled; }));
+  }
+
+  void settle(size_t chosen, Verdict verdict, const std::vector<Lane>& pair, const Ratio& r) {
+    decision_.chosen = chosen;
+    decision_.verdict = verdict;
+    decision_.default_ns = pair[0].median_ns();
+    decision_.chosen_ns = chosen == space_.default_index ? decision_.default_ns : pair[1].median_ns();
+    if (chosen == space_.default_index) return;
+    decision_.ratio = r.interval;
+    decision_.outcomes[chosen].sampled = decision_.outcomes[space_.default_index].sampled = true;
+    decision_.why =
+        verdict == Verdict::kFaster
+            ? fmt::format(
+                  "takes {:.1f} % less time than the default (interval {:.1f} to {:.1f} %), the best of {} measured",
+                  percent_less(r.median), percent_less(r.interval.high), percent_less(r.interval.low), sampled_count())
+            : fmt::format("as fast as the default ({:.3f}x, interval {:.3f} to {:.3f}) and simpler", r.median,
+                          r.interval.low, r.interval.high);
+  }
+
+  // The default failed its check, and so has everything else so far.
+  Result<Decision> replace_default() {
+    for (size_t i = 0; i < space_.entries.size(); ++i) {
+      if (!runs(i)) continue;
+      decision_.chosen = i;
+      decision_.why = fmt::format("the default does not run here ({}); not measured",
+                                  decision_.outcomes[space_.default_index].reason);
+      return std::move(decision_);
+    }
+    return error("{}: no candidate computes it correctly; the default: {}", describe(space_.shape),
+                 decision_.outcomes[space_.default_index].reason);
+  }
+
+  const SearchSpace& space_;
+  Evaluator& evaluator_;
+  const StrategyOptions& options_;
+  Decision decision_;
+  std::vector<size_t> checked_;
+  std::vector<Lane> lanes_;
+
+ public:
+  Decision& decision() { return decision_; }
+};
+
+bool same_kernel(const Candidate& a, const Candidate& b) noexcept {
+  return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers;
+}
+
+bool same_blocking(const Candidate& a, const Candidate& b) noexcept {
+  return a.mc == b.mc && a.nc == b.nc && a.kv_tile == b.kv_tile && a.kv_splits == b.kv_splits;
+}
+
+class RaceStrategy final : public Strategy {
+ public:
+  std::string_view name() const noexcept override { return "race"; }
+
+  Result<Decision> decide(const SearchSpace& space, Evaluator& evaluator,
+                          const StrategyOptions& options) const override {
+    constexpr size_t kBlockedKernels = 2;  // how many kernels have their blocking searched
+    Measured run(space, evaluator, options);
+    const Candidate& def = space.entries[space.default_index].candidate;
+
+    // First heat: one candidate per kernel, mode and worker count, with the default blocking or the best predicted one.
+    std::vector<size_t> heat;
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      if (!run.open(i)) continue;
+      const SpaceEntry& e = space.entries[i];
+      const auto it = std::find_if(heat.begin(), heat.end(),
+                                   [&](size_t j) { return same_kernel(space.entries[j].candidate, e.candidate); });
+      if (it == heat.end()) {
+        heat.push_back(i);
+        continue;
+      }
+      const SpaceEntry& held = space.entries[*it];
+      const bool held_default = same_blocking(held.candidate, def), is_default = same_blocking(e.candidate, def);
+      if (is_default ? !held_default : !held_default && e.predicted_ns < held.predicted_ns) *it = i;
+    }
+    const RaceRules rules{options.min_rounds, options.max_rounds, true};
+    SMEPILOT_ASSIGN(bool in_time, run.race(heat, rules));
+    const std::vector<size_t> best = run.ties();
+
+    // Second heat: all blockings of the fastest kernels.
+    if (in_time && !best.empty()) {
+      std::vector<size_t> kernels(best.begin(),
+                                  best.begin() + static_cast<std::ptrdiff_t>(std::min(best.size(), kBlockedKernels)));
+      std::vector<size_t> blockings;
+      for (size_t i = 0; i < space.entries.size(); ++i) {
+        if (!run.open(i)) continue;
+        const bool blocked = std::any_of(kernels.begin(), kernels.end(), [&](size_t j) {
+          return same_kernel(space.entries[i].candidate, space.entries[j].candidate);
+        });
+        if (blocked || std::find(best.begin(), best.end(), i) != best.end()) {
+          blockings.push_back(i);
+        } else if (std::find(heat.begin(), heat.end(), i) == heat.end()) {
+          Outcome& o = run.decision().outcomes[i];
+          o.status = MeasurementStatus::kPruned;
+          o.reason = fmt::format("{} did not come out first with its other blocking",
+                                 describe_kernel(space.entries[i].candidate));
+        }
+      }
+      if (blockings.size() > best.size()) {
+        SMEPILOT_ASSIGN(in_time, run.race(blockings, rules));
+      }
+    }
+    return run.finish(in_time);
+  }
+};
+
+class ExhaustiveStrategy final : public Strategy {
+ public:
+  std::string_view name() const noexcept override { return "exhaustive"; }
+
+  Result<Decision> decide(const SearchSpace& space, Evaluator& evaluator,
+                          const StrategyOptions& options) const override {
+    Measured run(space, evaluator, options);
+    std::vector<size_t> all;
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      Outcome& o = run.decision().outcomes[i];
+      if (o.status == MeasurementStatus::kPruned) o = {};
+      if (run.open(i)) all.push_back(i);
+    }
+    SMEPILOT_ASSIGN(const bool in_time, run.race(all, {options.max_rounds, options.max_rounds, false}));
+    return run.finish(in_time);
+  }
+};
+
+class RooflineStrategy final : public Strategy {
+ public:
+  std::string_view name() const noexcept override { return "roofline"; }
+  bool measures() const noexcept override { return false; }
+
+  Result<Decision> decide(const SearchSpace& space, Evaluator&, const StrategyOptions&) const override {
+    constexpr double kEqual = 1e-3;  // relative: predictions are no finer
+    Decision d;
+    d.chosen = space.default_index;
+    d.verdict = Verdict::kPredicted;
+    d.finished = true;
+    for (const SpaceEntry& e : space.entries) d.outcomes.push_back({e.status, e.reason, false});
+    double best = 0;
+    for (const SpaceEntry& e : space.entries)
+      if (e.status == MeasurementStatus::kOk && e.predicted_ns > 0 && (best == 0 || e.predicted_ns < best))
+        best = e.predicted_ns;
+    if (best == 0) {
+      d.why = "no candidate has a price (no calibration covers it): the default";
+      return d;
+    }
+    std::vector<size_t> equal;
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      const SpaceEntry& e = space.entries[i];
+      if (e.status == MeasurementStatus::kOk && e.predicted_ns > 0 && e.predicted_ns <= best * (1 + kEqual))
+        equal.push_back(i);
+    }
+    // Equal predictions do not distinguish blockings: the default's own where it is among them.
+    const Candidate& def = space.entries[space.default_index].candidate;
+    d.chosen = *std::min_element(equal.begin(), equal.end(), [&](size_t a, size_t b) {
+      const Candidate &x = space.entries[a].candidate, &y = space.entries[b].candidate;
+      if (x.mode != y.mode) return x.mode < y.mode;
+      if (x.workers != y.workers) return x.workers < y.workers;
+      if (same_blocking(x, def) != same_blocking(y, def) && x.variant == y.variant) return same_blocking(x, def);
+      return simpler(space, a, b);
+    });
+    for (size_t i = 0; i < space.entries.size(); ++i)
+      if (i != d.chosen && d.outcomes[i].status == MeasurementStatus::kOk)
+        d.outcomes[i] = {MeasurementStatus::kPruned,
+                         space.entries[i].predicted_ns > best * (1 + kEqual)
+                             ? fmt::format("predicted {}, the best prediction is {}",
+                                           format_ns(space.entries[i].predicted_ns), format_ns(best))
+                             : "predicted to be as fast as the chosen one, which is simpler or preferred",
+                         false};
+    d.why = fmt::format("predicted {} by the roofline, the best of {} candidates; not measured", format_ns(best),
+                        space.entries.size());
+    return d;
+  }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name) {
+  std::unique_ptr<Strategy> s;
+  if (name == "race") s = std::make_unique<RaceStrategy>();
+  if (name == "exhaustive") s = std::make_unique<ExhaustiveStrategy>();
+  if (name == "roofline") s = std::make_unique<RooflineStrategy>();
+  if (s == nullptr) return error("no search strategy is called '{}'; there are race, exhaustive and roofline", name);
+  return s;
+}
+
+}  // namespace smepilot

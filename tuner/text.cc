@@ -1,0 +1,120 @@
+#include "tuner/text.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+
+#include "profiles/timer.h"
+
+namespace smepilot {
+namespace {
+
+// Characters, not bytes: continuation bytes of UTF-8 do not count.
+size_t columns_of(std::string_view s) noexcept {
+  return static_cast<size_t>(
+      std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+std::string shorten(std::string_view text, size_t width) {
+  if (columns_of(text) <= width) return std::string(text);
+  std::string out;
+  size_t seen = 0;
+  for (const char c : text) {
+    const bool starts = (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+    if (starts && ++seen >= std::max<size_t>(width, 1)) break;
+    out += c;
+  }
+  return out + "…";
+}
+
+std::string Table::text(size_t width) const {
+  std::vector<size_t> widths;
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    size_t w = columns_of(columns_[c].title);
+    for (const auto& row : rows_)
+      if (c < row.size()) w = std::max(w, columns_of(row[c]));
+    widths.push_back(w);
+  }
+  size_t before = 0;
+  for (size_t c = 0; c + 1 < widths.size(); ++c) before += widths[c] + 1;
+  if (!widths.empty() && before + widths.back() > width) widths.back() = width > before + 8 ? width - before : 8;
+
+  std::string out;
+  const auto line = [&](const auto& cell_of) {
+    std::string l;
+    for (size_t c = 0; c < columns_.size(); ++c) {
+      const std::string cell = shorten(cell_of(c), widths[c]);
+      const std::string padding(widths[c] - std::min(widths[c], columns_of(cell)), ' ');
+      if (c > 0) l += ' ';
+      l += columns_[c].align == Align::kRight ? padding + cell : cell + padding;
+    }
+    while (!l.empty() && l.back() == ' ') l.pop_back();
+    out += l + '\n';
+  };
+  line([&](size_t c) { return columns_[c].title; });
+  line([&](size_t c) { return std::string(widths[c], '-'); });
+  for (const auto& row : rows_) line([&](size_t c) { return c < row.size() ? row[c] : std::string(); });
+  return out;
+}
+
+std::string wrap(std::string_view text, size_t width, size_t indent) {
+  std::string out;
+  size_t column = 0;
+  while (!text.empty()) {
+    const size_t space = text.find(' ');
+    const std::string_view word = text.substr(0, space);
+    text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
+    if (word.empty()) continue;
+    const size_t w = columns_of(word);
+    if (column > 0 && column + 1 + w > width) {
+      out += '\n' + std::string(indent, ' ');
+      column = indent;
+    } else if (column > 0) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += w;
+  }
+  return out;
+}
+
+std::string format_range(uint32_t low, uint32_t high) {
+  if (low == high) return fmt::format("{}", low);
+  if (high == std::numeric_limits<uint32_t>::max()) return fmt::format("{}-", low);
+  return fmt::format("{}-{}", low, high);
+}
+
+std::string format_duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s < 100) return fmt::format("{} s", s);
+  return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
+
+void ProgressLine::update(double fraction, std::string_view label, double eta_s) {
+  if (!terminal_) return;
+  const int64_t now = now_ns();
+  if (drawn_ && now - last_ns_ < 100'000'000 && fraction < 1) return;
+  last_ns_ = now;
+  drawn_ = true;
+  const std::string eta = eta_s < 0 ? "" : fmt::format("  {} left", format_duration(eta_s));
+  const std::string head = fmt::format("{:3.0f} %{}  ", 100 * std::clamp(fraction, 0.0, 1.0), eta);
+  fmt::print(stderr, "\r\033[K{}{}", head, shorten(label, 79 - std::min<size_t>(head.size(), 60)));
+  std::fflush(stderr);
+}
+
+void ProgressLine::clear() {
+  if (!drawn_) return;
+  fmt::print(stderr, "\r\033[K");
+  std::fflush(stderr);
+  drawn_ = false;
+}
+
+}  // namespace smepilot

@@ -1,0 +1,56 @@
+// Text for the terminal: tables, progress lines.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace smepilot {
+
+// Columns as wide as their widest cell, one space apart; the last one is cut at `width` columns. Header underlined
+// by dashes.
+class Table {
+ public:
+  enum class Align : uint8_t { kLeft, kRight };
+  struct Column {
+    std::string title;
+    Align align = Align::kLeft;
+  };
+  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  bool empty() const noexcept { return rows_.empty(); }
+  std::string text(size_t width = 80) const;  // ends with a newline
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// Breaks at spaces so that no line is longer than `width`, each after the first indented. Ends without a newline.
+std::string wrap(std::string_view text, size_t width, size_t indent);
+
+// "1-15", "512-", "1": a range whose upper end may be UINT32_MAX.
+std::string format_range(uint32_t low, uint32_t high);
+// "1:05", "43 s"
+std::string format_duration(double seconds);
+// Cut to `width` characters, the last one "…" counted as one.
+std::string shorten(std::string_view text, size_t width);
+
+// A line on standard error that is redrawn in place; silent where that is not a terminal.
+class ProgressLine {
+ public:
+  ProgressLine();
+  ~ProgressLine() { clear(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+  // eta_s < 0: unknown. Redraws at most ten times a second.
+  void update(double fraction, std::string_view label, double eta_s);
+  void clear();
+
+ private:
+  bool terminal_;
+  bool drawn_ = false;
+  int64_t last_ns_ = 0;
+};
+
+}  // namespace smepilot
