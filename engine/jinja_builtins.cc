@@ -339,8 +339,9 @@ Value call_filter(Context& context, std::string_view name, const Value& in, cons
   if (name == "dictsort") {
     if (!in.is_dict()) return context.fail(fmt::format("dictsort of {}", in.type_name()));
     Dict sorted = in.dict();
-    std::stable_sort(sorted.items.begin(), sorted.items.end(), [](const auto& x, const auto& y) {
-      return change_case(x.first, "lower") < change_case(y.first, "lower");
+    std::sort(sorted.items.begin(), sorted.items.end(), [](const auto& x, const auto& y) {
+      const std::string low_x = change_case(x.first, "lower"), low_y = change_case(y.first, "lower");
+      return low_x != low_y ? low_x < low_y : x.first < y.first;
     });
     return items_of(context, Value(std::move(sorted)));
   }

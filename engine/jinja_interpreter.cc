@@ -9,8 +9,8 @@
 namespace smepilot::jinja {
 namespace {
 
-constexpr uint64_t kWorkUnits = 10'000'000;
-constexpr uint64_t kMaxBytes = 8u << 20;  // of one text
+constexpr uint64_t kWorkUnits = 4'000'000;  // a chat of a thousand turns takes some 100'000
+constexpr uint64_t kMaxBytes = 8u << 20;    // of one text
 constexpr unsigned kMaxEvaluationDepth = 400;
 
 class Interpreter {
@@ -448,6 +448,8 @@ const Value* Arguments::find(size_t position, std::string_view keyword) const {
 }
 
 bool Context::reserve(uint64_t bytes_or_items) {
+  if (bytes_or_items > kMaxBytes)
+    fail(fmt::format("a text of {} bytes, expected at most {}", bytes_or_items, kMaxBytes));
   return budget.spend(1 + bytes_or_items / 16) && error.empty();
 }
 
