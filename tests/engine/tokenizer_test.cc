@@ -150,12 +150,12 @@ TEST(Bpe, AgreesWithThePlainAlgorithm) {
 }
 
 TEST(Bpe, WholeWordsOnlyForLlama3) {
-  // "ab" is a token but no merge leads to it: "c d" and its result follow the bytes, then "ab" is appended by a merge
-  // that can never apply first.
-  const std::vector<std::string> merges = {"a c", "ac b", "a b"};
-  const auto llama = load(bpe_file(merges, "llama-bpe"));
-  ASSERT_TRUE(llama.ok());
-  EXPECT_EQ(encode(llama, "acb", false, false), (Ids{257}));
+  // "abc" is a token that merges never reach: "ab" is none.
+  const std::vector<std::string> merges = {"b c", "ab c"};
+  const auto llama = load(bpe_file(merges, "llama-bpe")), qwen = load(bpe_file(merges, "qwen2"));
+  ASSERT_TRUE(llama.ok() && qwen.ok());
+  EXPECT_EQ(encode(llama, "abc", false, false), (Ids{257}));
+  EXPECT_EQ(encode(qwen, "abc", false, false), (Ids{'a', 256}));
   EXPECT_EQ(llama->pre_tokenizer(), "llama-bpe");
 }
 
