@@ -150,6 +150,7 @@ TEST_F(CheckPlan, NamesTheEntryThatCannotRun) {
 }
 
 TEST_F(CheckPlan, RefusesAKernelMadeForFewerRows) {
+  int tried = 0;
   for (const KernelVariant* v : all_variants()) {
     if (v->op != OpKind::kMatmul || v->max_m == 0 || (v->isa & ~*usable_isa()) != 0) continue;
     PlanEntry& e = plan_.entries[0];
@@ -161,7 +162,9 @@ TEST_F(CheckPlan, RefusesAKernelMadeForFewerRows) {
     EXPECT_OK(check());
     e.m_max = v->max_m + 1;
     EXPECT_ERROR(check(), fmt::format("made for at most {} rows", v->max_m));
+    ++tried;
   }
+  if (tried == 0) GTEST_SKIP() << "SKIPPED: no kernel usable here is bounded in m";
 }
 
 TEST(DefaultEntry, IsTheMostPreferredUsableVariant) {
