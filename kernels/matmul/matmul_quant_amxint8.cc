@@ -1,14 +1,15 @@
 // Quantised weights times quantised activations with AMX: 16 rows by one panel of 16 columns by one block of 32 k per
 // tile product.
 //
-// Scales apply per block, so every product's integers leave the tile registers, and scaling them costs more than the
-// product. Two things follow from that:
-// - While tile instructions are in flight, multiplications and conversions of whole registers run on one port only,
-//   additions on two (measured: 48 conversions and multiplications beside a product and its store take 15 ns, with
-//   16 additions among them 12 ns). So tiles do not start at zero but at the bit pattern of 1.5 * 2^23: an integer
-//   below 2^22 added to it is that float plus the integer, and a subtraction replaces the conversion.
+// Scales apply per block, so the integers of every product leave the tile registers and are scaled by vector code,
+// which takes longer than the product. What that asks for:
+// - Products and scaling take turns, sixteen products at a time. While tile instructions are in flight, full-width
+//   multiplications and conversions get one port instead of two (measured: product, store and scaling take 17 ns per
+//   product interleaved, 13 ns in turns).
+// - A product is stored four products later, when it has left the pipeline (measured: 5 ns per product, 8 ns
+// otherwise).
+// - Two lhs panels times two rhs panels at a time, so that each tile loaded is used twice.
 // - Weights are unpacked to signed bytes, which costs little because many rows use them, and no correction is left.
-// Products are pipelined: a tile is stored two products after it was computed and scaled another one later.
 #include <immintrin.h>
 
 #include "kernels/abi/compiler.h"
@@ -18,11 +19,7 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kMr = 64;  // rows of a call
-constexpr size_t kChunk = 8;  // k blocks unpacked at a time
-constexpr int kRing = 4;      // tiles in flight
-constexpr size_t kLag = 2;    // products between a tile's product and its store
-constexpr int32_t kBias = 0x4b400000;
-constexpr float kBiasFloat = 12582912.0f;  // 1.5 * 2^23, what those bits are
+constexpr int kTurn = 16;     // products of a turn
 
 constexpr size_t kPlaneD = 32, kPlaneDs = 36;  // planes of an lhs block, see LhsQ8Block in layout.h
 
@@ -30,7 +27,7 @@ template <DType D>
 constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
 // Products per block: q6_k scales each half on its own.
 template <DType D>
-constexpr size_t kParts = D == DType::kQ6_K ? 2 : 1;
+constexpr int kParts = D == DType::kQ6_K ? 2 : 1;
 
 SMEPILOT_INLINE __m512 load_half(const uint8_t* p) noexcept {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -48,11 +45,10 @@ SMEPILOT_INLINE __m512 bcast_f32(const uint8_t* p) noexcept {
 }
 
 struct alignas(64) Scratch {
-  int32_t bias[kPanel][kPanel];
-  int32_t ring[kRing][kPanel][kPanel];
-  int8_t w[kChunk][8][64];
-  float scale[kChunk][2][kPanel];
-  float sums[kMr][kPanel];
+  int32_t products[kTurn][kPanel][kPanel];
+  int8_t w[2][kTurn][8][64];  // unpacked blocks of two panels
+  float scale[2][kTurn][2][kPanel];
+  float sums[2][kMr][kPanel];
 };
 
 // One block of a panel to signed bytes and two vectors of scales: the second is the minimum (q4_1), minus the minimum
@@ -111,7 +107,7 @@ SMEPILOT_INLINE void unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb
   }
 }
 
-// Tile registers: 0 .. kRing-1 hold products, and two each hold rows and weights, so that loads run ahead.
+// Tile registers: 0 .. 3 hold products, two hold rows and two hold weights.
 constexpr int kTileA = 4, kTileB = 6;
 
 // The operand of LDTILECFG (Intel SDM volume 1, chapter 18).
@@ -124,7 +120,7 @@ struct alignas(64) TileConfig {
 template <DType D>
 SMEPILOT_INLINE void configure(uint32_t rows) noexcept {
   TileConfig c;
-  constexpr size_t kDepth = kQ8Block / kParts<D>;
+  constexpr uint32_t kDepth = kQ8Block / kParts<D>;
   for (int t = 0; t < kTileB + 2; ++t) {
     c.rows[t] = static_cast<uint8_t>(t < kTileB ? rows : kDepth / 4);
     c.bytes_per_row[t] = static_cast<uint16_t>(t < kTileA || t >= kTileB ? 64 : kDepth);
@@ -144,129 +140,184 @@ SMEPILOT_INLINE void tile_store(void* p, size_t stride) noexcept {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(p), "r"(stride), "i"(Tile) : "memory");
 }
 template <int C, int A, int B>
-SMEPILOT_INLINE void tile_dot() noexcept {  // C += A * B, all signed
-  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+SMEPILOT_INLINE void tile_dot() noexcept {  // C = A * B, all signed
+  __asm__ volatile("tilezero %%tmm%c0\n\ttdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
 }
 
-// One lhs panel of R rows times one chunk of `parts` products.
-template <DType D, int R>
-struct Pipeline {
-  const uint8_t* lhs;
+// A turn: L lhs panels of R rows times P rhs panels times a chunk of K of at most kBlocks blocks.
+template <DType D, int R, int L, int P>
+struct Turn {
+  static constexpr size_t kBlocks = kTurn / (L * P * kParts<D>);
+
+  const uint8_t* lhs;  // the chunk's first block in the first lhs panel
+  size_t lhs_stride;   // bytes between lhs panels
+  size_t blocks;
   Scratch& scratch;
-  size_t parts;
-  __m512 acc[R];
 
-  template <int C>
-  SMEPILOT_INLINE void start(size_t j) noexcept {
-    const size_t kb = j / kParts<D>, part = j % kParts<D>;
-    const uint8_t* q = lhs + kb * R * kLhsQ8BlockBytes + part * 16;
-    tile_load<kTileB + C % 2>(scratch.w[kb][part * 4], 64);
-    tile_load<kTileA + C % 2>(q, 32);
-    tile_load<C>(scratch.bias, 64);
-    tile_dot<C, kTileA + C % 2, kTileB + C % 2>();
+  // Product I of four; they follow each other through all lhs and rhs panels of one part of K before the next part.
+  template <int I>
+  SMEPILOT_INLINE void product(size_t four, size_t count) const noexcept {
+    constexpr int p = I % P, l = I / P % L, step = I / (P * L);
+    constexpr int a = kTileA + (L == 2 ? l : step % 2), b = kTileB + (P == 2 ? p : step % 2);
+    const size_t index = four * 4 + I;
+    if (index >= 4 && index - 4 < count) tile_store<I>(scratch.products[index - 4], 64);
+    if (index >= count) return;
+    const size_t part = index / (P * L), kb = part / kParts<D>, half = part % kParts<D>;
+    if constexpr (p == 0)
+      tile_load<a>(lhs + static_cast<size_t>(l) * lhs_stride + kb * R * kLhsQ8BlockBytes + half * 16, 32);
+    if constexpr (l == 0) tile_load<b>(scratch.w[p][kb][half * 4], 64);
+    tile_dot<I, a, b>();
   }
 
-  template <int C>
-  SMEPILOT_INLINE void store() noexcept {
-    tile_store<C>(scratch.ring[C], 64);
-  }
-
-  template <int C>
-  SMEPILOT_INLINE void scale(size_t j) noexcept {
-    const size_t kb = j / kParts<D>, part = j % kParts<D>;
-    const uint8_t* d = lhs + kb * R * kLhsQ8BlockBytes + R * kPlaneD;
-    const uint8_t* ds = lhs + kb * R * kLhsQ8BlockBytes + R * kPlaneDs;
-    const __m512 s = _mm512_load_ps(scratch.scale[kb][part]);
-    const __m512 bias = _mm512_set1_ps(-kBiasFloat);
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m512 x = _mm512_add_ps(_mm512_castsi512_ps(_mm512_load_si512(scratch.ring[C][r])), bias);
-      acc[r] = _mm512_fmadd_ps(x, _mm512_mul_ps(s, bcast_f32(d + r * 4)), acc[r]);
-      if constexpr (kHasMin<D>)
-        acc[r] = _mm512_fmadd_ps(_mm512_load_ps(scratch.scale[kb][1]), bcast_f32(ds + r * 4), acc[r]);
+  SMEPILOT_INLINE void products() const noexcept {
+    const size_t count = blocks * kParts<D> * L * P;
+    for (size_t four = 0; four * 4 < count + 4; ++four) {
+      product<0>(four, count);
+      product<1>(four, count);
+      product<2>(four, count);
+      product<3>(four, count);
     }
   }
 
-  // Step j starts product j, stores product j - kLag and scales product j - kLag - 1.
-  template <int C>
-  SMEPILOT_INLINE void step(size_t j) noexcept {
-    if (j < parts) start<C>(j);
-    if (j >= kLag && j - kLag < parts) store<(C + kRing - kLag) % kRing>();
-    if (j >= kLag + 1 && j - kLag - 1 < parts) scale<(C + kRing - kLag - 1) % kRing>(j - kLag - 1);
-  }
-
-  SMEPILOT_INLINE void run() noexcept {
-    for (size_t j = 0; j < parts + kLag + 1; j += kRing) {
-      step<0>(j);
-      step<1>(j + 1);
-      step<2>(j + 2);
-      step<3>(j + 3);
+  // Adds the scaled products of lhs panel l and rhs panel p to acc.
+  SMEPILOT_INLINE void scale(int l, int p, __m512* acc) const noexcept {
+    const uint8_t* planes = lhs + static_cast<size_t>(l) * lhs_stride;
+    const int32_t (*c)[kPanel] = scratch.products[l * P + p];
+    for (size_t kb = 0; kb < blocks; ++kb) {
+      const __m512 s0 = _mm512_load_ps(scratch.scale[p][kb][0]), s1 = _mm512_load_ps(scratch.scale[p][kb][1]);
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const __m512 x = _mm512_cvtepi32_ps(_mm512_load_si512(c[r]));
+        const __m512 d = bcast_f32(planes + R * kPlaneD + r * 4);
+        if constexpr (kParts<D> == 2) {
+          const __m512 y = _mm512_cvtepi32_ps(_mm512_load_si512(c[L * P * kPanel + r]));
+          acc[r] = _mm512_fmadd_ps(_mm512_fmadd_ps(y, s1, _mm512_mul_ps(x, s0)), d, acc[r]);
+        } else {
+          acc[r] = _mm512_fmadd_ps(x, _mm512_mul_ps(s0, d), acc[r]);
+          if constexpr (kHasMin<D>) acc[r] = _mm512_fmadd_ps(s1, bcast_f32(planes + R * kPlaneDs + r * 4), acc[r]);
+        }
+      }
+      planes += R * kLhsQ8BlockBytes;
+      c += kParts<D> * L * P * kPanel;
     }
   }
 };
 
 struct Chunk {
-  size_t blocks;
+  size_t kb, blocks;
   bool first, last;
 };
 
-template <DType D, int R>
-SMEPILOT_INLINE void tile(const Chunk& chunk, Scratch& scratch, const uint8_t* lhs, float* sums, float* dst,
-                          size_t dst_stride, __mmask16 mask) noexcept {
-  Pipeline<D, R> p{lhs, scratch, chunk.blocks * kParts<D>, {}};
-  if (!chunk.first) {
+// Where a turn's results go.
+struct Output {
+  float* dst;  // of the first lhs and rhs panel
+  size_t stride;
+  uint32_t m0;     // row of the call
+  __mmask16 mask;  // columns of the last rhs panel
+};
+
+template <DType D, int R, int L, int P>
+void take_turn(const Turn<D, R, L, P>& turn, const Chunk& chunk, const Output& out) noexcept {
+  turn.products();
+  SMEPILOT_UNROLL
+  for (int l = 0; l < L; ++l) {
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) p.acc[r] = _mm512_load_ps(sums + r * kPanel);
-  }
-  p.run();
-  if (chunk.last) {
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * dst_stride, mask, p.acc[r]);
-  } else {
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_store_ps(sums + r * kPanel, p.acc[r]);
+    for (int p = 0; p < P; ++p) {
+      float (*sums)[kPanel] = turn.scratch.sums[p] + out.m0 + static_cast<uint32_t>(l) * kPanel;
+      __m512 acc[R];
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) acc[r] = chunk.first ? _mm512_setzero_ps() : _mm512_load_ps(sums[r]);
+      turn.scale(l, p, acc);
+      if (chunk.last) {
+        float* dst = out.dst + static_cast<size_t>(l) * kPanel * out.stride + p * static_cast<int>(kPanel);
+        const __mmask16 mask = p + 1 == P ? out.mask : static_cast<__mmask16>(0xffff);
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + static_cast<size_t>(r) * out.stride, mask, acc[r]);
+      } else {
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) _mm512_store_ps(sums[r], acc[r]);
+      }
+    }
   }
 }
 
-// `tiles` lhs panels of R rows, from row m0 on, times all panels.
-template <DType D, int R>
-void rows(const MatmulArgs* args, Scratch& scratch, uint32_t m0, uint32_t tiles) noexcept {
-  configure<D>(R);
-  const size_t blocks = args->k / kQ8Block;
+// Which rows of the call: `count` lhs panels of equal height from row m0 on.
+struct Rows {
+  uint32_t m0, count;
+};
+
+// Those rows times P panels; L as many lhs panels as share a turn.
+template <DType D, int R, int L, int P>
+void panels(const MatmulArgs* args, const Rows& rows, const uint8_t* panel, float* dst, __mmask16 mask,
+            Scratch& scratch) noexcept {
+  using Whole = Turn<D, R, L, P>;
   const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(m0, args->k);
-  float* dst = args->dst + m0 * args->dst_stride;
-  for (uint32_t left = args->n;; left -= kPanel) {
-    const __mmask16 mask = static_cast<__mmask16>(left >= kPanel ? 0xffffu : (1u << left) - 1);
-    for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
-      Chunk chunk;
-      chunk.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
-      chunk.first = kb0 == 0;
-      chunk.last = kb0 + chunk.blocks == blocks;
-      for (size_t kb = 0; kb < chunk.blocks; ++kb) unpack<D>(panel, at, kb0 + kb, scratch.w[kb], scratch.scale[kb]);
-      __asm__ volatile("" : : : "memory");
-      for (uint32_t t = 0; t < tiles; ++t)
-        tile<D, R>(chunk, scratch, lhs + t * lhs_q8_bytes(kPanel, args->k) + kb0 * R * kLhsQ8BlockBytes,
-                   scratch.sums[t * kPanel], dst + t * kPanel * args->dst_stride, args->dst_stride, mask);
+  const size_t blocks = args->k / kQ8Block, lhs_stride = lhs_q8_bytes(kPanel, args->k);
+  Chunk chunk;
+  for (chunk.kb = 0; chunk.kb < blocks; chunk.kb += Whole::kBlocks) {
+    chunk.blocks = blocks - chunk.kb < Whole::kBlocks ? blocks - chunk.kb : Whole::kBlocks;
+    chunk.first = chunk.kb == 0;
+    chunk.last = chunk.kb + chunk.blocks == blocks;
+    for (int p = 0; p < P; ++p)
+      for (size_t kb = 0; kb < chunk.blocks; ++kb)
+        unpack<D>(panel + static_cast<size_t>(p) * args->rhs_stride, at, chunk.kb + kb, scratch.w[p][kb],
+                  scratch.scale[p][kb]);
+    __asm__ volatile("" : : : "memory");
+    const uint8_t* lhs =
+        static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(rows.m0, args->k) + chunk.kb * R * kLhsQ8BlockBytes;
+    Output out{dst + rows.m0 * args->dst_stride, args->dst_stride, rows.m0, mask};
+    uint32_t t = 0;
+    for (; t + L <= rows.count; t += L) {
+      take_turn<D, R, L, P>({lhs, lhs_stride, chunk.blocks, scratch}, chunk, out);
+      lhs += L * lhs_stride;
+      out.dst += L * kPanel * args->dst_stride;
+      out.m0 += L * kPanel;
     }
-    if (left <= kPanel) return;
-    panel += args->rhs_stride;
-    dst += kPanel;
+    if constexpr (L == 2) {
+      if (t < rows.count) take_turn<D, R, 1, P>({lhs, lhs_stride, chunk.blocks, scratch}, chunk, out);
+    }
   }
+}
+
+template <DType D, int R, int L>
+void all_panels(const MatmulArgs* args, const Rows& rows, Scratch& scratch) noexcept {
+  configure<D>(R);
+  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
+  float* dst = args->dst;
+  const auto mask = [](uint32_t left) { return static_cast<__mmask16>(left >= kPanel ? 0xffffu : (1u << left) - 1); };
+  uint32_t left = args->n;
+  for (; left > kPanel; left -= left < 2 * kPanel ? left : 2 * kPanel) {
+    panels<D, R, L, 2>(args, rows, panel, dst, mask(left - kPanel), scratch);
+    panel += 2 * args->rhs_stride;
+    dst += 2 * kPanel;
+  }
+  if (left > 0) panels<D, R, L, 1>(args, rows, panel, dst, mask(left), scratch);
 }
 
 template <DType D>
 void matmul(const MatmulArgs* args) noexcept {
-  using RowsFn = void (*)(const MatmulArgs*, Scratch&, uint32_t, uint32_t) noexcept;
-  static constexpr RowsFn kTail[kPanel] = {nullptr,     rows<D, 1>,  rows<D, 2>,  rows<D, 3>, rows<D, 4>,  rows<D, 5>,
-                                           rows<D, 6>,  rows<D, 7>,  rows<D, 8>,  rows<D, 9>, rows<D, 10>, rows<D, 11>,
-                                           rows<D, 12>, rows<D, 13>, rows<D, 14>, rows<D, 15>};
+  using TailFn = void (*)(const MatmulArgs*, const Rows&, Scratch&) noexcept;
+  static constexpr TailFn kTail[kPanel] = {nullptr,
+                                           all_panels<D, 1, 1>,
+                                           all_panels<D, 2, 1>,
+                                           all_panels<D, 3, 1>,
+                                           all_panels<D, 4, 1>,
+                                           all_panels<D, 5, 1>,
+                                           all_panels<D, 6, 1>,
+                                           all_panels<D, 7, 1>,
+                                           all_panels<D, 8, 1>,
+                                           all_panels<D, 9, 1>,
+                                           all_panels<D, 10, 1>,
+                                           all_panels<D, 11, 1>,
+                                           all_panels<D, 12, 1>,
+                                           all_panels<D, 13, 1>,
+                                           all_panels<D, 14, 1>,
+                                           all_panels<D, 15, 1>};
   Scratch scratch;
-  for (auto& row : scratch.bias) _mm512_store_si512(row, _mm512_set1_epi32(kBias));
-  const uint32_t tiles = args->m / kPanel, tail = args->m % kPanel;
-  if (tiles > 0) rows<D, kPanel>(args, scratch, 0, tiles);
-  if (tail > 0) kTail[tail](args, scratch, tiles * kPanel, 1);
+  const uint32_t whole = args->m / kPanel, tail = args->m % kPanel;
+  if (whole == 1) all_panels<D, kPanel, 1>(args, {0, 1}, scratch);
+  if (whole > 1) all_panels<D, kPanel, 2>(args, {0, whole}, scratch);
+  if (tail > 0) kTail[tail](args, {whole * kPanel, 1}, scratch);
   _tile_release();
 }
 
@@ -291,10 +342,10 @@ constexpr KernelVariant variant(const char* id) noexcept {
 
 extern const KernelVariant kMatmulF32Q8Q8_0AmxInt8, kMatmulF32Q8Q4_0AmxInt8, kMatmulF32Q8Q4_1AmxInt8,
     kMatmulF32Q8Q4_KAmxInt8, kMatmulF32Q8Q6_KAmxInt8;
-constexpr KernelVariant kMatmulF32Q8Q8_0AmxInt8 = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.16x16.amxint8.tdpbssd");
-constexpr KernelVariant kMatmulF32Q8Q4_0AmxInt8 = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.16x16.amxint8.tdpbssd");
-constexpr KernelVariant kMatmulF32Q8Q4_1AmxInt8 = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.16x16.amxint8.tdpbssd");
-constexpr KernelVariant kMatmulF32Q8Q4_KAmxInt8 = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.16x16.amxint8.tdpbssd");
-constexpr KernelVariant kMatmulF32Q8Q6_KAmxInt8 = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.16x16.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q8_0AmxInt8 = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q4_0AmxInt8 = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q4_1AmxInt8 = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q4_KAmxInt8 = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q6_KAmxInt8 = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.32x32.amxint8.tdpbssd");
 
 }  // namespace smepilot
