@@ -6,13 +6,12 @@
 #include <string>
 
 #include "db/database.h"
+#include "kernels/base/console.h"
 #include "profiles/calibration.h"
 #include "profiles/model_shape.h"
 #include "profiles/platform.h"
 
 namespace smepilot {
-
-inline constexpr int kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitInterrupted = 130;
 
 struct Cli {
   CLI::App app;
@@ -36,12 +35,8 @@ CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string&
 // "smetune: MESSAGE" on standard error; returns kExitFailed.
 int fail(const Status& status);
 
-// Standard output, checked: a full disk or closed pipe is a failure of the program. False: it could not be written.
-bool print_out(const std::string& text);
+// Writes to standard output; the exit code, with a message if it could not be written.
 int print_and_exit(const std::string& text);
-
-// From here on Ctrl-C (and SIGTERM) sets the flag instead of ending the program; a second one ends it.
-const std::atomic<bool>& catch_interrupts();
 
 // A model by name, or from a profile (.json) or a GGUF file. `dtype` replaces a profile's weight type.
 Result<ModelShape> load_model(const std::string& name_or_path, const std::string& dtype);

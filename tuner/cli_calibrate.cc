@@ -9,7 +9,7 @@
 #include "profiles/roofline_table.h"
 #include "profiles/timer.h"
 #include "tuner/cli.h"
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

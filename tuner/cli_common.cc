@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -15,14 +14,6 @@
 
 namespace smepilot {
 namespace {
-
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-void on_signal(int number) {
-  interrupted.store(true, std::memory_order_relaxed);
-  std::signal(number, SIG_DFL);
-}
 
 bool is_gguf(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -40,24 +31,12 @@ CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string&
 }
 
 int fail(const Status& status) {
-  std::fflush(stdout);
-  fmt::print(stderr, "smetune: {}\n", status.message());
-  return kExitFailed;
-}
-
-bool print_out(const std::string& text) {
-  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  return print_error("smetune", status);
 }
 
 int print_and_exit(const std::string& text) {
   if (print_out(text)) return kExitOk;
   return fail(error("cannot write to standard output: {}", std::strerror(errno)));
-}
-
-const std::atomic<bool>& catch_interrupts() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-  return interrupted;
 }
 
 Result<ModelShape> load_model(const std::string& name_or_path, const std::string& dtype) {

@@ -12,7 +12,7 @@
 #include "db/check.h"
 #include "db/session_store.h"
 #include "tuner/cli.h"
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

@@ -6,7 +6,7 @@
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
 #include "tuner/cli.h"
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

@@ -16,7 +16,7 @@
 #include "kernels/registry/registry.h"
 #include "tuner/cli.h"
 #include "tuner/plan_text.h"
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

@@ -10,7 +10,7 @@
 #include "tuner/plan_builder.h"
 #include "tuner/plan_text.h"
 #include "tuner/search.h"
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

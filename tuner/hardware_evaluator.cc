@@ -104,7 +104,8 @@ CheckResult HardwareEvaluator::check(const Candidate& candidate) {
     expected_quantised_ = quantised;
     return {};
   }
-  return compare_results(result, expected_, quantised == expected_quantised_ && variant.unit == ExecutionUnit::kCpu);
+  const bool exact = quantised == expected_quantised_ && (quantised || variant.unit == ExecutionUnit::kCpu);
+  return compare_results(result, expected_, exact);
 }
 
 std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {

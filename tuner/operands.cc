@@ -210,7 +210,7 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   lhs.k = k;
   const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
   if (quantised) {
-    reference::quantize_lhs_q8(x.data(), k, m, k, q8->data());
+    reference::quantize_lhs_q8(x.data(), k, m, k, q8->data(), lhs_q8_group(whole.dtype));
     lhs.q8 = q8->data();
   }
   WorkerPool pool(1);

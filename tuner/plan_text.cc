@@ -6,7 +6,7 @@
 #include <limits>
 #include <map>
 
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

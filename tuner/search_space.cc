@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "db/plan.h"
 #include "kernels/registry/registry.h"
@@ -186,7 +187,9 @@ Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, st
             add(c);
           }
       } else {
-        for (const uint32_t tile : grid.kv_tile)
+        // A three-phase kernel has the scores of the whole range at once: it has no tile to choose.
+        const bool tiled = !std::string_view(v->id).ends_with(".threephase");
+        for (const uint32_t tile : tiled ? grid.kv_tile : std::vector<uint32_t>{default_candidate.kv_tile})
           for (const uint32_t splits : kKvSplitGrid) {
             if (w == 1 && splits == 1) continue;  // what 0 means anyway
             c.kv_tile = tile;

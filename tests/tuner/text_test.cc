@@ -1,4 +1,4 @@
-#include "tuner/text.h"
+#include "kernels/base/text.h"
 
 #include <gtest/gtest.h>
 
