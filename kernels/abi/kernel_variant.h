@@ -27,42 +27,43 @@ struct MatmulArgs {
 
 // Rows of queries that share one KV head, against positions [kv_begin, kv_end) of its cache, with online softmax.
 struct AttentionArgs {
-  const float* const* q;   // [rows] pointers to head_dim floats
-  float* const* out;       // [rows] pointers to head_dim floats; what is written depends on `partial`
-  const uint32_t* limit;   // [rows] row r sees positions < limit[r]
-  const uint16_t* k;       // kKvKeyPanel16 of this KV head, f16, 32-byte aligned
-  const uint16_t* v;       // kKvValueRow of this KV head, f16; rows v_stride elements apart
+  const float* const* q;  // [rows] pointers to head_dim floats
+  float* const* out;      // [rows] pointers to head_dim floats; what is written depends on `partial`
+  const uint32_t* limit;  // [rows] row r sees positions < limit[r]
+  const uint16_t* k;      // kKvKeyPanel16 of this KV head, f16, 32-byte aligned
+  const uint16_t* v;      // kKvValueRow of this KV head, f16; rows v_stride elements apart
   size_t v_stride;
-  float* scratch;          // rows * max(kv_tile rounded up to 16, for three-phase: kv_end-kv_begin rounded up) floats
-  float* max;              // [rows] partial only: running maximum of the scaled scores
-  float* sum;              // [rows] partial only: sum of exp(score - max)
-  uint32_t rows;           // 1 .. tile.mr
-  uint32_t head_dim;       // a multiple of 4
-  uint32_t kv_begin;       // a multiple of 16
+  float* scratch;     // rows * kv_tile floats; three-phase: rows * (kv_end - kv_begin rounded up to 16 + head_dim
+                      // rounded up to 16)
+  float* max;         // [rows] partial only: running maximum of the scaled scores
+  float* sum;         // [rows] partial only: sum of exp(score - max)
+  uint32_t rows;      // 1 .. tile.mr
+  uint32_t head_dim;  // a multiple of 4
+  uint32_t kv_begin;  // a multiple of 16
   uint32_t kv_end;
-  uint32_t kv_tile;        // positions per online-softmax step, a multiple of 16
-  float scale;             // usually 1/sqrt(head_dim)
-  bool partial;            // false: out = softmax(QK^T)V. true: out is the unnormalised sum, max and sum are written
+  uint32_t kv_tile;  // positions per online-softmax step, a multiple of 16
+  float scale;       // usually 1/sqrt(head_dim)
+  bool partial;      // false: out = softmax(QK^T)V. true: out is the unnormalised sum, max and sum are written
 };
 
-struct NormArgs {          // RMS norm of each row: dst = x / sqrt(mean(x^2) + eps) * weight
+struct NormArgs {  // RMS norm of each row: dst = x / sqrt(mean(x^2) + eps) * weight
   const float* x;
-  const float* weight;     // [cols]
+  const float* weight;  // [cols]
   float* dst;
   size_t x_stride, dst_stride;  // floats between rows
   uint32_t rows, cols;
   float eps;
 };
 
-struct RopeArgs {          // rotates, in place, the first 2*half elements of each head of each row
-  float* x;                // [rows][heads][head_dim], rows x_stride floats apart
-  const float* cos_sin;    // [rows][2][half]: cosines then sines of that row's position
+struct RopeArgs {        // rotates, in place, the first 2*half elements of each head of each row
+  float* x;              // [rows][heads][head_dim], rows x_stride floats apart
+  const float* cos_sin;  // [rows][2][half]: cosines then sines of that row's position
   size_t x_stride;
   uint32_t rows, heads, head_dim, half;
-  bool interleaved;        // true: pairs (2i, 2i+1), the Llama GGUF convention. false: (i, i + half), NeoX
+  bool interleaved;  // true: pairs (2i, 2i+1), the Llama GGUF convention. false: (i, i + half), NeoX
 };
 
-struct SwigluArgs {        // dst = gate / (1 + exp(-gate)) * up, row-wise
+struct SwigluArgs {  // dst = gate / (1 + exp(-gate)) * up, row-wise
   const float* gate;
   const float* up;
   float* dst;
@@ -70,18 +71,18 @@ struct SwigluArgs {        // dst = gate / (1 + exp(-gate)) * up, row-wise
   uint32_t rows, cols;
 };
 
-struct SoftmaxArgs {       // softmax of each row in place, x[rows][cols]
+struct SoftmaxArgs {  // softmax of each row in place, x[rows][cols]
   float* x;
-  size_t stride;           // floats
+  size_t stride;  // floats
   uint32_t rows, cols;
 };
 
-struct QuantizeArgs {      // f32 rows to one panel of kLhsQ8Panel16; rows <= 16
+struct QuantizeArgs {  // f32 rows to one panel of kLhsQ8Panel16; rows <= 16
   const float* x;
-  size_t x_stride;         // floats
-  void* dst;               // rows * k/32 * 56 bytes
-  uint32_t rows, k;        // k a multiple of group
-  uint32_t group;          // elements that share a scale, kQ8Block or kQ8SuperBlock, see kLhsQ8Panel16
+  size_t x_stride;   // floats
+  void* dst;         // rows * k/32 * 56 bytes
+  uint32_t rows, k;  // k a multiple of group
+  uint32_t group;    // elements that share a scale, kQ8Block or kQ8SuperBlock, see kLhsQ8Panel16
 };
 
 using MatmulFn = void (*)(const MatmulArgs*) noexcept;
@@ -93,19 +94,19 @@ using SoftmaxFn = void (*)(const SoftmaxArgs*) noexcept;
 using QuantizeFn = void (*)(const QuantizeArgs*) noexcept;
 
 struct Tile {
-  uint32_t mr, nr, kr;     // rows one call accepts, columns per panel, k step. With kLhsQ8Panel16, mr is a multiple of
-                           // 16 (whole panels), even where the register tile holds fewer rows
+  uint32_t mr, nr, kr;  // rows one call accepts, columns per panel, k step. With kLhsQ8Panel16, mr is a multiple of
+                        // 16 (whole panels), even where the register tile holds fewer rows
 };
 
 struct KernelVariant {
-  const char* id;          // op.dst.lhs.rhs.tile.isa.instruction, checked by scripts/check_variant_names.py
+  const char* id;  // op.dst.lhs.rhs.tile.isa.instruction, checked by scripts/check_variant_names.py
   OpKind op;
-  IsaSet isa;              // every bit must be present
+  IsaSet isa;  // every bit must be present
   ExecutionUnit unit;
   DType dst, lhs, rhs;
   Layout dst_layout, lhs_layout, rhs_layout;
   Tile tile;
-  uint32_t max_m;          // largest m for which it is a sensible candidate (a gemv is bounded), 0: any
+  uint32_t max_m;  // largest m for which it is a sensible candidate (a gemv is bounded), 0: any
   union {
     MatmulFn matmul;
     AttentionFn attention;
@@ -130,8 +131,7 @@ static constexpr double op_flops(const OperatorShape& s) noexcept {
 static constexpr double op_bytes(const OperatorShape& s) noexcept {
   const double m = s.m, n = s.n, k = s.k;
   switch (s.kind) {
-    case OpKind::kMatmul:
-      return n * k / traits(s.dtype).block_elems * traits(s.dtype).block_bytes + 4 * m * (n + k);
+    case OpKind::kMatmul: return n * k / traits(s.dtype).block_elems * traits(s.dtype).block_bytes + 4 * m * (n + k);
     case OpKind::kAttention: return 2.0 * s.kv_heads * s.kv_len * k * traits(s.dtype).block_bytes + 8 * m * n * k;
     default: return 8 * m * k;
   }

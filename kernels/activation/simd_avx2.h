@@ -34,6 +34,9 @@ struct Simd {
   static SMEPILOT_INLINE Vec load_f16_partial(const uint16_t* p, uint32_t) noexcept {
     return _mm256_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
+  static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept {
+    return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
   static SMEPILOT_INLINE Vec add(Vec a, Vec b) noexcept { return _mm256_add_ps(a, b); }
   static SMEPILOT_INLINE Vec sub(Vec a, Vec b) noexcept { return _mm256_sub_ps(a, b); }
   static SMEPILOT_INLINE Vec mul(Vec a, Vec b) noexcept { return _mm256_mul_ps(a, b); }

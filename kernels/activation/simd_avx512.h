@@ -40,6 +40,9 @@ struct Simd {
   static SMEPILOT_INLINE Vec load_f16_partial(const uint16_t* p, uint32_t n) noexcept {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_below(n), p));
   }
+  static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept {
+    return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
   static SMEPILOT_INLINE Vec add(Vec a, Vec b) noexcept { return _mm512_add_ps(a, b); }
   static SMEPILOT_INLINE Vec sub(Vec a, Vec b) noexcept { return _mm512_sub_ps(a, b); }
   static SMEPILOT_INLINE Vec mul(Vec a, Vec b) noexcept { return _mm512_mul_ps(a, b); }

@@ -40,6 +40,7 @@ struct Simd {
     if (n > 2) h = vld1_lane_u16(p + 2, h, 2);
     return vcvt_f32_f16(vreinterpret_f16_u16(h));
   }
+  static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept { return vcvt_f32_f16(vcvt_f16_f32(v)); }
   static SMEPILOT_INLINE Vec add(Vec a, Vec b) noexcept { return vaddq_f32(a, b); }
   static SMEPILOT_INLINE Vec sub(Vec a, Vec b) noexcept { return vsubq_f32(a, b); }
   static SMEPILOT_INLINE Vec mul(Vec a, Vec b) noexcept { return vmulq_f32(a, b); }

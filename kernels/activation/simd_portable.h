@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "kernels/abi/compiler.h"
+#include "kernels/abi/half.h"
 
 namespace smepilot {
 namespace {
@@ -52,6 +53,10 @@ struct Simd {
     uint16_t h[kWidth] = {0, 0, 0, 0};
     for (uint32_t i = 0; i < n; ++i) h[i] = p[i];
     return load_f16(h);
+  }
+  static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept {
+    for (uint32_t i = 0; i < kWidth; ++i) v[i] = f16_to_f32(f32_to_f16(v[i]));
+    return v;
   }
   static SMEPILOT_INLINE Vec add(Vec a, Vec b) noexcept { return a + b; }
   static SMEPILOT_INLINE Vec sub(Vec a, Vec b) noexcept { return a - b; }

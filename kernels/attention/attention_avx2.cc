@@ -29,12 +29,12 @@ const KernelVariant kAvx2AttentionOnline = {.id = "attention.f32.f32.f16.64x16.a
                                             .max_m = 0,
                                             .attention = attention_online};
 
-const KernelVariant kAvx2AttentionThreephase = {.id = "attention.f32.f32.f16.64x16.avx2.threephase",
+const KernelVariant kAvx2AttentionThreephase = {.id = "attention.f32.f16.f16.64x16.avx2.threephase",
                                                 .op = OpKind::kAttention,
                                                 .isa = kIsaAvx2,
                                                 .unit = ExecutionUnit::kCpu,
                                                 .dst = DType::kF32,
-                                                .lhs = DType::kF32,
+                                                .lhs = DType::kF16,
                                                 .rhs = DType::kF16,
                                                 .dst_layout = Layout::kRowMajor,
                                                 .lhs_layout = Layout::kRowMajor,

@@ -29,12 +29,12 @@ const KernelVariant kAvx512AttentionOnline = {.id = "attention.f32.f32.f16.64x16
                                               .max_m = 0,
                                               .attention = attention_online};
 
-const KernelVariant kAvx512AttentionThreephase = {.id = "attention.f32.f32.f16.64x16.avx512.threephase",
+const KernelVariant kAvx512AttentionThreephase = {.id = "attention.f32.f16.f16.64x16.avx512.threephase",
                                                   .op = OpKind::kAttention,
                                                   .isa = kIsaAvx512,
                                                   .unit = ExecutionUnit::kCpu,
                                                   .dst = DType::kF32,
-                                                  .lhs = DType::kF32,
+                                                  .lhs = DType::kF16,
                                                   .rhs = DType::kF16,
                                                   .dst_layout = Layout::kRowMajor,
                                                   .lhs_layout = Layout::kRowMajor,

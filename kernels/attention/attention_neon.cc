@@ -29,12 +29,12 @@ const KernelVariant kNeonAttentionOnline = {.id = "attention.f32.f32.f16.64x16.n
                                             .max_m = 0,
                                             .attention = attention_online};
 
-const KernelVariant kNeonAttentionThreephase = {.id = "attention.f32.f32.f16.64x16.neon.threephase",
+const KernelVariant kNeonAttentionThreephase = {.id = "attention.f32.f16.f16.64x16.neon.threephase",
                                                 .op = OpKind::kAttention,
                                                 .isa = kIsaNeon,
                                                 .unit = ExecutionUnit::kCpu,
                                                 .dst = DType::kF32,
-                                                .lhs = DType::kF32,
+                                                .lhs = DType::kF16,
                                                 .rhs = DType::kF16,
                                                 .dst_layout = Layout::kRowMajor,
                                                 .lhs_layout = Layout::kRowMajor,

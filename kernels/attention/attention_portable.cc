@@ -29,12 +29,12 @@ const KernelVariant kPortableAttentionOnline = {.id = "attention.f32.f32.f16.64x
                                                 .max_m = 0,
                                                 .attention = attention_online};
 
-const KernelVariant kPortableAttentionThreephase = {.id = "attention.f32.f32.f16.64x16.portable.threephase",
+const KernelVariant kPortableAttentionThreephase = {.id = "attention.f32.f16.f16.64x16.portable.threephase",
                                                     .op = OpKind::kAttention,
                                                     .isa = kIsaPortable,
                                                     .unit = ExecutionUnit::kCpu,
                                                     .dst = DType::kF32,
-                                                    .lhs = DType::kF32,
+                                                    .lhs = DType::kF16,
                                                     .rhs = DType::kF16,
                                                     .dst_layout = Layout::kRowMajor,
                                                     .lhs_layout = Layout::kRowMajor,

@@ -344,6 +344,34 @@ struct Call {
     }
   }
 
+  // The queries rounded to f16, dense at `to`, with pointers to the rows.
+  void round_queries(float* to, const float** rows) const noexcept {
+    const uint32_t stride = (args.head_dim + kPanel - 1) / kPanel * kPanel;
+    for (uint32_t r = 0; r < args.rows; ++r, to += stride) {
+      rows[r] = to;
+      uint32_t d = 0;
+      for (; d + kWidth <= args.head_dim; d += kWidth)
+        Simd::store(to + d, Simd::round_to_f16(Simd::load(args.q[r] + d)));
+      if (d < args.head_dim)
+        Simd::store(to + d, Simd::round_to_f16(Simd::load_partial(args.q[r] + d, args.head_dim - d)));
+    }
+  }
+
+  // Probabilities of all positions divided by their sum and rounded to f16.
+  void normalise(const Block& b, State& state) const noexcept {
+    for (uint32_t t = 0; t < tiles; ++t) {
+      const uint32_t panels = (tile_end[t] + kPanel - 1) / kPanel;
+      for (uint32_t r = tile_row[t]; r < tile_row[t + 1]; ++r) {
+        const Vec inverse = Simd::set1(state.sum[r] > 0 ? 1.0f / state.sum[r] : 0.0f);
+        float* at = b.scores + r * kPanel;
+        for (uint32_t p = 0; p < panels; ++p, at += b.panel_stride)
+          SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth)
+              Simd::store(at + c, Simd::round_to_f16(Simd::mul(Simd::load(at + c), inverse)));
+        state.sum[r] = 1.0f;
+      }
+    }
+  }
+
   // Outputs from the probabilities of positions [begin, begin + count), on top of the outputs so far times factor.
   void values(const Block& b, uint32_t begin, uint32_t count, const float* factor) const noexcept {
     const bool convert = staged();
@@ -421,14 +449,19 @@ void attention_online(const AttentionArgs* args) noexcept {
 }
 
 // All scores, then all probabilities, then all outputs: no rescaling, and one maximum per row, for the price of keeping
-// the whole score matrix.
+// the whole score matrix. Queries and complete probabilities are rounded to f16 before they meet K and V, as llama.cpp
+// does without flash attention, so that the two can be compared closely; the online form has no complete probabilities.
 void attention_threephase(const AttentionArgs* args) noexcept {
   const Call call(*args);
   State state;
   call.start(state);
-  const Block whole = call.block(0, args->scratch);
+  Block whole = call.block(0, args->scratch);
+  const float* rounded[kMaxRows];
+  call.round_queries(args->scratch + whole.panel_stride * ((call.end + kPanel - 1) / kPanel), rounded);
+  whole.q = rounded;
   call.scores(whole, 0, call.end);
   call.softmax(whole, 0, call.end, state);
+  if (!args->partial) call.normalise(whole, state);
   for (uint32_t r = 0; r < args->rows; ++r) state.factor[r] = 1.0f;
   for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
     const Block b = call.block(begin, args->scratch + static_cast<size_t>(begin) * args->rows);

@@ -10,16 +10,21 @@
 namespace smepilot {
 namespace {
 
-constexpr uint32_t kMaxRows = 64;          // query rows of one task; at least any variant's tile.mr
-constexpr uint32_t kMaxSplits = 16;        // pieces of the KV range
+constexpr uint32_t kMaxRows = 64;           // query rows of one task; at least any variant's tile.mr
+constexpr uint32_t kMaxTile = 1024;         // positions of an online-softmax step
+constexpr uint32_t kMaxSplits = 16;         // pieces of the KV range
 constexpr uint32_t kMaxPartialRows = 1024;  // query rows (tokens x heads) up to which the KV range may be split
-constexpr uint32_t kMinSplit = 128;        // positions in a piece worth a task of its own
+constexpr uint32_t kMinSplit = 128;         // positions in a piece worth a task of its own
 
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept { return (a + b - 1) / b; }
-constexpr size_t round_up(size_t a, size_t b) noexcept { return (a + b - 1) / b * b; }
+constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept {
+  return (a + b - 1) / b;
+}
+constexpr size_t round_up(size_t a, size_t b) noexcept {
+  return (a + b - 1) / b * b;
+}
 
-size_t worker_scratch_floats(uint32_t capacity) noexcept {
-  return size_t{kMaxRows} * round_up(std::max<uint32_t>(capacity, kPanel), kPanel);
+size_t worker_scratch_floats(uint32_t capacity, uint32_t head_dim) noexcept {
+  return size_t{kMaxRows} * (round_up(capacity, kPanel) + round_up(head_dim, kPanel) + kMaxTile);
 }
 
 struct Split {
@@ -44,7 +49,7 @@ Split split_kv(const AttentionConfig& config, uint32_t tasks, uint32_t rows, uin
 size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t heads, uint32_t head_dim) {
   (void)heads;
   const size_t partial = size_t{kMaxPartialRows} * kMaxSplits * (round_up(head_dim, 16) + 2);
-  return (workers * worker_scratch_floats(capacity) + partial) * sizeof(float);
+  return (workers * worker_scratch_floats(capacity, head_dim) + partial) * sizeof(float);
 }
 
 void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& cache, uint32_t pos, uint32_t m,
@@ -58,7 +63,7 @@ void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& ca
   const bool partial = split.pieces > 1;
   const uint32_t tasks = cache.kv_heads * blocks * split.pieces;
   float* const worker_scratch = reinterpret_cast<float*>(scratch);
-  float* const partial_out = worker_scratch + config.workers * worker_scratch_floats(cache.capacity);
+  float* const partial_out = worker_scratch + config.workers * worker_scratch_floats(cache.capacity, hd);
   const size_t partial_stride = round_up(hd, 16);
   float* const partial_max = partial_out + size_t{kMaxPartialRows} * kMaxSplits * partial_stride;
   float* const partial_sum = partial_max + size_t{kMaxPartialRows} * kMaxSplits;
@@ -91,14 +96,14 @@ void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& ca
       a.k = cache.k + h * cache.head_elems();
       a.v = cache.v + h * cache.head_elems();
       a.v_stride = hd;
-      a.scratch = worker_scratch + worker * worker_scratch_floats(cache.capacity);
+      a.scratch = worker_scratch + worker * worker_scratch_floats(cache.capacity, hd);
       a.max = partial ? partial_max + slot : nullptr;
       a.sum = partial ? partial_sum + slot : nullptr;
       a.rows = count;
       a.head_dim = hd;
       a.kv_begin = piece * split.length;
       a.kv_end = std::min(a.kv_begin + split.length, longest);
-      a.kv_tile = static_cast<uint32_t>(round_up(std::max<uint32_t>(config.kv_tile, kPanel), kPanel));
+      a.kv_tile = static_cast<uint32_t>(round_up(std::clamp(config.kv_tile, kPanel, kMaxTile), kPanel));
       a.scale = scale;
       a.partial = partial;
       if (a.kv_end > a.kv_begin) {

@@ -65,7 +65,7 @@ void bench_attention(benchmark::State& state, const KernelVariant& v, const Atte
   const size_t heads = c.memory ? kBeyondCaches / (2 * head * sizeof(uint16_t)) : 1;
   AlignedBuffer k = random_halves(head * heads), values = random_halves(head * heads);
   AlignedBuffer q = random_floats(size_t{c.rows} * c.head_dim), out = random_floats(size_t{c.rows} * c.head_dim);
-  AlignedBuffer scratch = random_floats(size_t{c.rows} * std::max(c.kv_len, c.kv_tile));
+  AlignedBuffer scratch = random_floats(size_t{c.rows} * (std::max(c.kv_len, c.kv_tile) + c.head_dim + 2 * kPanel));
   std::vector<const float*> q_rows;
   std::vector<float*> out_rows;
   const std::vector<uint32_t> limits(c.rows, c.kv_len);
