@@ -1,3 +1,0 @@
-// Moved to profiles/gguf.h, where the tuner may read model files too.
-#pragma once
-#include "profiles/gguf.h"
