@@ -138,6 +138,22 @@ Status check_plan(const Plan& plan, const Platform& platform, const ModelShape& 
   return {};
 }
 
+namespace {
+
+// Up to this many positions, attention by default keeps all scores of its rows (64 rows: 256 KiB, which second-level
+// caches hold) and rounds as llama.cpp does without flash attention, so that logits can be compared closely.
+constexpr uint32_t kWholeScores = 1024;
+
+const KernelVariant& preferred(const OperatorShape& shape, const Selection& selection) {
+  const KernelVariant* first = selection.usable.front();
+  if (shape.kind != OpKind::kAttention || shape.kv_len > kWholeScores) return *first;
+  for (const KernelVariant* v : selection.usable)
+    if (v->isa == first->isa && v->lhs == DType::kF16) return *v;
+  return *first;
+}
+
+}  // namespace
+
 Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers) {
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
   const Selection selection = select_variants(shape, isa);
@@ -148,7 +164,7 @@ Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers) {
     return error("no kernel of this build can run {} of {} with m={} n={} k={} on {}{}", kind_name(shape.kind),
                  dtype_name(shape.dtype), shape.m, shape.n, shape.k, isa_to_string(isa), reasons);
   }
-  const KernelVariant& variant = *selection.usable.front();
+  const KernelVariant& variant = preferred(shape, selection);
   PlanEntry e;
   e.kind = shape.kind;
   e.dtype = shape.dtype;
