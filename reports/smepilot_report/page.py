@@ -1,0 +1,135 @@
+"""Builds the page: gathers what each section needs and lets the templates write it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from smepilot_report import __name__ as package
+from smepilot_report import analysis, end_to_end, operators, plots, stats, summary, text
+from smepilot_report.data import RUN_STATUSES
+
+DTYPES = ("f32", "int8", "bf16", "f16")  # in order of appearance
+KINDS = {
+    "measured": "timed on this machine, or by the named engine where it is a baseline",
+    "predicted": "by the roofline, from measured rates",
+    "published": "taken from a publication or a profile of another machine",
+    "simulated": "by an emulator: right in its results, not in its speed",
+}
+
+
+@dataclass
+class Figure:
+    dtype: str
+    dots: list
+    svg: Markup = None
+
+
+@dataclass
+class ModelView:
+    """A model with everything its sections print."""
+
+    model: dict
+    plan: dict
+    search: dict
+    key: str  # for element ids
+    elsewhere: bool
+    operators: list
+    measurements: list
+    comparisons: list
+    choices: list
+    dots: list
+    figures: list
+    reasons: list
+    status_counts: list
+    ran: list
+    benches: list
+    verdicts: dict = field(default_factory=dict)
+
+
+def render(data):
+    """The whole page as text."""
+    floor = data.calibration["noise_floor"] if data.calibration else None
+    views = [_view(data, model, floor) for model in data.models]
+    files = {c.model_file for view in views for c in view.comparisons}
+    others = end_to_end.compare([], [b for b in data.baselines if b["model_file"] not in files], None, _cpu(data), floor)
+    first = views[0] if views else None
+    comparisons = first.comparisons if first else []
+    cards = summary.numbers(comparisons)
+    operator_card = summary.operator_number(first.choices) if first else None
+    return _environment().get_template("report.html.j2").render(
+        data=data, views=views, others=others, kinds=KINDS, floor=floor,
+        sentence=summary.sentence(data, data.models[0] if data.models else None, comparisons),
+        cards=cards + ([operator_card] if operator_card else []), warnings=summary.warnings(data, data.models),
+        figures=_bare_figures(data) if not views else [],
+        verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), style=_asset("style.css"), script=_asset("page.js"))
+
+
+def _cpu(data):
+    return str(data.platform["facts"].get("cpu_model", "")) if data.platform else ""
+
+
+def _view(data, model, floor):
+    key = f"m{model.model['id']}"
+    dots = analysis.dots(model, data.peaks, floor)
+    figures = []
+    for dtype in _dtypes(data.peaks, dots):
+        mine = [dot for dot in dots if dot.dtype == dtype]
+        svg = plots.roofline(f"roof-{key}-{dtype}", dtype, data.peaks, data.bandwidths, mine,
+                             f"Roofline for {dtype} with the operators of {model.model['name']}")
+        figures.append(Figure(dtype, mine, Markup(svg) if svg else None))
+    files = {bench["model_file"] for bench in model.benches}
+    comparisons = end_to_end.compare(model.benches, [b for b in data.baselines if b["model_file"] in files],
+                                     model.plan["id"] if model.plan else None, _cpu(data), floor)
+    return ModelView(model.model, model.plan, model.search, key, model.newer_plan_elsewhere, model.operators,
+                     model.measurements, comparisons, analysis.choices(model, floor), dots, figures,
+                     analysis.ruled_out(model.measurements), analysis.status_counts(model.measurements),
+                     analysis.what_ran(model.measurements), model.benches)
+
+
+def _bare_figures(data):
+    """Ceilings alone, where there is no model to put under them."""
+    out = []
+    for dtype in _dtypes(data.peaks, []):
+        svg = plots.roofline(f"roof-{dtype}", dtype, data.peaks, data.bandwidths, [], f"Roofline for {dtype}")
+        out.append(Figure(dtype, [], Markup(svg) if svg else None))
+    return out
+
+
+def _dtypes(peaks, dots):
+    have = {peak["dtype"] for peak in peaks}
+    with_dots = {dot.dtype for dot in dots}
+    known = [d for d in DTYPES if d in have] + sorted(have - set(DTYPES))
+    # Types nobody computes in come last: their ceilings are context only.
+    return sorted(known, key=lambda d: d not in with_dots) if dots else known
+
+
+def _asset(name):
+    return Markup(resources.files(package).joinpath("templates", name).read_text(encoding="utf-8"))
+
+
+def _environment():
+    environment = jinja2.Environment(loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                                     finalize=lambda value: text.clean(value) if isinstance(value, str) and not
+                                     isinstance(value, Markup) else value)
+    environment.filters.update(sig=text.significant, ns=text.nanoseconds, pct=text.percent, ratio=text.ratio,
+                               size=text.size, interval=summary.interval, candidate=operators.describe_candidate,
+                               operator=operators.describe_operator, group=operators.describe_group,
+                               blocking=operators.blocking, test=end_to_end.test_name)
+    environment.globals.update(span=text.span, plural=text.pluralise, estimate=stats.estimate,
+                               run_statuses=RUN_STATUSES, rates=_rates)
+    return environment
+
+
+def _template(name):
+    return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _rates(row):
+    """(GFLOP/s, GB/s or None) of a timed measurement."""
+    moved = operators.bytes_moved(row)
+    return operators.flops(row) / row["median_ns"], None if moved is None else moved / row["median_ns"]

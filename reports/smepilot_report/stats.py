@@ -1,0 +1,64 @@
+"""Medians with intervals that need no assumption about the distribution, and the verdict between two of them."""
+
+import math
+from dataclasses import dataclass
+from statistics import median
+
+CONFIDENCE = 0.95
+MIN_SAMPLES = 3  # below this an interval says too little for a verdict
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median and its interval: order statistics number `rank` from both ends, whose coverage is exact."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+    coverage: float  # probability that [low, high] holds the true median, if samples are independent
+
+    @property
+    def judgeable(self):
+        return self.count >= MIN_SAMPLES
+
+
+def coverage_of(count, rank):
+    """Probability that the median of `count` samples lies between the rank-th smallest and the rank-th largest."""
+    outside = sum(math.comb(count, i) for i in range(rank)) / 2 ** (count - 1)
+    return max(0.0, 1 - outside)
+
+
+def estimate(samples):
+    """The narrowest such interval with at least 95 % coverage, or min to max where there are too few samples for it."""
+    ordered = sorted(samples)
+    count = len(ordered)
+    if count > 1000:  # the normal approximation of the ranks; exact sums of such size would only cost time
+        rank = max(1, math.floor(count / 2 - 0.98 * math.sqrt(count)))
+        return Estimate(median(ordered), ordered[rank - 1], ordered[-rank], count, CONFIDENCE)
+    rank = 1
+    while rank + 1 <= count // 2 and coverage_of(count, rank + 1) >= CONFIDENCE:
+        rank += 1
+    return Estimate(median(ordered), ordered[rank - 1], ordered[-rank], count, coverage_of(count, rank))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`word` is "win", "loss", "tie" or "not judged", seen from the first of the two; `why` is a clause."""
+
+    word: str
+    ratio: float
+    why: str
+
+
+def judge(ours, theirs, noise_floor, higher_is_better=True):
+    """Whether `ours` beats `theirs` (two Estimates). A difference counts only if the intervals are apart and it exceeds
+    the noise floor, which is what the same kernel differs from itself by."""
+    gain = ours.median / theirs.median if higher_is_better else theirs.median / ours.median
+    if not (ours.judgeable and theirs.judgeable):
+        return Verdict("not judged", gain, f"fewer than {MIN_SAMPLES} samples on one side")
+    if ours.low <= theirs.high and theirs.low <= ours.high:
+        return Verdict("tie", gain, "the intervals overlap")
+    if noise_floor is not None and max(gain, 1 / gain) - 1 <= noise_floor:
+        return Verdict("tie", gain, f"the difference is within the noise floor of {100 * noise_floor:.1f} %")
+    return Verdict("win" if gain > 1 else "loss", gain, "the intervals are apart and the difference exceeds the noise floor")
