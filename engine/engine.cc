@@ -44,8 +44,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   e->pool_ = std::make_unique<WorkerPool>(workers, pin_order(e->platform_, workers));
 
   progress("packing weights", 0);
-  SMEPILOT_ASSIGN(e->weights_,
-                  Weights::load(e->file_, *e->pool_, [&](double fraction) { progress("packing weights", fraction); }));
+  SMEPILOT_ASSIGN(e->weights_, Weights::load(e->gguf_, e->file_, *e->pool_,
+                                             [&](double fraction) { progress("packing weights", fraction); }));
 
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
   Dispatch::Lookup lookup = Dispatch::untuned(workers);

@@ -1,10 +1,5 @@
 #include "engine/weights.h"
 
-#if defined(__linux__) || defined(__APPLE__)
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
-
 #include <algorithm>
 #include <atomic>
 
@@ -20,18 +15,6 @@ struct Job {
   std::byte* data;
 };
 
-// The pages of a tensor that has been packed are not needed any more; without this the file would count twice.
-void drop_pages(const std::byte* begin, size_t bytes) noexcept {
-#if defined(__linux__) || defined(__APPLE__)
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t from = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
-  const uintptr_t to = (reinterpret_cast<uintptr_t>(begin) + bytes) / page * page;
-  if (to > from) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
-#else
-  (void)begin, (void)bytes;
-#endif
-}
-
 void pack(WorkerPool& pool, const Job& job) {
   const PackedMatrix& m = *job.target;
   const size_t row_bytes = file_bytes(m.dtype, m.k), panels = (size_t{m.n} + kPanel - 1) / kPanel;
@@ -45,7 +28,8 @@ void pack(WorkerPool& pool, const Job& job) {
 
 }  // namespace
 
-Result<Weights> Weights::load(const ModelFile& file, WorkerPool& pool, const std::function<void(double)>& progress) {
+Result<Weights> Weights::load(const GgufFile& gguf, const ModelFile& file, WorkerPool& pool,
+                              const std::function<void(double)>& progress) {
   Weights w;
   std::vector<Job> jobs;
   size_t total = 0;
@@ -101,7 +85,7 @@ Result<Weights> Weights::load(const ModelFile& file, WorkerPool& pool, const std
     job.data = buffer.data();
     m.data = job.data;
     pack(pool, job);
-    drop_pages(job.source, size_t{m.n} * file_bytes(m.dtype, m.k));
+    gguf.release({job.source, size_t{m.n} * file_bytes(m.dtype, m.k)});  // or the file would count twice
     w.packed_bytes_ += buffer.size();
     w.storage_.push_back(std::move(buffer));
     if (progress) progress(static_cast<double>(w.packed_bytes_) / static_cast<double>(total));

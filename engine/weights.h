@@ -26,7 +26,7 @@ class Weights {
  public:
   // Packs all matrices with the workers of `pool`. `progress` is called with the fraction done. The file must stay
   // open as long as the weights are used (embedding rows are read from it). Errors: out of memory.
-  static Result<Weights> load(const ModelFile& file, WorkerPool& pool,
+  static Result<Weights> load(const GgufFile& gguf, const ModelFile& file, WorkerPool& pool,
                               const std::function<void(double)>& progress = nullptr);
 
   std::vector<LayerWeights> layers;

@@ -76,6 +76,9 @@ class GgufFile {
   uint64_t alignment() const noexcept { return alignment_; }
   size_t file_bytes() const noexcept { return bytes_.size(); }
 
+  // These bytes are not needed for now: their pages may be dropped, and come back from the file when they are read.
+  void release(std::span<const std::byte> bytes) const noexcept;
+
   // Metadata. A getter fails, naming the key and the type found, if the key is missing, of another type, or does not
   // fit. Integers may be stored in any integer type. The `_or` forms return the fallback if the key is missing.
   bool has(std::string_view key) const { return find(key) != nullptr; }
