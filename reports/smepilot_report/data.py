@@ -32,7 +32,8 @@ class ReportData:
     platform: dict = None
     other_platforms: int = 0
     session: dict = None  # newest on the platform
-    calibration: dict = None  # newest on the platform, with its session
+    calibration: dict = None  # that the shown plan was priced by, else the newest; with its session
+    newer_calibration: dict = None  # made since
     peaks: list = field(default_factory=list)
     bandwidths: list = field(default_factory=list)
     fork_joins: list = field(default_factory=list)
@@ -51,13 +52,13 @@ def load(db, model_name=None, plan_id=None):
     platform_id = data.platform["id"]
     data.other_platforms = db.row("SELECT count(*) AS n FROM platform WHERE id <> ?", platform_id)["n"]
     data.session = db.row("SELECT * FROM session WHERE platform_id = ? ORDER BY id DESC LIMIT 1", platform_id)
-    _load_calibration(db, data, plan)
     for model in models:
         data.models.append(_load_model(db, data.platform, model, plan))
     # One asked for by name is shown even if there is nothing; of the others, only those with something to show.
     if model_name is None and plan is None:
         data.models = [m for m in data.models if m.plan or m.search or m.benches]
     data.models.sort(key=_newest, reverse=True)
+    _load_calibration(db, data)
     _load_baselines(db, data, everything=model_name is None and plan is None)
     return data
 
@@ -113,17 +114,16 @@ def _platform(db, plan):
     return row
 
 
-def _load_calibration(db, data, plan):
-    # A plan is shown with the roofline that its search was priced by; else the newest, a full one rather than a quick.
-    newest = ("SELECT c.* FROM calibration c JOIN session s ON s.id = c.session_id WHERE s.platform_id = ? "
-              "ORDER BY c.quick, c.id DESC LIMIT 1")
-    row = None
-    if plan is not None and plan["search_id"] is not None:
-        row = db.row("SELECT c.* FROM calibration c JOIN search s ON s.calibration_id = c.id WHERE s.id = ?",
-                     plan["search_id"])
-    row = row or db.row(newest, data.platform["id"])
+def _load_calibration(db, data):
+    newest = db.row("SELECT c.* FROM calibration c JOIN session s ON s.id = c.session_id WHERE s.platform_id = ? "
+                    "ORDER BY c.id DESC LIMIT 1", data.platform["id"])
+    # Predictions belong to the roofline that they were made by.
+    used = [model.search["calibration_id"] for model in data.models if model.search and model.search["calibration_id"]]
+    row = db.row("SELECT * FROM calibration WHERE id = ?", used[0]) if used else newest
     if row is None:
         return
+    if row["id"] != newest["id"]:
+        data.newer_calibration = newest
     row["session"] = db.row("SELECT * FROM session WHERE id = ?", row["session_id"])
     data.calibration = row
     data.peaks = _with_samples(db, "peak", db.rows(

@@ -61,7 +61,7 @@ def test_name(test):
 
 
 def compare(benches, baselines, plan_id, cpu_model, noise_floor):
-    """Comparisons in order of model file, test and threads."""
+    """Comparisons in order of model file, test (prefill before decode) and threads."""
     groups = {}
     for series in _pool_benches(benches) + _pool_baselines(baselines, cpu_model):
         series.estimate = stats.estimate([x for row in series.rows for x in row["samples"]] or
@@ -69,7 +69,7 @@ def compare(benches, baselines, plan_id, cpu_model, noise_floor):
         groups.setdefault((series.model_file, series.test, series.threads), []).append(series)
     order = {"plan": 0, "untuned": 1, "baseline": 2}
     out = []
-    for key in sorted(groups):
+    for key in sorted(groups, key=lambda k: (k[0], k[1][1] > 0, k[1], k[2])):
         members = sorted(groups[key], key=lambda s: (order[s.role], s.label))
         comparison = Comparison(*key, members, _reference(members, plan_id))
         if comparison.reference is None:

@@ -42,7 +42,7 @@ def numbers(comparisons):
         with_plan = "with the plan" if ours.role == "plan" else "untuned"
         number = Number(f"{word}, {test_name(comparison.test)}, {with_plan}", f"{significant(estimate.median)} tokens/s",
                         estimate.median, interval(estimate), "measured", f"#bench-{ours.rows[-1]['id']}")
-        for series in comparison.judged():
+        for series in (s for s in comparison.judged() if s.same_cpu):
             other = "untuned default" if series.role == "untuned" else series.label
             number.notes.append(f"{ratio(series.verdict.ratio)} of {clean(other)}: {series.verdict.word}")
         out.append(number)
@@ -100,7 +100,7 @@ def sentence(data, model, comparisons):
     planned = any(c.reference.role == "plan" for c in heads)
     text = (f"On {cpu} with {pluralise(heads[-1].threads, 'thread')}, {name} {' and '.join(parts)} "
             f"{'with a stored plan' if planned else 'without a plan'}")
-    verdicts = [(c, s) for c in heads for s in c.judged()]
+    verdicts = [(c, s) for c in heads for s in c.judged() if s.same_cpu]
     if not verdicts:
         return text + "; nothing is stored to compare it with."
     return text + "; " + "; ".join(_verdicts_of(role, verdicts) for role in ("untuned", "baseline")
@@ -132,6 +132,9 @@ def warnings(data, models):
                        "much, and no smaller difference counts as a win or a loss on this page.")
         if calibration["quick"]:
             out.append("The calibration is a quick one: fewer samples and worker counts.")
+        if data.newer_calibration:
+            out.append(f"Shown is calibration {calibration['id']}, which the search used; calibration "
+                       f"{data.newer_calibration['id']} is newer. A new search would be priced by that.")
     loaded = [bench for model in models for bench in model.benches
               if bench["load1"] is not None and isinstance(cpus, int) and bench["load1"] > LOAD_LIMIT * cpus]
     if loaded:
