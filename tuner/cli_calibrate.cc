@@ -4,12 +4,12 @@
 
 #include "db/calibration_store.h"
 #include "db/session_store.h"
+#include "kernels/base/text.h"
 #include "profiles/calibrate.h"
 #include "profiles/roofline.h"
 #include "profiles/roofline_table.h"
 #include "profiles/timer.h"
 #include "tuner/cli.h"
-#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {
@@ -85,13 +85,6 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   std::string out = roofline_table(*calibration, *platform);
   out += fmt::format("\nMeasured in {}, stored as calibration {} in {}\n", format_duration(calibration->seconds), *id,
                      db->path());
-  constexpr double kBusy = 0.1;
-  if (calibration->busy_fraction > kBusy)
-    out += wrap(fmt::format("Warning: other programs took {:.0f} % of the CPU time meanwhile; peaks and bandwidths "
-                            "may be too low. Calibrate again on an idle machine.",
-                            100 * calibration->busy_fraction),
-                80, 2) +
-           "\n";
   return print_and_exit(out);
 }
 

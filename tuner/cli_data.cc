@@ -11,8 +11,8 @@
 #include "db/baseline_store.h"
 #include "db/check.h"
 #include "db/session_store.h"
-#include "tuner/cli.h"
 #include "kernels/base/text.h"
+#include "tuner/cli.h"
 
 namespace smepilot {
 namespace {

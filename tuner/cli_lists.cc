@@ -3,10 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "kernels/base/text.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
 #include "tuner/cli.h"
-#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

@@ -12,11 +12,11 @@
 
 #include "db/plan_store.h"
 #include "db/session_store.h"
+#include "kernels/base/text.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
 #include "tuner/cli.h"
 #include "tuner/plan_text.h"
-#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {

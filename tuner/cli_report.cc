@@ -19,6 +19,7 @@ constexpr const char* kPackage = "smepilot_report";
 struct Options {
   std::string out = "report.html";
   std::string model;
+  int64_t plan = 0;  // 0: the newest
 };
 
 // The folder that holds the package.
@@ -62,6 +63,10 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
     args.push_back("--model");
     args.push_back(o.model);
   }
+  if (o.plan != 0) {
+    args.push_back("--plan");
+    args.push_back(std::to_string(o.plan));
+  }
   args.insert(args.end(), extra.begin(), extra.end());
   std::vector<char*> argv;
   for (std::string& a : args) argv.push_back(a.data());
@@ -97,13 +102,16 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
 }  // namespace
 
 void add_report(Cli& cli) {
-  CLI::App* verb = add_verb(&cli.app, "report", "Write a self-contained HTML report of the database",
-                            "  smetune report -o report.html\n"
-                            "Needs Python 3 with matplotlib; SMEPILOT_PYTHON names another interpreter. Options\n"
-                            "after -- go to the generator.");
+  CLI::App* verb =
+      add_verb(&cli.app, "report", "Write a self-contained HTML report of the database",
+               "  smetune report -o report.html\n"
+               "Needs Python 3 with matplotlib and jinja2; SMEPILOT_PYTHON names another interpreter. Options\n"
+               "after -- go to the generator.");
   auto o = std::make_shared<Options>();
   verb->add_option("-o,--out", o->out, "File to write")->capture_default_str();
-  verb->add_option("--model", o->model, "Only this model (name as in the database)");
+  verb->add_option("--model", o->model, "Only this model (name or hash as in the database)");
+  verb->add_option("--plan", o->plan, "This plan instead of the newest (see smetune plan list)")
+      ->check(CLI::PositiveNumber);
   auto extra = std::make_shared<std::vector<std::string>>();
   verb->add_option("OPTIONS", *extra, "Passed to the generator");
   verb->callback([&cli, o, extra] { cli.action = [&cli, o, extra] { return report_verb(cli, *o, *extra); }; });

@@ -5,12 +5,12 @@
 
 #include "db/plan_store.h"
 #include "db/session_store.h"
+#include "kernels/base/text.h"
 #include "tuner/cli.h"
 #include "tuner/hardware_evaluator.h"
 #include "tuner/plan_builder.h"
 #include "tuner/plan_text.h"
 #include "tuner/search.h"
-#include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {
@@ -129,6 +129,14 @@ int search_verb(const Cli& cli, const Options& options) {
                 80, 0) +
            "\n";
   out += fmt::format("Plan {} is stored in {}\n", plan->id, db->path());
+  constexpr double kBusy = 0.1;
+  if (evaluator.busy_fraction() > kBusy)
+    out += wrap(fmt::format(
+                    "Warning: other programs took {:.0f} % of the time of the core that was measured on. On a busy "
+                    "machine fewer workers look better than they are: search again with --fresh when it is idle.",
+                    100 * evaluator.busy_fraction()),
+                80, 2) +
+           "\n";
   return print_and_exit(out);
 }
 

@@ -74,9 +74,13 @@ HardwareEvaluator::Known& HardwareEvaluator::known(const Candidate& candidate) {
 }
 
 double HardwareEvaluator::time_calls(const Candidate& candidate, const KernelVariant& variant, unsigned calls) {
-  const int64_t start = now_ns();
+  pool_->run(workers_, [](unsigned, unsigned) {});  // wakes whoever fell asleep since the last call
+  const int64_t cpu = thread_cpu_ns(), start = now_ns();
   for (unsigned i = 0; i < calls; ++i) operands_->call(*pool_, candidate, variant);
-  return static_cast<double>(std::max<int64_t>(now_ns() - start, 1)) / calls;
+  const int64_t ns = std::max<int64_t>(now_ns() - start, 1);
+  wall_ns_ += static_cast<double>(ns);
+  cpu_ns_ += static_cast<double>(std::min(thread_cpu_ns() - cpu, ns));
+  return static_cast<double>(ns) / calls;
 }
 
 CheckResult HardwareEvaluator::check(const Candidate& candidate) {

@@ -28,6 +28,10 @@ class HardwareEvaluator final : public Evaluator {
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;
 
+  // Share of the time of all samples in which the calling worker, which never waits, was not running: what other
+  // programs took of its core.
+  double busy_fraction() const noexcept { return wall_ns_ > 0 ? 1 - cpu_ns_ / wall_ns_ : 0; }
+
  private:
   struct Known {
     const KernelVariant* variant = nullptr;
@@ -40,6 +44,7 @@ class HardwareEvaluator final : public Evaluator {
   HardwareOptions options_;
   unsigned workers_;
   std::unique_ptr<WorkerPool> pool_;
+  double wall_ns_ = 0, cpu_ns_ = 0;
   OperatorTask task_;
   std::unique_ptr<Operands> operands_;
   std::vector<float> expected_;  // full-size result of the first candidate that passed its check

@@ -30,11 +30,6 @@ double time_of(const OperatorResult& r, const Candidate& c) noexcept {
   return 0;
 }
 
-uint32_t bound_of(const Candidate& c) noexcept {
-  const KernelVariant* v = find_variant(c.variant);
-  return v == nullptr || v->max_m == 0 ? kNoBound : v->max_m;
-}
-
 // The largest m up to which the choice at `low` holds against the one at `high`.
 uint32_t boundary(const OperatorResult& low, const OperatorResult& high) {
   const uint32_t a = low.space.shape.m, b = high.space.shape.m;
@@ -81,12 +76,13 @@ PlanEntry entry_for(const OperatorResult& r, uint32_t m_min, uint32_t m_max, uin
 }
 
 // Entries that cover every m from the results of one group at one context, ascending by m.
-Status cover_m(const std::vector<const OperatorResult*>& by_m, uint32_t kv_max, std::vector<PlanEntry>& out) {
+Status cover_m(const std::vector<const OperatorResult*>& by_m, uint32_t kv_max, const BoundOf& bound_of,
+               std::vector<PlanEntry>& out) {
   uint32_t from = 1;
   for (size_t i = 0; i < by_m.size(); ++i) {
     const bool last = i + 1 == by_m.size();
     const uint32_t wanted = last ? kNoBound : boundary(*by_m[i], *by_m[i + 1]);
-    const uint32_t to = std::min(wanted, bound_of(by_m[i]->chosen().candidate));
+    const uint32_t to = std::min(wanted, bound_of(by_m[i]->chosen().candidate.variant));
     if (to < from) continue;  // an earlier entry reaches further
     out.push_back(entry_for(*by_m[i], from, to, kv_max));
     if (to == kNoBound) return {};
@@ -110,7 +106,13 @@ Status cover_m(const std::vector<const OperatorResult*>& by_m, uint32_t kv_max, 
 
 }  // namespace
 
-Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, const Platform& platform) {
+uint32_t registry_bound(const std::string& variant) {
+  const KernelVariant* v = find_variant(variant);
+  return v == nullptr || v->max_m == 0 ? kNoBound : v->max_m;
+}
+
+Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, const Platform& platform,
+                        const BoundOf& bound_of) {
   Plan plan;
   plan.fingerprint = platform.fingerprint();
   plan.platform = platform.identity();
@@ -134,7 +136,7 @@ Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, con
     if (shape.kind != OpKind::kAttention) {
       std::sort(group.begin(), group.end(),
                 [](const auto* a, const auto* b) { return a->space.shape.m < b->space.shape.m; });
-      SMEPILOT_TRY(cover_m(group, 0, plan.entries));
+      SMEPILOT_TRY(cover_m(group, 0, bound_of, plan.entries));
       continue;
     }
     // By context length: a result stands for its band, up to halfway (geometrically) to the next length. Where an m has
@@ -161,7 +163,7 @@ Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, con
           if (r->space.shape.m == m && (nearest == nullptr || distance(r) < distance(nearest))) nearest = r;
         by_m.push_back(nearest);
       }
-      SMEPILOT_TRY(cover_m(by_m, kv_max, plan.entries));
+      SMEPILOT_TRY(cover_m(by_m, kv_max, bound_of, plan.entries));
     }
   }
   for (const PlanEntry& e : plan.entries) plan.workers = std::max<unsigned>(plan.workers, e.workers);

@@ -1,5 +1,6 @@
 // From what a search decided at single values of M to a plan that answers for every M, and what that plan is worth.
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +15,10 @@ namespace smepilot {
 // Entries for all operators of the result: each decision holds up to where the next one takes over. That is where the
 // measured times of the two would cross if both were measured at both ends, else the geometric mean of the two M. A
 // variant that is bounded in M is not stretched beyond its bound. Attention is divided by context length alike.
-Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, const Platform& platform);
+using BoundOf = std::function<uint32_t(const std::string& variant)>;  // largest m of a variant, UINT32_MAX: any
+uint32_t registry_bound(const std::string& variant);
+Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, const Platform& platform,
+                        const BoundOf& bound_of = registry_bound);
 
 // One pass through the model at the measured M, added up from its operators.
 struct PassGain {

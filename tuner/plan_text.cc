@@ -13,23 +13,21 @@ namespace {
 
 using Align = Table::Align;
 
-// A variant id without the parts that its operator fixes: "matmul.f32.q8.q4_0.16x16.avx512vnni.dot" -> the last three.
+// The end of a variant id, which tells those of one operator apart: "matmul.f32.q8.q4_0.16x16.avx512vnni.vpdpbusd" is
+// "avx512vnni.vpdpbusd".
 std::string short_id(const std::string& id) {
-  size_t at = id.size();
-  for (int parts = 0; parts < 3 && at != std::string::npos && at > 0; ++parts) at = id.rfind('.', at - 1);
-  return at == std::string::npos || at == 0 || at == id.size() ? id : id.substr(at + 1);
+  const size_t last = id.rfind('.');
+  if (last == std::string::npos || last == 0) return id;
+  const size_t before = id.rfind('.', last - 1);
+  return before == std::string::npos ? id : id.substr(before + 1);
 }
 
-std::string short_choice(const std::string& variant, uint32_t workers, uint32_t mc, uint32_t nc, uint32_t tile,
-                         uint32_t splits) {
-  Candidate c;
-  c.variant = short_id(variant);
-  c.workers = workers;
-  c.mc = mc;
-  c.nc = nc;
-  c.kv_tile = tile;
-  c.kv_splits = splits;
-  return describe(c);
+// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits.
+std::string short_choice(const Candidate& c) {
+  std::string s = fmt::format("{} x{}", short_id(c.variant), c.workers);
+  if (c.nc != 0) s += fmt::format(" {}/{}", c.mc, c.nc);
+  if (c.kv_tile != 0) s += fmt::format(" {}/{}", c.kv_tile, c.kv_splits);
+  return s;
 }
 
 std::string time_or_dash(double ns) {
@@ -69,9 +67,7 @@ std::string measured_part(const Explanation& e, const Candidate* chosen) {
     if (m->is_default) mark += "d";
     t.add({mark, time_or_dash(m->predicted_ns), format_ns(m->median_ns),
            fmt::format("{} .. {}", format_ns(m->ci_low_ns), format_ns(m->ci_high_ns)),
-           fmt::format("{}", m->samples_ns.size()),
-           short_choice(m->candidate.variant, m->candidate.workers, m->candidate.mc, m->candidate.nc,
-                        m->candidate.kv_tile, m->candidate.kv_splits)});
+           fmt::format("{}", m->samples_ns.size()), short_choice(m->candidate)});
     if (!m->reason.empty() && (e.all || is_chosen))
       reasons += "  " + wrap(describe(m->candidate) + ": " + m->reason, 78, 4) + "\n";
   }
@@ -87,21 +83,33 @@ std::string other_part(const Explanation& e) {
   std::string out;
   for (const auto& [status, rows] : groups) {
     out += fmt::format("\n{} ({}):\n", status_heading(status), rows.size());
-    std::vector<std::pair<std::string, size_t>> lines;
+    struct Line {
+      std::string name, reason;
+      double predicted_ns = 0;
+      size_t count = 0;
+    };
+    std::vector<Line> lines;
     for (const Measurement* m : rows) {
-      std::string line = e.all ? describe(m->candidate) : describe_kernel(m->candidate);
-      if (!e.all && !was_run(status) && status != MeasurementStatus::kConstraint &&
-          status != MeasurementStatus::kPruned)
-        line = m->candidate.variant;
-      line += ": " + m->reason;
-      const auto it = std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.first == line; });
-      if (it == lines.end())
-        lines.push_back({line, 1});
-      else
-        ++it->second;
+      // Pruned ones: one line for a kernel, with the reason of its best prediction.
+      const bool by_kernel = !e.all && status == MeasurementStatus::kPruned;
+      const std::string name = e.all ? describe(m->candidate) : describe_kernel(m->candidate);
+      const auto it = std::find_if(lines.begin(), lines.end(), [&](const Line& l) {
+        return l.name == name && (by_kernel || l.reason == m->reason);
+      });
+      if (it == lines.end()) {
+        lines.push_back({name, m->reason, m->predicted_ns, 1});
+        continue;
+      }
+      ++it->count;
+      if (m->predicted_ns < it->predicted_ns) {
+        it->predicted_ns = m->predicted_ns;
+        it->reason = m->reason;
+      }
     }
-    for (const auto& [line, count] : lines)
-      out += "  " + wrap(count > 1 ? fmt::format("{} ({} blockings)", line, count) : line, 78, 4) + "\n";
+    for (const Line& l : lines) {
+      const std::string count = l.count > 1 ? fmt::format(" ({} blockings)", l.count) : "";
+      out += "  " + wrap(fmt::format("{}{}: {}", l.name, count, l.reason), 78, 4) + "\n";
+    }
   }
   return out;
 }
@@ -142,8 +150,7 @@ std::string plan_table(const Plan& plan, const ModelShape* model) {
            {"choice"}});
   for (const PlanEntry& e : plan.entries)
     t.add({shorten(entry_label(e, model), 20), format_range(e.m_min, e.m_max), time_or_dash(e.measured_ns),
-           time_or_dash(e.default_ns), format_gain(e.default_ns, e.measured_ns),
-           short_choice(e.variant, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits)});
+           time_or_dash(e.default_ns), format_gain(e.default_ns, e.measured_ns), short_choice(candidate_of(e))});
   return t.text();
 }
 

@@ -13,7 +13,7 @@ constexpr unsigned kFarRounds = 3;
 // … and one whose single call is both long and this much slower leaves after that call: an interruption by other
 // programs does not last that long.
 constexpr double kHopeless = 3.0;
-constexpr double kLongCall_ns = 20e6;
+constexpr double kLongCall_ns = 100e6;
 
 bool out_of_time(Evaluator& evaluator, const StrategyOptions& options) {
   return (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) ||
@@ -56,7 +56,7 @@ Ratio compare(const Lane& a, const Lane& b, double confidence) {
 
 Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options,
                          const RaceRules& rules, std::vector<Lane>& lanes) {
-  std::vector<size_t> order;  // of lanes, best prediction first: a hopeless one is then seen to be so at once
+  std::vector<size_t> order;  // of lanes, best prediction first, so that a hopeless one is seen to be so at once
   for (size_t i = 0; i < lanes.size(); ++i) order.push_back(i);
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return space.entries[lanes[a].entry].predicted_ns < space.entries[lanes[b].entry].predicted_ns;
@@ -66,6 +66,7 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
   for (unsigned round = 0; round < rules.max_rounds; ++round) {
     std::erase_if(order, [&](size_t i) { return !lanes[i].running; });
     if (order.empty()) return RaceEnd::kDone;
+    if (round > 0) std::reverse(order.begin(), order.end());
     std::vector<double> forth(order.size(), 0), back(order.size(), 0);
     double best_call = 0;
     size_t best_at = 0;
@@ -103,7 +104,7 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
       back[i] = *ns;
     }
     for (size_t i = 0; i < order.size(); ++i)
-      if (lanes[order[i]].running) lanes[order[i]].rounds.push_back((forth[i] + back[i]) / 2);
+      if (lanes[order[i]].running) lanes[order[i]].rounds.push_back(std::min(forth[i], back[i]));
     SMEPILOT_TRY(save());
     if (!rules.drop) continue;
 

@@ -11,7 +11,7 @@ namespace smepilot {
 // A candidate in a race.
 struct Lane {
   size_t entry = 0;            // in the search space
-  std::vector<double> rounds;  // ns: mean of its two samples of a round, which lie symmetrically in time
+  std::vector<double> rounds;  // ns: the smaller of its two samples of a round; interference only ever adds time
   bool running = true;
   std::string dropped;  // why it left
   double median_ns() const;
@@ -24,8 +24,9 @@ struct RaceRules {
 
 enum class RaceEnd : uint8_t { kDone, kOutOfTime };
 
-// Runs rounds in the order ABC…CBA until one lane is left, all that are left tie with the leader, or max_rounds.
-// kOutOfTime: the deadline or a cancellation came first, or samples ended; complete rounds are kept.
+// Runs rounds in the order ABC…CBA (and every other one CBA…ABC, so that drift favours nobody) until one lane is left,
+// all that are left tie with the leader, or max_rounds. kOutOfTime: the deadline or a cancellation came first, or
+// samples ended; complete rounds are kept.
 Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options,
                          const RaceRules& rules, std::vector<Lane>& lanes);
 

@@ -291,11 +291,18 @@ std::string mode_name(ExecutionMode mode, const Platform& platform) {
   return "?";
 }
 
+bool same_blocking(const Candidate& a, const Candidate& b) noexcept {
+  return a.mc == b.mc && a.nc == b.nc && a.kv_tile == b.kv_tile && a.kv_splits == b.kv_splits;
+}
+
 bool simpler(const SearchSpace& space, size_t a, size_t b) noexcept {
   const SpaceEntry &x = space.entries[a], &y = space.entries[b];
   if (x.candidate.mode != y.candidate.mode) return x.candidate.mode < y.candidate.mode;
   if (x.candidate.workers != y.candidate.workers) return x.candidate.workers < y.candidate.workers;
   if (x.is_default != y.is_default) return x.is_default;
+  const Candidate& def = space.entries[space.default_index].candidate;
+  const bool x_same = same_blocking(x.candidate, def), y_same = same_blocking(y.candidate, def);
+  if (x_same != y_same) return x_same;
   return a < b;
 }
 

@@ -81,8 +81,10 @@ std::string format_ns(double ns);
 // "cpu", "coop", and for the matrix unit its name on this platform ("amx", "sme"; "matrix" where it has none).
 std::string mode_name(ExecutionMode mode, const Platform& platform);
 
+bool same_blocking(const Candidate& a, const Candidate& b) noexcept;
+
 // True if a is the simpler choice where both are equally fast: cpu before matrix before coop, fewer workers, the
-// default, the preferred variant (the earlier entry).
+// default, the default's blocking, the preferred variant (the earlier entry).
 bool simpler(const SearchSpace& space, size_t a, size_t b) noexcept;
 
 }  // namespace smepilot

@@ -65,7 +65,7 @@ class Measured {
     for (size_t i = 0; i < lanes_.size(); ++i) {
       if (i == first || !lanes_[i].running) continue;
       const Ratio r = compare(lanes_[i], lanes_[first], options_.confidence);
-      if (r.median <= 1 + options_.tie || r.interval.low <= 1) out.push_back(lanes_[i].entry);
+      if (r.median <= 1 + options_.tie) out.push_back(lanes_[i].entry);
     }
     return out;
   }
@@ -221,10 +221,6 @@ bool same_kernel(const Candidate& a, const Candidate& b) noexcept {
   return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers;
 }
 
-bool same_blocking(const Candidate& a, const Candidate& b) noexcept {
-  return a.mc == b.mc && a.nc == b.nc && a.kv_tile == b.kv_tile && a.kv_splits == b.kv_splits;
-}
-
 class RaceStrategy final : public Strategy {
  public:
   std::string_view name() const noexcept override { return "race"; }
@@ -269,8 +265,7 @@ class RaceStrategy final : public Strategy {
         } else if (std::find(heat.begin(), heat.end(), i) == heat.end()) {
           Outcome& o = run.decision().outcomes[i];
           o.status = MeasurementStatus::kPruned;
-          o.reason = fmt::format("{} did not come out first with its other blocking",
-                                 describe_kernel(space.entries[i].candidate));
+          o.reason = "this kernel did not come out first with another blocking";
         }
       }
       if (blockings.size() > best.size()) {
@@ -325,15 +320,7 @@ class RooflineStrategy final : public Strategy {
       if (e.status == MeasurementStatus::kOk && e.predicted_ns > 0 && e.predicted_ns <= best * (1 + kEqual))
         equal.push_back(i);
     }
-    // Equal predictions do not distinguish blockings: the default's own where it is among them.
-    const Candidate& def = space.entries[space.default_index].candidate;
-    d.chosen = *std::min_element(equal.begin(), equal.end(), [&](size_t a, size_t b) {
-      const Candidate &x = space.entries[a].candidate, &y = space.entries[b].candidate;
-      if (x.mode != y.mode) return x.mode < y.mode;
-      if (x.workers != y.workers) return x.workers < y.workers;
-      if (same_blocking(x, def) != same_blocking(y, def) && x.variant == y.variant) return same_blocking(x, def);
-      return simpler(space, a, b);
-    });
+    d.chosen = *std::min_element(equal.begin(), equal.end(), [&](size_t a, size_t b) { return simpler(space, a, b); });
     for (size_t i = 0; i < space.entries.size(); ++i)
       if (i != d.chosen && d.outcomes[i].status == MeasurementStatus::kOk)
         d.outcomes[i] = {MeasurementStatus::kPruned,

@@ -64,8 +64,7 @@ TEST_P(MeasuringStrategies, DriftOfTheMachineDoesNotDecide) {
   }
 }
 
-// All equal: whatever is called faster is false. Five per cent are allowed; with 400 runs that is 20, and more than 31
-// have a probability below one per cent even at exactly 5 %.
+// All equal: whatever is called faster is false, and at most five per cent of the decisions may be.
 TEST_P(MeasuringStrategies, SameAgainstSameHasFewFalseWinners) {
   std::vector<std::pair<Candidate, double>> list;
   for (const char* v : {"a", "b", "c", "d", "e", "f"})
@@ -74,12 +73,12 @@ TEST_P(MeasuringStrategies, SameAgainstSameHasFewFalseWinners) {
   int winners = 0;
   StrategyOptions o;
   o.tie = 0;  // nothing but the statistics protects against chance
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
     FakeEvaluator e(seed * 7919 + 13);
     e.noise = 0.05;
     winners += decide(GetParam(), space, e, o).verdict == Verdict::kFaster;
   }
-  EXPECT_LE(winners, 20);
+  EXPECT_LE(winners, 10);
 }
 
 TEST_P(MeasuringStrategies, KeepsDefaultWithinTie) {
@@ -148,7 +147,7 @@ TEST_P(MeasuringStrategies, NothingCorrectIsAnError) {
 
 TEST_P(MeasuringStrategies, DeadlineKeepsTheDefault) {
   const SearchSpace space = kernels();
-  for (const double deadline : {0.0, 60e-6, 1e-3}) {
+  for (const double deadline : {0.0, 60e-6, 300e-6}) {
     FakeEvaluator e(9);
     for (const uint32_t nc : {32u, 64u, 128u}) e.truth_ns[describe(fake_candidate("b", 2, nc))] = 5000;
     StrategyOptions o;
@@ -277,7 +276,7 @@ TEST(RaceStrategy, DroppedCandidatesSayByHowMuch) {
   const Decision d = decide("race", space, e);
   EXPECT_NE(d.outcomes[1].reason.find("x the time of a x1"), std::string::npos) << d.outcomes[1].reason;
   EXPECT_NE(d.outcomes[1].reason.find("interval"), std::string::npos);
-  EXPECT_EQ(d.outcomes[2].reason.substr(0, 1), "3") << d.outcomes[2].reason;
+  EXPECT_NEAR(std::stod(d.outcomes[2].reason), 3, 0.2) << d.outcomes[2].reason;
 }
 
 TEST(ExhaustiveStrategy, MeasuresWhatThePricePruned) {
