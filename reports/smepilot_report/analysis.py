@@ -72,9 +72,14 @@ def choices(model, noise_floor):
         same = [op for op in model.operators if all(op[f] == entry[f] for f in operators.SHAPE_FIELDS)]
         roles = ", ".join(sorted({role for op in same for role in op["roles"]}))
         choice = Choice(entry, roles or entry["kind"])
-        here = [row for row in model.measurements if row["status"] == "ok" and row["m"] == entry["measured_m"]
-                and row["kv_len"] == entry["measured_kv"]
-                and all(row[f] == entry[f] for f in operators.SHAPE_FIELDS)]
+        here = [
+            row
+            for row in model.measurements
+            if row["status"] == "ok"
+            and row["m"] == entry["measured_m"]
+            and row["kv_len"] == entry["measured_kv"]
+            and all(row[f] == entry[f] for f in operators.SHAPE_FIELDS)
+        ]
         choice.chosen = next((row for row in here if operators.same_candidate(row, entry)), None)
         choice.default = next((row for row in here if row["is_default"]), None)
         choice.is_default = choice.chosen is not None and choice.chosen is choice.default
@@ -83,8 +88,9 @@ def choices(model, noise_floor):
         if entry["measured_ns"] > 0 and entry["default_ns"] > 0:
             choice.gain = entry["default_ns"] / entry["measured_ns"]
         if not choice.is_default and choice.chosen_estimate and choice.default_estimate:
-            choice.verdict = stats.judge(choice.chosen_estimate, choice.default_estimate, noise_floor,
-                                         higher_is_better=False)
+            choice.verdict = stats.judge(
+                choice.chosen_estimate, choice.default_estimate, noise_floor, higher_is_better=False
+            )
         out.append(choice)
     return out
 
@@ -92,7 +98,7 @@ def choices(model, noise_floor):
 def dots(model, peaks, noise_floor):
     """The plan's choice for each operator at M = 1 (decode) and at the largest M searched (prefill)."""
     sizes = sorted({op["m"] for op in model.operators})
-    phases = {sizes[-1]: "prefill", 1: "decode"} if sizes and sizes[0] == 1 else {m: "prefill" for m in sizes[-1:]}
+    phases = {sizes[-1]: "prefill", 1: "decode"} if sizes and sizes[0] == 1 else dict.fromkeys(sizes[-1:], "prefill")
     out = []
     for op in sorted(model.operators, key=lambda op: op["m"]):
         if op["m"] not in phases:
@@ -102,9 +108,17 @@ def dots(model, peaks, noise_floor):
         if row is None or moved is None:
             continue
         work = operators.flops(op)
-        dot = Dot(len(out) + 1, op, ", ".join(sorted(op["roles"])), phases[op["m"]], row,
-                  operators.compute_dtype(row["variant"], row["mode"]), work / moved, work / row["median_ns"],
-                  moved / row["median_ns"])
+        dot = Dot(
+            len(out) + 1,
+            op,
+            ", ".join(sorted(op["roles"])),
+            phases[op["m"]],
+            row,
+            operators.compute_dtype(row["variant"], row["mode"]),
+            work / moved,
+            work / row["median_ns"],
+            moved / row["median_ns"],
+        )
         if row["predicted_ns"]:
             dot.roof_share = row["predicted_ns"] / row["median_ns"]
         dot.flag = _above_roof(dot, peaks, noise_floor)
@@ -158,11 +172,15 @@ def _above_roof(dot, peaks, noise_floor):
     unit = "matrix" if dot.row["mode"] == "matrix" else "cpu"
     same = [peak["gflops"] for (u, _), peak in best_peaks(peaks, dot.dtype).items() if u == unit]
     if same and dot.gflops > max(same) * margin:
-        return ("faster than the highest measured peak of its unit: the machine was busier during calibration than "
-                "during the search; calibrate again on an idle machine")
+        return (
+            "faster than the highest measured peak of its unit: the machine was busier during calibration than "
+            "during the search; calibrate again on an idle machine"
+        )
     if dot.roof_share and dot.roof_share > margin:
-        return ("faster than its roofline price: its operands were in a nearer cache than the price assumes (a model's "
-                "weights pass by between two calls when it runs), or calibration saw a busier machine")
+        return (
+            "faster than its roofline price: its operands were in a nearer cache than the price assumes (a model's "
+            "weights pass by between two calls when it runs), or calibration saw a busier machine"
+        )
     return ""
 
 

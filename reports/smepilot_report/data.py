@@ -73,8 +73,10 @@ def _requested_plan(db, plan_id):
     plan = db.row("SELECT * FROM plan WHERE id = ?", plan_id)
     if plan is None:
         known = [str(row["id"]) for row in db.rows("SELECT id FROM plan ORDER BY id DESC LIMIT 10")]
-        raise ReportError(f"{db.path}: no plan {plan_id}; " +
-                          (f"there is {', '.join(known)}" if known else "there is none: smetune search makes one"))
+        raise ReportError(
+            f"{db.path}: no plan {plan_id}; "
+            + (f"there is {', '.join(known)}" if known else "there is none: smetune search makes one")
+        )
     return plan
 
 
@@ -90,8 +92,10 @@ def _requested_models(db, name, plan):
         chosen = chosen or [m for m in models if len(name) >= 4 and m["hash"].startswith(name)]
         if not chosen:
             known = ", ".join(f"'{m['name']}' ({m['hash']})" for m in models[-10:])
-            raise ReportError(f"{db.path}: no model '{name}'; " +
-                              (f"there is {known}" if known else "there is none: smetune search adds one"))
+            raise ReportError(
+                f"{db.path}: no model '{name}'; "
+                + (f"there is {known}" if known else "there is none: smetune search adds one")
+            )
         models = chosen
     for model in models:
         model["shape"] = _json(db, model, "model", "shape_json", dict)
@@ -103,11 +107,15 @@ def _platform(db, plan):
     if plan is not None:
         row = db.row("SELECT * FROM platform WHERE fingerprint = ?", plan["fingerprint"])
         if row is None:
-            raise ReportError(f"{db.path}: plan {plan['id']} was made for machine {plan['fingerprint']}, of which this "
-                              "database has no measurements")
+            raise ReportError(
+                f"{db.path}: plan {plan['id']} was made for machine {plan['fingerprint']}, of which this "
+                "database has no measurements"
+            )
     else:
-        row = db.row("SELECT * FROM platform ORDER BY (SELECT max(id) FROM session WHERE platform_id = platform.id) "
-                     "DESC NULLS LAST, id DESC LIMIT 1")
+        row = db.row(
+            "SELECT * FROM platform ORDER BY (SELECT max(id) FROM session WHERE platform_id = platform.id) "
+            "DESC NULLS LAST, id DESC LIMIT 1"
+        )
     if row is not None:
         row["facts"] = _json(db, row, "platform", "facts_json", dict)
         row["identity"] = _json(db, row, "platform", "identity_json", dict)
@@ -115,8 +123,11 @@ def _platform(db, plan):
 
 
 def _load_calibration(db, data):
-    newest = db.row("SELECT c.* FROM calibration c JOIN session s ON s.id = c.session_id WHERE s.platform_id = ? "
-                    "ORDER BY c.id DESC LIMIT 1", data.platform["id"])
+    newest = db.row(
+        "SELECT c.* FROM calibration c JOIN session s ON s.id = c.session_id WHERE s.platform_id = ? "
+        "ORDER BY c.id DESC LIMIT 1",
+        data.platform["id"],
+    )
     # Predictions belong to the roofline that they were made by.
     used = [model.search["calibration_id"] for model in data.models if model.search and model.search["calibration_id"]]
     row = db.row("SELECT * FROM calibration WHERE id = ?", used[0]) if used else newest
@@ -126,20 +137,30 @@ def _load_calibration(db, data):
         data.newer_calibration = newest
     row["session"] = db.row("SELECT * FROM session WHERE id = ?", row["session_id"])
     data.calibration = row
-    data.peaks = _with_samples(db, "peak", db.rows(
-        "SELECT * FROM peak WHERE calibration_id = ? ORDER BY dtype, unit, isa, workers", row["id"]))
-    data.bandwidths = _with_samples(db, "bandwidth", db.rows(
-        "SELECT * FROM bandwidth WHERE calibration_id = ? ORDER BY CASE level WHEN 'L1' THEN 1 WHEN 'L2' THEN 2 "
-        "WHEN 'LLC' THEN 3 ELSE 4 END, op, workers", row["id"]))
-    data.fork_joins = _with_samples(db, "fork_join", db.rows(
-        "SELECT * FROM fork_join WHERE calibration_id = ? ORDER BY workers", row["id"]))
+    data.peaks = _with_samples(
+        db, "peak", db.rows("SELECT * FROM peak WHERE calibration_id = ? ORDER BY dtype, unit, isa, workers", row["id"])
+    )
+    data.bandwidths = _with_samples(
+        db,
+        "bandwidth",
+        db.rows(
+            "SELECT * FROM bandwidth WHERE calibration_id = ? ORDER BY CASE level WHEN 'L1' THEN 1 WHEN 'L2' THEN 2 "
+            "WHEN 'LLC' THEN 3 ELSE 4 END, op, workers",
+            row["id"],
+        ),
+    )
+    data.fork_joins = _with_samples(
+        db, "fork_join", db.rows("SELECT * FROM fork_join WHERE calibration_id = ? ORDER BY workers", row["id"])
+    )
 
 
 def _load_model(db, platform, model, plan):
     out = ModelData(model)
     out.plan = plan or db.row(
-        "SELECT * FROM plan WHERE model_id = ? AND fingerprint = ? ORDER BY id DESC LIMIT 1", model["id"],
-        platform["fingerprint"])
+        "SELECT * FROM plan WHERE model_id = ? AND fingerprint = ? ORDER BY id DESC LIMIT 1",
+        model["id"],
+        platform["fingerprint"],
+    )
     if out.plan is None:
         out.newer_plan_elsewhere = db.row("SELECT 1 FROM plan WHERE model_id = ?", model["id"]) is not None
     else:
@@ -147,25 +168,41 @@ def _load_model(db, platform, model, plan):
     search_id = out.plan["search_id"] if out.plan else None
     if search_id is None:
         newest = db.row(
-            "SELECT s.id FROM search s JOIN session e ON e.id = s.session_id WHERE s.model_id = ? AND e.platform_id = ? "
-            "ORDER BY s.id DESC LIMIT 1", model["id"], platform["id"])
+            "SELECT s.id FROM search s JOIN session e ON e.id = s.session_id "
+            "WHERE s.model_id = ? AND e.platform_id = ? ORDER BY s.id DESC LIMIT 1",
+            model["id"],
+            platform["id"],
+        )
         search_id = newest["id"] if newest else None
     if search_id is not None:
-        out.search = db.row("SELECT s.*, e.revision, e.compiler, e.load1 FROM search s JOIN session e "
-                            "ON e.id = s.session_id WHERE s.id = ?", search_id)
+        out.search = db.row(
+            "SELECT s.*, e.revision, e.compiler, e.load1 FROM search s JOIN session e "
+            "ON e.id = s.session_id WHERE s.id = ?",
+            search_id,
+        )
         out.search["options"] = _json(db, out.search, "search", "options_json", dict)
         out.operators = _operators(db, search_id)
         out.measurements = _measurements(db, platform, out.search)
-    out.benches = _with_samples(db, "bench", db.rows(
-        "SELECT b.*, e.revision, e.load1, e.compiler FROM bench b JOIN session e ON e.id = b.session_id "
-        "WHERE b.model_id = ? AND e.platform_id = ? ORDER BY b.id", model["id"], platform["id"]))
+    out.benches = _with_samples(
+        db,
+        "bench",
+        db.rows(
+            "SELECT b.*, e.revision, e.load1, e.compiler FROM bench b JOIN session e ON e.id = b.session_id "
+            "WHERE b.model_id = ? AND e.platform_id = ? ORDER BY b.id",
+            model["id"],
+            platform["id"],
+        ),
+    )
     return out
 
 
 def _operators(db, search_id):
     merged = {}
-    for row in db.rows("SELECT o.*, so.role, so.calls FROM search_operator so JOIN operator o ON o.id = so.operator_id "
-                       "WHERE so.search_id = ? ORDER BY o.kind DESC, o.n, o.k, o.m, o.kv_len, so.role", search_id):
+    for row in db.rows(
+        "SELECT o.*, so.role, so.calls FROM search_operator so JOIN operator o ON o.id = so.operator_id "
+        "WHERE so.search_id = ? ORDER BY o.kind DESC, o.n, o.k, o.m, o.kv_len, so.role",
+        search_id,
+    ):
         operator = merged.setdefault(row["id"], {**row, "roles": [], "calls": 0})
         operator["roles"].append(row["role"])
         operator["calls"] += row["calls"]
@@ -181,7 +218,11 @@ def _measurements(db, platform, search):
         "JOIN session e ON e.id = m.session_id "
         "WHERE m.platform_id = ? AND m.variant_set_hash = ? AND c.operator_id IN "
         "(SELECT operator_id FROM search_operator WHERE search_id = ?) AND m.search_id <= ? ORDER BY m.id",
-        platform["id"], search["variant_set_hash"], search["id"], search["id"])
+        platform["id"],
+        search["variant_set_hash"],
+        search["id"],
+        search["id"],
+    )
     _with_samples(db, "measurement", rows)
     best = {}
     for row in rows:
@@ -213,7 +254,8 @@ def _with_samples(db, table, rows):
         samples = _json(db, row, table, "samples_json", list)
         for sample in samples:
             if isinstance(sample, bool) or not isinstance(sample, (int, float)) or not math.isfinite(sample):
-                raise ReportError(f"{db.path}: {table} {row['id']}: samples_json holds {str(sample)[:40]!r}, expected "
-                                  "finite numbers")
+                raise ReportError(
+                    f"{db.path}: {table} {row['id']}: samples_json holds {str(sample)[:40]!r}, expected finite numbers"
+                )
         row["samples"] = [float(sample) for sample in samples]
     return rows

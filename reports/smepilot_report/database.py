@@ -28,7 +28,7 @@ class Reader:
         try:
             cursor = self._connection.execute(sql, values)
             names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row)) for row in cursor]
+            return [dict(zip(names, row, strict=False)) for row in cursor]
         except sqlite3.Error as error:
             raise ReportError(f"{self.path}: cannot be read: {error}") from error
 
@@ -40,8 +40,10 @@ class Reader:
         application = self.rows("PRAGMA application_id")[0]["application_id"]
         version = self.rows("PRAGMA user_version")[0]["user_version"]
         if application & 0xFFFFFFFF != APPLICATION_ID:
-            raise ReportError(f"{self.path}: is an SQLite database of another program (application id "
-                              f"{application & 0xFFFFFFFF:#x}, expected {APPLICATION_ID:#x})")
+            raise ReportError(
+                f"{self.path}: is an SQLite database of another program (application id "
+                f"{application & 0xFFFFFFFF:#x}, expected {APPLICATION_ID:#x})"
+            )
         if not 1 <= version <= SCHEMA_VERSION:
             raise ReportError(f"{self.path}: has schema {version}, this report generator reads 1 to {SCHEMA_VERSION}")
         found = self.rows("PRAGMA integrity_check(1)")[0]["integrity_check"]

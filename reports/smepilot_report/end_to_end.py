@@ -64,8 +64,9 @@ def compare(benches, baselines, plan_id, cpu_model, noise_floor):
     """Comparisons in order of model file, test (prefill before decode) and threads."""
     groups = {}
     for series in _pool_benches(benches) + _pool_baselines(baselines, cpu_model):
-        series.estimate = stats.estimate([x for row in series.rows for x in row["samples"]] or
-                                         [row["avg_ts"] for row in series.rows])
+        series.estimate = stats.estimate(
+            [x for row in series.rows for x in row["samples"]] or [row["avg_ts"] for row in series.rows]
+        )
         groups.setdefault((series.model_file, series.test, series.threads), []).append(series)
     order = {"plan": 0, "untuned": 1, "baseline": 2}
     out = []
@@ -73,8 +74,9 @@ def compare(benches, baselines, plan_id, cpu_model, noise_floor):
         members = sorted(groups[key], key=lambda s: (order[s.role], s.label))
         comparison = Comparison(*key, members, _reference(members, plan_id))
         if comparison.reference is None:
-            comparison.note = (f"No run of ours with this file, test and {pluralise(key[2], 'thread')}: "
-                               "nothing to compare with.")
+            comparison.note = (
+                f"No run of ours with this file, test and {pluralise(key[2], 'thread')}: nothing to compare with."
+            )
         for series in members:
             if comparison.reference is None or series is comparison.reference:
                 continue
@@ -103,8 +105,14 @@ def _pool_benches(benches):
             what = {"none": "untuned default", "file": "plan from a file"}.get(row["plan_mode"])
             what = what or (f"plan {row['plan_id']}" if row["plan_id"] else "plan of the database")
             role = "untuned" if row["plan_mode"] == "none" else "plan"
-            pools[key] = Series(role, f"smepilot, {what}, {row['revision']}", test, row["n_threads"], row["model_file"],
-                                plan_id=row["plan_id"])
+            pools[key] = Series(
+                role,
+                f"smepilot, {what}, {row['revision']}",
+                test,
+                row["n_threads"],
+                row["model_file"],
+                plan_id=row["plan_id"],
+            )
         pools[key].rows.append(row)
     return list(pools.values())
 
@@ -113,11 +121,24 @@ def _pool_baselines(baselines, cpu_model):
     pools = {}
     for row in baselines:
         test = (row["n_prompt"], row["n_gen"], row["n_depth"])
-        key = (row["engine"], row["build"], row["cpu_info"], row["model_file"], row["model_type"], test,
-               row["n_threads"], row["n_batch"])
+        key = (
+            row["engine"],
+            row["build"],
+            row["cpu_info"],
+            row["model_file"],
+            row["model_type"],
+            test,
+            row["n_threads"],
+            row["n_batch"],
+        )
         if key not in pools:
-            pools[key] = Series("baseline", f"{row['engine']} {row['build']}, batch {row['n_batch']}", test,
-                                row["n_threads"], row["model_file"],
-                                same_cpu=" ".join(row["cpu_info"].split()) == " ".join(cpu_model.split()))
+            pools[key] = Series(
+                "baseline",
+                f"{row['engine']} {row['build']}, batch {row['n_batch']}",
+                test,
+                row["n_threads"],
+                row["model_file"],
+                same_cpu=" ".join(row["cpu_info"].split()) == " ".join(cpu_model.split()),
+            )
         pools[key].rows.append(row)
     return list(pools.values())

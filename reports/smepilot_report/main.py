@@ -12,7 +12,9 @@ PACKAGES = "python3-jinja2 python3-matplotlib"  # of Debian
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="smepilot_report", description="Write a self-contained HTML report of a smepilot database.")
+    parser = argparse.ArgumentParser(
+        prog="smepilot_report", description="Write a self-contained HTML report of a smepilot database."
+    )
     parser.add_argument("--db", required=True, metavar="PATH", help="database, as smetune writes it")
     parser.add_argument("--out", required=True, metavar="FILE", help="HTML file to write")
     parser.add_argument("--model", metavar="NAME|HASH", help="only this model")
@@ -28,8 +30,10 @@ def main(arguments=None):
         try:
             from smepilot_report.page import render  # here: a missing library gets a message instead of a traceback
         except ImportError as error:
-            raise ReportError(f"a Python package is missing ({error}); on Debian: apt-get install {PACKAGES}; "
-                              "SMEPILOT_PYTHON names another interpreter") from error
+            raise ReportError(
+                f"a Python package is missing ({error}); on Debian: apt-get install {PACKAGES}; "
+                "SMEPILOT_PYTHON names another interpreter"
+            ) from error
         write_whole(options.out, render(data))
     except ReportError as error:
         print(f"smepilot_report: {error}", file=sys.stderr)

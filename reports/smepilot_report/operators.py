@@ -6,8 +6,15 @@ The dtype table repeats kDTypeTraits of kernels/abi/dtype.h; a test compares the
 from smepilot_report.text import span
 
 BLOCKS = {  # elements per block, bytes per block in a GGUF file
-    "f32": (1, 4), "f16": (1, 2), "bf16": (1, 2), "q8_0": (32, 34), "q4_0": (32, 18), "q4_1": (32, 20),
-    "q4_k": (256, 144), "q6_k": (256, 210), "q8": (32, 56),
+    "f32": (1, 4),
+    "f16": (1, 2),
+    "bf16": (1, 2),
+    "q8_0": (32, 34),
+    "q4_0": (32, 18),
+    "q4_1": (32, 20),
+    "q4_k": (256, 144),
+    "q6_k": (256, 210),
+    "q8": (32, 56),
 }
 SHAPE_FIELDS = ("kind", "dtype", "n", "k", "kv_heads")  # what an entry of a plan and an operator have in common
 CANDIDATE_FIELDS = ("variant", "mode", "workers", "mc", "nc", "kv_tile", "kv_splits")
@@ -30,7 +37,9 @@ def bytes_moved(op):
         elements, size = BLOCKS[op["dtype"]]
         return op["n"] * op["k"] / elements * size + 4.0 * op["m"] * (op["n"] + op["k"])
     if op["kind"] == "attention":
-        return 2.0 * op["kv_heads"] * op["kv_len"] * op["k"] * BLOCKS[op["dtype"]][1] + 8.0 * op["m"] * op["n"] * op["k"]
+        return (
+            2.0 * op["kv_heads"] * op["kv_len"] * op["k"] * BLOCKS[op["dtype"]][1] + 8.0 * op["m"] * op["n"] * op["k"]
+        )
     return 8.0 * op["m"] * op["k"]
 
 
@@ -78,8 +87,11 @@ def describe_group(entry):
 
 
 def covers(entry, op):
-    return (all(entry[f] == op[f] for f in SHAPE_FIELDS) and entry["m_min"] <= op["m"] <= entry["m_max"]
-            and (op["kind"] != "attention" or op["kv_len"] <= entry["kv_max"]))
+    return (
+        all(entry[f] == op[f] for f in SHAPE_FIELDS)
+        and entry["m_min"] <= op["m"] <= entry["m_max"]
+        and (op["kind"] != "attention" or op["kv_len"] <= entry["kv_max"])
+    )
 
 
 def same_candidate(a, b):

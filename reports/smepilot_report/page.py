@@ -1,7 +1,7 @@
 """Builds the page: gathers what each section needs and lets the templates write it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import resources
 
 import jinja2
@@ -54,18 +54,32 @@ def render(data):
     floor = data.calibration["noise_floor"] if data.calibration else None
     views = [_view(data, model, floor) for model in data.models]
     files = {c.model_file for view in views for c in view.comparisons}
-    others = end_to_end.compare([], [b for b in data.baselines if b["model_file"] not in files], None, _cpu(data), floor)
+    others = end_to_end.compare(
+        [], [b for b in data.baselines if b["model_file"] not in files], None, _cpu(data), floor
+    )
     first = views[0] if views else None
     comparisons = first.comparisons if first else []
     cards = summary.numbers(comparisons)
     operator_card = summary.operator_number(first.choices) if first else None
-    return _environment().get_template("report.html.j2").render(
-        data=data, views=views, others=others, kinds=KINDS, floor=floor,
-        sentence=summary.sentence(data, data.models[0] if data.models else None, comparisons),
-        cards=cards + ([operator_card] if operator_card else []), warnings=summary.warnings(data, data.models),
-        figures=_bare_figures(data) if not views else [],
-        verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), style=_asset("style.css"), script=_asset("page.js"))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            views=views,
+            others=others,
+            kinds=KINDS,
+            floor=floor,
+            sentence=summary.sentence(data, data.models[0] if data.models else None, comparisons),
+            cards=cards + ([operator_card] if operator_card else []),
+            warnings=summary.warnings(data, data.models),
+            figures=_bare_figures(data) if not views else [],
+            verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            style=_asset("style.css"),
+            script=_asset("page.js"),
+        )
+    )
 
 
 def _cpu(data):
@@ -78,16 +92,40 @@ def _view(data, model, floor):
     figures = []
     for dtype in _dtypes(data.peaks, dots):
         mine = [dot for dot in dots if dot.dtype == dtype]
-        svg = plots.roofline(f"roof-{key}-{dtype}", dtype, data.peaks, data.bandwidths, mine,
-                             f"Roofline for {dtype} with the operators of {model.model['name']}")
+        svg = plots.roofline(
+            f"roof-{key}-{dtype}",
+            dtype,
+            data.peaks,
+            data.bandwidths,
+            mine,
+            f"Roofline for {dtype} with the operators of {model.model['name']}",
+        )
         figures.append(Figure(dtype, mine, Markup(svg) if svg else None))
     files = {bench["model_file"] for bench in model.benches}
-    comparisons = end_to_end.compare(model.benches, [b for b in data.baselines if b["model_file"] in files],
-                                     model.plan["id"] if model.plan else None, _cpu(data), floor)
-    return ModelView(model.model, model.plan, model.search, key, model.newer_plan_elsewhere, model.operators,
-                     model.measurements, comparisons, analysis.choices(model, floor), dots, figures,
-                     analysis.ruled_out(model.measurements), analysis.status_counts(model.measurements),
-                     analysis.what_ran(model.measurements), model.benches)
+    comparisons = end_to_end.compare(
+        model.benches,
+        [b for b in data.baselines if b["model_file"] in files],
+        model.plan["id"] if model.plan else None,
+        _cpu(data),
+        floor,
+    )
+    return ModelView(
+        model.model,
+        model.plan,
+        model.search,
+        key,
+        model.newer_plan_elsewhere,
+        model.operators,
+        model.measurements,
+        comparisons,
+        analysis.choices(model, floor),
+        dots,
+        figures,
+        analysis.ruled_out(model.measurements),
+        analysis.status_counts(model.measurements),
+        analysis.what_ran(model.measurements),
+        model.benches,
+    )
 
 
 def _bare_figures(data):
@@ -112,16 +150,30 @@ def _asset(name):
 
 
 def _environment():
-    environment = jinja2.Environment(loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-                                     finalize=lambda value: text.clean(value) if isinstance(value, str) and not
-                                     isinstance(value, Markup) else value)
-    environment.filters.update(sig=text.significant, ns=text.nanoseconds, pct=text.percent, ratio=text.ratio,
-                               size=text.size, interval=summary.interval, candidate=operators.describe_candidate,
-                               operator=operators.describe_operator, group=operators.describe_group,
-                               blocking=operators.blocking, test=end_to_end.test_name)
-    environment.globals.update(span=text.span, plural=text.pluralise, estimate=stats.estimate,
-                               run_statuses=RUN_STATUSES, rates=_rates)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: text.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.filters.update(
+        sig=text.significant,
+        ns=text.nanoseconds,
+        pct=text.percent,
+        ratio=text.ratio,
+        size=text.size,
+        interval=summary.interval,
+        candidate=operators.describe_candidate,
+        operator=operators.describe_operator,
+        group=operators.describe_group,
+        blocking=operators.blocking,
+        test=end_to_end.test_name,
+    )
+    environment.globals.update(
+        span=text.span, plural=text.pluralise, estimate=stats.estimate, run_statuses=RUN_STATUSES, rates=_rates
+    )
     return environment
 
 

@@ -17,10 +17,16 @@ STYLE = {
     "svg.fonttype": "none",  # text, not outlines
     "svg.hashsalt": "smepilot",  # the same data gives the same bytes
     "text.parse_math": False,  # a $ in a name is a $
-    "font.family": "sans-serif", "font.size": 9,
-    "text.color": COLOURS["fg"], "axes.labelcolor": COLOURS["fg"], "axes.edgecolor": COLOURS["muted"],
-    "xtick.color": COLOURS["fg"], "ytick.color": COLOURS["fg"], "grid.color": COLOURS["grid"],
-    "axes.spines.top": False, "axes.spines.right": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": COLOURS["fg"],
+    "axes.labelcolor": COLOURS["fg"],
+    "axes.edgecolor": COLOURS["muted"],
+    "xtick.color": COLOURS["fg"],
+    "ytick.color": COLOURS["fg"],
+    "grid.color": COLOURS["grid"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
 }
 UNIT_NAMES = {"cpu": "vector cores", "matrix": "matrix unit"}
 PHASE_MARKS = {"decode": "o", "prefill": "s"}
@@ -58,9 +64,14 @@ def _scales(axes, ceilings, reads, dots):
     bottom = min([min(gbps) * left, *gflops, *(dot.gflops for dot in dots)])
     # Bandwidth lines may leave at the bottom; what is measured must not.
     bottom = max(bottom, min([*gflops, *(dot.gflops for dot in dots)]) / 30) / 1.5
-    axes.set(xscale="log", yscale="log", xlim=(left, right),
-             ylim=(bottom, max([*gflops, *(dot.gflops for dot in dots)]) * 2.2),
-             xlabel="operational intensity, FLOP per byte", ylabel="GFLOP/s (integer types: GOP/s)")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=(left, right),
+        ylim=(bottom, max([*gflops, *(dot.gflops for dot in dots)]) * 2.2),
+        xlabel="operational intensity, FLOP per byte",
+        ylabel="GFLOP/s (integer types: GOP/s)",
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(base=10))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace(",", "\u202f")))
@@ -73,14 +84,29 @@ def _draw_ceilings(axes, ceilings):
     most = max(workers for _, workers in ceilings)
     drawn = []
     for (unit, workers), peak in sorted(ceilings.items(), key=lambda item: -item[1]["gflops"]):
-        axes.plot(axes.get_xlim(), [peak["gflops"]] * 2, color=COLOURS[unit], linewidth=2 if workers == most else 1,
-                  linestyle="-" if workers == most else (0, (5, 3)), zorder=2)
+        axes.plot(
+            axes.get_xlim(),
+            [peak["gflops"]] * 2,
+            color=COLOURS[unit],
+            linewidth=2 if workers == most else 1,
+            linestyle="-" if workers == most else (0, (5, 3)),
+            zorder=2,
+        )
         # Two that coincide would print their labels on top of each other: the second hangs below its line.
         close = any(abs(peak["gflops"] / other - 1) < 0.25 for other in drawn)
         drawn.append(peak["gflops"])
-        axes.annotate(f"{UNIT_NAMES[unit]} ×{workers}, {clean(peak['isa'])}: {significant(peak['gflops'])}",
-                      (right, peak["gflops"]), (-4, -3 if close else 3), textcoords="offset points", ha="right",
-                      va="top" if close else "bottom", color=COLOURS[unit], fontsize=8, zorder=5, bbox=BACKING)
+        axes.annotate(
+            f"{UNIT_NAMES[unit]} ×{workers}, {clean(peak['isa'])}: {significant(peak['gflops'])}",
+            (right, peak["gflops"]),
+            (-4, -3 if close else 3),
+            textcoords="offset points",
+            ha="right",
+            va="top" if close else "bottom",
+            color=COLOURS[unit],
+            fontsize=8,
+            zorder=5,
+            bbox=BACKING,
+        )
 
 
 def _draw_bandwidths(axes, reads, top):
@@ -89,13 +115,27 @@ def _draw_bandwidths(axes, reads, top):
     most = max(row["workers"] for row in reads)
     for row in reads:
         start = max(left, bottom / row["gbps"])
-        axes.plot([left, top / row["gbps"]], [left * row["gbps"], top], color=COLOURS.get(row["level"], COLOURS["muted"]),
-                  linewidth=1.6 if row["workers"] == most else 0.8,
-                  linestyle="-" if row["workers"] == most else (0, (5, 3)), zorder=1)
+        axes.plot(
+            [left, top / row["gbps"]],
+            [left * row["gbps"], top],
+            color=COLOURS.get(row["level"], COLOURS["muted"]),
+            linewidth=1.6 if row["workers"] == most else 0.8,
+            linestyle="-" if row["workers"] == most else (0, (5, 3)),
+            zorder=1,
+        )
         if row["workers"] == most:
-            axes.annotate(f"{clean(row['level'])} {significant(row['gbps'])} GB/s", (start * 1.12, start * 1.12 * row["gbps"]),
-                          (0, 2), textcoords="offset points", rotation=_slope(axes), rotation_mode="anchor",
-                          color=COLOURS.get(row["level"], COLOURS["muted"]), fontsize=8, zorder=4, bbox=BACKING)
+            axes.annotate(
+                f"{clean(row['level'])} {significant(row['gbps'])} GB/s",
+                (start * 1.12, start * 1.12 * row["gbps"]),
+                (0, 2),
+                textcoords="offset points",
+                rotation=_slope(axes),
+                rotation_mode="anchor",
+                color=COLOURS.get(row["level"], COLOURS["muted"]),
+                fontsize=8,
+                zorder=4,
+                bbox=BACKING,
+            )
 
 
 def _slope(axes):
@@ -109,24 +149,53 @@ def _draw_dots(axes, dots, prefix):
     tips = {}
     for dot in dots:
         gid = f"{prefix}-dot-{dot.number}"
-        axes.plot([dot.intensity], [dot.gflops], PHASE_MARKS[dot.phase], color=COLOURS[dot.phase], markersize=6,
-                  markeredgecolor=COLOURS["bg"], markeredgewidth=0.8, zorder=6, gid=gid)
-        tips[gid] = clean(f"{dot.number}: {dot.roles}, M {dot.op['m']}: {nanoseconds(dot.row['median_ns'])}, "
-                          f"{significant(dot.gflops)} GFLOP/s, {significant(dot.gbps)} GB/s"
-                          + (f", {percent(dot.roof_share, 0)} of the roof" if dot.roof_share else "")
-                          + (f"; above the roof: {dot.flag}" if dot.flag else ""))
+        axes.plot(
+            [dot.intensity],
+            [dot.gflops],
+            PHASE_MARKS[dot.phase],
+            color=COLOURS[dot.phase],
+            markersize=6,
+            markeredgecolor=COLOURS["bg"],
+            markeredgewidth=0.8,
+            zorder=6,
+            gid=gid,
+        )
+        tips[gid] = clean(
+            f"{dot.number}: {dot.roles}, M {dot.op['m']}: {nanoseconds(dot.row['median_ns'])}, "
+            f"{significant(dot.gflops)} GFLOP/s, {significant(dot.gbps)} GB/s"
+            + (f", {percent(dot.roof_share, 0)} of the roof" if dot.roof_share else "")
+            + (f"; above the roof: {dot.flag}" if dot.flag else "")
+        )
         if dot.flag:
-            axes.plot([dot.intensity], [dot.gflops], "o", color="none", markeredgecolor=COLOURS["fg"],
-                      markersize=12, markeredgewidth=1.2, zorder=6)
-    for dot, (x, y) in zip(dots, _spread(axes, dots)):
+            axes.plot(
+                [dot.intensity],
+                [dot.gflops],
+                "o",
+                color="none",
+                markeredgecolor=COLOURS["fg"],
+                markersize=12,
+                markeredgewidth=1.2,
+                zorder=6,
+            )
+    for dot, (x, y) in zip(dots, _spread(axes, dots), strict=False):
         at = axes.transData.transform((dot.intensity, dot.gflops))
-        axes.annotate(f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}", (dot.intensity, dot.gflops),
-                      (x - at[0], y - at[1]), textcoords="offset pixels", fontsize=8, va="center", color=COLOURS["fg"],
-                      zorder=7, bbox=BACKING, arrowprops={"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.5,
-                                            "shrinkA": 0, "shrinkB": 3})
-    handles = [axes.plot([], [], PHASE_MARKS[phase], color=COLOURS[phase], label=label)[0]
-               for phase, label in (("decode", "decode"), ("prefill", "prefill"))
-               if any(dot.phase == phase for dot in dots)]
+        axes.annotate(
+            f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}",
+            (dot.intensity, dot.gflops),
+            (x - at[0], y - at[1]),
+            textcoords="offset pixels",
+            fontsize=8,
+            va="center",
+            color=COLOURS["fg"],
+            zorder=7,
+            bbox=BACKING,
+            arrowprops={"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
+        )
+    handles = [
+        axes.plot([], [], PHASE_MARKS[phase], color=COLOURS[phase], label=label)[0]
+        for phase, label in (("decode", "decode"), ("prefill", "prefill"))
+        if any(dot.phase == phase for dot in dots)
+    ]
     if handles:
         axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=8)
     return tips
@@ -141,7 +210,7 @@ def _spread(axes, dots):
         moved = False
         order = sorted(range(len(places)), key=lambda i: places[i][1])
         for i, lower in enumerate(order):
-            for upper in order[i + 1:]:
+            for upper in order[i + 1 :]:
                 short = gap - (places[upper][1] - places[lower][1])
                 if short > 0.1 and abs(places[upper][0] - places[lower][0]) < wide:
                     places[lower][1] -= short / 2
@@ -154,9 +223,16 @@ def _spread(axes, dots):
 
 def _describe(dtype, ceilings, reads, dots):
     """The drawing in words; the tables beside it have the rest."""
-    roofs = "; ".join(f"{UNIT_NAMES[unit]} with {pluralise(workers, 'worker')} {significant(peak['gflops'])} GFLOP/s"
-                      for (unit, workers), peak in sorted(ceilings.items()))
-    lines = "; ".join(f"{row['level']} with {pluralise(row['workers'], 'worker')} {significant(row['gbps'])} GB/s" for row in reads)
-    points = "; ".join(f"{dot.number}: {dot.roles} at M {dot.op['m']}, {significant(dot.intensity)} FLOP per byte, "
-                       f"{significant(dot.gflops)} GFLOP/s" for dot in dots)
+    roofs = "; ".join(
+        f"{UNIT_NAMES[unit]} with {pluralise(workers, 'worker')} {significant(peak['gflops'])} GFLOP/s"
+        for (unit, workers), peak in sorted(ceilings.items())
+    )
+    lines = "; ".join(
+        f"{row['level']} with {pluralise(row['workers'], 'worker')} {significant(row['gbps'])} GB/s" for row in reads
+    )
+    points = "; ".join(
+        f"{dot.number}: {dot.roles} at M {dot.op['m']}, {significant(dot.intensity)} FLOP per byte, "
+        f"{significant(dot.gflops)} GFLOP/s"
+        for dot in dots
+    )
     return f"Roofline of {dtype}. Ceilings: {roofs}. Read bandwidths: {lines}. Operators: {points or 'none'}."

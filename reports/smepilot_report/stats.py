@@ -61,4 +61,6 @@ def judge(ours, theirs, noise_floor, higher_is_better=True):
         return Verdict("tie", gain, "the intervals overlap")
     if noise_floor is not None and max(gain, 1 / gain) - 1 <= noise_floor:
         return Verdict("tie", gain, f"the difference is within the noise floor of {100 * noise_floor:.1f} %")
-    return Verdict("win" if gain > 1 else "loss", gain, "the intervals are apart and the difference exceeds the noise floor")
+    return Verdict(
+        "win" if gain > 1 else "loss", gain, "the intervals are apart and the difference exceeds the noise floor"
+    )

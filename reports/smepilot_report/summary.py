@@ -24,13 +24,16 @@ class Number:
 
 
 def headline(comparisons):
-    """The comparisons that stand for prefill and decode: the longest test on most threads, of those with a run of ours."""
+    """The comparisons that stand for prefill and decode: of those with a run of ours, the longest on most threads."""
     ours = [c for c in comparisons if c.reference is not None]
     decode = [c for c in ours if c.test[1] > 0 and c.test[0] == 0]
     prefill = [c for c in ours if c.test[0] > 0 and c.test[1] == 0]
     # With others to compare with first, then an empty cache, then threads, then length.
-    return [max(group, key=lambda c: (c.reference.role == "plan", bool(c.judged()), -c.test[2], c.threads, sum(c.test)))
-            for group in (prefill, decode) if group]
+    return [
+        max(group, key=lambda c: (c.reference.role == "plan", bool(c.judged()), -c.test[2], c.threads, sum(c.test)))
+        for group in (prefill, decode)
+        if group
+    ]
 
 
 def numbers(comparisons):
@@ -40,8 +43,14 @@ def numbers(comparisons):
         estimate = ours.estimate
         word = "decode" if comparison.test[1] else "prefill"
         with_plan = "with the plan" if ours.role == "plan" else "untuned"
-        number = Number(f"{word}, {test_name(comparison.test)}, {with_plan}", f"{significant(estimate.median)} tokens/s",
-                        estimate.median, interval(estimate), "measured", f"#bench-{ours.rows[-1]['id']}")
+        number = Number(
+            f"{word}, {test_name(comparison.test)}, {with_plan}",
+            f"{significant(estimate.median)} tokens/s",
+            estimate.median,
+            interval(estimate),
+            "measured",
+            f"#bench-{ours.rows[-1]['id']}",
+        )
         for series in (s for s in comparison.judged() if s.same_cpu):
             other = "untuned default" if series.role == "untuned" else series.label
             number.notes.append(f"{ratio(series.verdict.ratio)} of {clean(other)}: {series.verdict.word}")
@@ -56,9 +65,15 @@ def operator_number(choices):
     if not choices:
         return None
     same = sum(c.is_default for c in choices)
-    return Number("operator choices that beat the default", f"{counts['win']} of {len(choices)}", counts["win"],
-                  f"{counts['tie']} tie, {counts['loss']} lose, {same} are the default itself, "
-                  f"{len(choices) - same - len(judged) + counts['not judged']} not judged", "measured", "#choices")
+    return Number(
+        "operator choices that beat the default",
+        f"{counts['win']} of {len(choices)}",
+        counts["win"],
+        f"{counts['tie']} tie, {counts['loss']} lose, {same} are the default itself, "
+        f"{len(choices) - same - len(judged) + counts['not judged']} not judged",
+        "measured",
+        "#choices",
+    )
 
 
 def count_verdicts(items):
@@ -73,8 +88,10 @@ def interval(estimate):
     """As text. Too few samples for 95 % are said to be so."""
     if estimate.count < 2:
         return "1 sample, no interval"
-    return (f"{significant(estimate.low)} to {significant(estimate.high)} "
-            f"({percent(estimate.coverage, 1)} interval, {estimate.count} samples)")
+    return (
+        f"{significant(estimate.low)} to {significant(estimate.high)} "
+        f"({percent(estimate.coverage, 1)} interval, {estimate.count} samples)"
+    )
 
 
 def sentence(data, model, comparisons):
@@ -90,21 +107,31 @@ def sentence(data, model, comparisons):
     if not heads:
         if model.plan is None:
             return f"On {cpu}, there is neither a plan nor a run of {name} yet."
-        return (f"On {cpu}, plan {model.plan['id']} for {name} is stored with "
-                f"{pluralise(len(model.entries), 'entry', 'entries')}; no end-to-end run has been recorded yet.")
+        return (
+            f"On {cpu}, plan {model.plan['id']} for {name} is stored with "
+            f"{pluralise(len(model.entries), 'entry', 'entries')}; no end-to-end run has been recorded yet."
+        )
     parts = []
     for comparison in heads:
         ours = comparison.reference.estimate
         verb = "generates" if comparison.test[1] else "reads a prompt at"
         parts.append(f"{verb} {significant(ours.median)} tokens/s")
     planned = any(c.reference.role == "plan" for c in heads)
-    text = (f"On {cpu} with {pluralise(heads[-1].threads, 'thread')}, {name} {' and '.join(parts)} "
-            f"{'with a stored plan' if planned else 'without a plan'}")
+    text = (
+        f"On {cpu} with {pluralise(heads[-1].threads, 'thread')}, {name} {' and '.join(parts)} "
+        f"{'with a stored plan' if planned else 'without a plan'}"
+    )
     verdicts = [(c, s) for c in heads for s in c.judged() if s.same_cpu]
     if not verdicts:
         return text + "; nothing is stored to compare it with."
-    return text + "; " + "; ".join(_verdicts_of(role, verdicts) for role in ("untuned", "baseline")
-                                   if any(s.role == role for _, s in verdicts)) + "."
+    return (
+        text
+        + "; "
+        + "; ".join(
+            _verdicts_of(role, verdicts) for role in ("untuned", "baseline") if any(s.role == role for _, s in verdicts)
+        )
+        + "."
+    )
 
 
 def _verdicts_of(role, verdicts):
@@ -113,8 +140,11 @@ def _verdicts_of(role, verdicts):
         if series.role == role:
             word = {"win": "a win", "loss": "a loss", "tie": "a tie"}.get(series.verdict.word, series.verdict.word)
             said.append(f"{ratio(series.verdict.ratio)} in {test_name(comparison.test)} ({word})")
-    name = "the untuned default" if role == "untuned" else " and ".join(
-        sorted({clean(s.rows[0]["engine"]) for _, s in verdicts if s.role == role}))
+    name = (
+        "the untuned default"
+        if role == "untuned"
+        else " and ".join(sorted({clean(s.rows[0]["engine"]) for _, s in verdicts if s.role == role}))
+    )
     return f"against {name} {', '.join(said)}"
 
 
@@ -125,30 +155,47 @@ def warnings(data, models):
     cpus = data.platform["facts"].get("cpus") if data.platform else None
     if calibration:
         if calibration["busy_fraction"] > BUSY_LIMIT:
-            out.append(f"Other programs took {percent(calibration['busy_fraction'], 0)} of the CPU time during calibration: "
-                       "ceilings may be too low, and operators may lie above them. Calibrate again on an idle machine.")
+            out.append(
+                f"Other programs took {percent(calibration['busy_fraction'], 0)} of the CPU time during calibration: "
+                "ceilings may be too low, and operators may lie above them. Calibrate again on an idle machine."
+            )
         if calibration["noise_floor"] > NOISE_LIMIT:
-            out.append(f"The noise floor is {percent(calibration['noise_floor'])}: the same kernel differs from itself by as "
-                       "much, and no smaller difference counts as a win or a loss on this page.")
+            out.append(
+                f"The noise floor is {percent(calibration['noise_floor'])}: the same kernel differs from itself by as "
+                "much, and no smaller difference counts as a win or a loss on this page."
+            )
         if calibration["quick"]:
             out.append("The calibration is a quick one: fewer samples and worker counts.")
         if data.newer_calibration:
-            out.append(f"Shown is calibration {calibration['id']}, which the search used; calibration "
-                       f"{data.newer_calibration['id']} is newer. A new search would be priced by that.")
-    loaded = [bench for model in models for bench in model.benches
-              if bench["load1"] is not None and isinstance(cpus, int) and bench["load1"] > LOAD_LIMIT * cpus]
+            out.append(
+                f"Shown is calibration {calibration['id']}, which the search used; calibration "
+                f"{data.newer_calibration['id']} is newer. A new search would be priced by that."
+            )
+    loaded = [
+        bench
+        for model in models
+        for bench in model.benches
+        if bench["load1"] is not None and isinstance(cpus, int) and bench["load1"] > LOAD_LIMIT * cpus
+    ]
     if loaded:
         worst = max(bench["load1"] for bench in loaded)
-        out.append(f"{pluralise(len(loaded), 'end-to-end row')} began on a busy machine (load average up to {worst:.1f} on "
-                   f"{pluralise(cpus, 'CPU')}): throughputs are what was left.")
+        out.append(
+            f"{pluralise(len(loaded), 'end-to-end row')} began on a busy machine (load average up to {worst:.1f} on "
+            f"{pluralise(cpus, 'CPU')}): throughputs are what was left."
+        )
     for model in models:
         name = clean(model.model["name"])
         if model.search and model.search["state"] != "done":
-            out.append(f"Search {model.search['id']} of {name} is {model.search['state']}, not done: operators that it did "
-                       "not decide keep the default. The same smetune search command continues it.")
+            out.append(
+                f"Search {model.search['id']} of {name} is {model.search['state']}, not done: operators that it did "
+                "not decide keep the default. The same smetune search command continues it."
+            )
         revisions = {bench["revision"] for bench in model.benches}
         if len(revisions) > 1:
-            out.append(f"End-to-end rows of {name} come from {len(revisions)} builds ({', '.join(sorted(map(clean, revisions)))}).")
+            builds = ", ".join(sorted(map(clean, revisions)))
+            out.append(f"End-to-end rows of {name} come from {len(revisions)} builds ({builds}).")
     if data.other_platforms:
-        out.append(f"The database also holds {pluralise(data.other_platforms, 'other machine')}; nothing of it is on this page.")
+        out.append(
+            f"The database holds {pluralise(data.other_platforms, 'other machine')} too; nothing of it is on this page."
+        )
     return out

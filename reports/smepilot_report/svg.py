@@ -13,9 +13,18 @@ XLINK = "http://www.w3.org/1999/xlink"
 
 # Stand-ins in the drawing: the CSS variable each becomes.
 COLOURS = {
-    "fg": "#010101", "muted": "#020202", "grid": "#030303", "bg": "#040404",
-    "decode": "#050505", "prefill": "#060606", "cpu": "#070707", "matrix": "#080808",
-    "L1": "#0a0a0a", "L2": "#0b0b0b", "LLC": "#0c0c0c", "DRAM": "#0d0d0d",
+    "fg": "#010101",
+    "muted": "#020202",
+    "grid": "#030303",
+    "bg": "#040404",
+    "decode": "#050505",
+    "prefill": "#060606",
+    "cpu": "#070707",
+    "matrix": "#080808",
+    "L1": "#0a0a0a",
+    "L2": "#0b0b0b",
+    "LLC": "#0c0c0c",
+    "DRAM": "#0d0d0d",
 }
 _VARIABLES = {colour: f"var(--{name.lower()})" for name, colour in COLOURS.items()}
 

@@ -1,7 +1,7 @@
 """How numbers and foreign text appear on the page.
 
-Names in the database come from model files and from other engines, so they are hostile: HTML escaping is Jinja's and the
-XML writer's, but characters that XML forbids, or that reorder what the reader sees, are replaced here.
+Names in the database come from model files and from other engines, so they are hostile: escaping is Jinja's and the XML
+writer's, but characters that XML forbids, or that reorder what the reader sees, are replaced here.
 """
 
 import math
@@ -10,7 +10,9 @@ import unicodedata
 
 NO_BOUND = 4294967295  # m_max and kv_max of a plan entry without an upper bound
 
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def clean(value):

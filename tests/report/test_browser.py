@@ -13,8 +13,18 @@ from htmlcheck import Page
 from smepilot_report.main import main
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--dump-dom"]
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--dump-dom",
+]
 
 
 @unittest.skipUnless(BROWSER, "no Chromium is installed: the page's script is not tested")
@@ -48,8 +58,12 @@ class Browser(unittest.TestCase):
             </script>"""
             with open(page, "w", encoding="utf-8") as file:
                 file.write(text.replace("</body>", probe + "</body>"))
-            done = subprocess.run([BROWSER, *OPTIONS, f"--user-data-dir={folder}/profile", "file://" + page],
-                                  capture_output=True, text=True, timeout=240)
+            done = subprocess.run(
+                [BROWSER, *OPTIONS, f"--user-data-dir={folder}/profile", "file://" + page],
+                capture_output=True,
+                text=True,
+                timeout=240,
+            )
         self.assertEqual(done.returncode, 0, done.stderr[-2000:])
         self.assertNotIn("CONSOLE", done.stderr)
         page = Page(done.stdout)

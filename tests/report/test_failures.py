@@ -139,7 +139,9 @@ class Failures(unittest.TestCase):
         self.fill().close()
         command = [os.environ["SMETUNE"], "--db", self.database, "report", "-o", self.out]
         environment = {**os.environ, "SMEPILOT_PYTHON": sys.executable}
-        done = subprocess.run([*command, "--model", "first", "--", "--plan", "1"], capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            [*command, "--model", "first", "--", "--plan", "1"], capture_output=True, text=True, env=environment
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(self.out, encoding="utf-8") as file:
             self.assertIn('id="endtoend"', file.read())

@@ -11,8 +11,10 @@ class Formulas(unittest.TestCase):
     def test_block_sizes_equal_those_of_the_kernels(self):
         header = (SOURCE / "kernels" / "abi" / "dtype.h").read_text(encoding="utf-8")
         table = header.partition("kDTypeTraits[] = {")[2].partition("};")[0]
-        found = {name: (int(elements), int(size))
-                 for name, elements, size in re.findall(r'\{"(\w+)", (\d+), (\d+), -?\d+\}', table)}
+        found = {
+            name: (int(elements), int(size))
+            for name, elements, size in re.findall(r'\{"(\w+)", (\d+), (\d+), -?\d+\}', table)
+        }
         self.assertGreater(len(found), 5)
         self.assertEqual(operators.BLOCKS, found)
 
@@ -27,19 +29,27 @@ class Formulas(unittest.TestCase):
 
     def test_type_that_is_multiplied(self):
         for variant, mode, expected in (
-                ("matmul.f32.q8.q4_0.16x16.avx512vnni.vpdpbusd", "cpu", "int8"),
-                ("matmul.f32.f32.f16.8x16.avx512.fma", "cpu", "f32"),
-                ("matmul.f32.f32.bf16.8x16.avx512bf16.dpbf16", "cpu", "bf16"),
-                ("matmul.f32.f32.f16.32x32.amxbf16.tdp", "matrix", "bf16"),
-                ("matmul.f32.f32.f16.4vlx1vl.sme2.mopa", "matrix", "f16"),
-                ("attention.f32.f32.f16.64x16.avx512.online", "cpu", "f32"), ("nonsense", "cpu", "f32")):
+            ("matmul.f32.q8.q4_0.16x16.avx512vnni.vpdpbusd", "cpu", "int8"),
+            ("matmul.f32.f32.f16.8x16.avx512.fma", "cpu", "f32"),
+            ("matmul.f32.f32.bf16.8x16.avx512bf16.dpbf16", "cpu", "bf16"),
+            ("matmul.f32.f32.f16.32x32.amxbf16.tdp", "matrix", "bf16"),
+            ("matmul.f32.f32.f16.4vlx1vl.sme2.mopa", "matrix", "f16"),
+            ("attention.f32.f32.f16.64x16.avx512.online", "cpu", "f32"),
+            ("nonsense", "cpu", "f32"),
+        ):
             with self.subTest(variant=variant):
                 self.assertEqual(operators.compute_dtype(variant, mode), expected)
 
 
 class Writing(unittest.TestCase):
     def test_significant(self):
-        for value, expected in ((0, "0"), (0.012345, "0.0123"), (1.005, "1.00"), (999.6, "1\u202f000"), (123456, "123\u202f000")):
+        for value, expected in (
+            (0, "0"),
+            (0.012345, "0.0123"),
+            (1.005, "1.00"),
+            (999.6, "1\u202f000"),
+            (123456, "123\u202f000"),
+        ):
             self.assertEqual(text.significant(value), expected)
 
     def test_durations(self):

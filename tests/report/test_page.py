@@ -41,7 +41,7 @@ class PageOfFullDatabase(unittest.TestCase):
     def rows(self, table):
         cursor = self.connection.execute(f"SELECT * FROM {table}")
         names = [c[0] for c in cursor.description]
-        return [dict(zip(names, row)) for row in cursor]
+        return [dict(zip(names, row, strict=False)) for row in cursor]
 
     def test_is_well_formed(self):
         self.assertEqual(self.page.problems, [])
@@ -73,12 +73,17 @@ class PageOfFullDatabase(unittest.TestCase):
             children = {child.tag.partition("}")[2]: child for child in root}
             self.assertTrue(children["title"].text and children["desc"].text)
             self.assertEqual(root.get("role"), "img")
-            self.assertEqual(root.get("aria-labelledby").split(), [children["title"].get("id"), children["desc"].get("id")])
+            self.assertEqual(
+                root.get("aria-labelledby").split(), [children["title"].get("id"), children["desc"].get("id")]
+            )
             self.assertIn("var(--fg)", text)
             self.assertNotRegex(text, "#0[0-9a-f]0[0-9a-f]0[0-9a-f]\\b")  # no stand-in colour is left
 
     def test_drawings_hold_ceilings_levels_and_dots(self):
-        by_type = {re.search(r"Roofline for (\w+)", text)[1]: "".join(ElementTree.fromstring(text).itertext()) for text in self.svgs}
+        by_type = {
+            re.search(r"Roofline for (\w+)", text)[1]: "".join(ElementTree.fromstring(text).itertext())
+            for text in self.svgs
+        }
         self.assertIn("vector cores ×2, avx512: 199", by_type["f32"])
         self.assertIn("vector cores ×1, avx512: 102", by_type["f32"])
         self.assertNotIn("avx2", by_type["f32"])  # only the fastest instruction set is a ceiling
@@ -139,7 +144,9 @@ class PageOfFullDatabase(unittest.TestCase):
     def test_throughputs_equal_the_database(self):
         for table in ("bench", "baseline"):
             for row in self.rows(table):
-                self.assertEqual([float(v) for v in self.page.values[f"{table}-{row['id']}"]][:2], [row["avg_ts"], row["stddev_ts"]])
+                self.assertEqual(
+                    [float(v) for v in self.page.values[f"{table}-{row['id']}"]][:2], [row["avg_ts"], row["stddev_ts"]]
+                )
         medians = {name: statistics.median(samples) for name, samples in self.known["samples"].items()}
         shown = [float(v) for v in self.page.values["endtoend"] if v]
         for name, median in medians.items():
@@ -149,9 +156,11 @@ class PageOfFullDatabase(unittest.TestCase):
         self.assertEqual(cards[:2], [medians["prefill_plan"], medians["decode_plan"]])
 
     def test_wins_ties_and_losses(self):
-        # Prefill beats the default and ties with llama.cpp; decode ties with the default and loses to llama.cpp; what ran on
-        # another CPU is not judged.
-        counts = re.search(r"(\d+) won, (\d+) tied, (\d+) lost, (\d+) not judged", " ".join(self.page.sections["summary"].split()))
+        # Prefill beats the default and ties with llama.cpp; decode ties with the default and loses to llama.cpp; what
+        # ran on another CPU is not judged.
+        counts = re.search(
+            r"(\d+) won, (\d+) tied, (\d+) lost, (\d+) not judged", " ".join(self.page.sections["summary"].split())
+        )
         self.assertEqual(counts.groups(), ("1", "2", "1", "1"))
         lead = self.page.sections["summary"]
         self.assertIn("against the untuned default 1.99× in pp512 (a win), 1.01× in tg128 (a tie)", lead)
@@ -196,8 +205,14 @@ class PageOfOther(unittest.TestCase):
     def test_empty_database_says_what_to_run(self):
         page = self.page()
         self.assertIn("nothing has been measured yet", page.sections["summary"])
-        for name, command in (("platform", "smetune calibrate"), ("roofline", "smetune calibrate"), ("choices", "smetune search"),
-                              ("endtoend", "smepilot-run --bench"), ("ruledout", "smetune search"), ("rows", "smetune search")):
+        for name, command in (
+            ("platform", "smetune calibrate"),
+            ("roofline", "smetune calibrate"),
+            ("choices", "smetune search"),
+            ("endtoend", "smepilot-run --bench"),
+            ("ruledout", "smetune search"),
+            ("rows", "smetune search"),
+        ):
             with self.subTest(section=name):
                 self.assertIn(command, page.sections[name])
 
@@ -212,7 +227,9 @@ class PageOfOther(unittest.TestCase):
 
     def test_runs_without_search_or_plan(self):
         _, session = synthetic.add_machine(self.connection)
-        model = synthetic.insert(self.connection, "model", name="m", architecture="llama", hash="aa55aa55", shape_json="{}")
+        model = synthetic.insert(
+            self.connection, "model", name="m", architecture="llama", hash="aa55aa55", shape_json="{}"
+        )
         synthetic.add_bench(self.connection, session, model, [1.5, 2.5], n_gen=8)
         page = self.page("--model", "m")
         self.assertIn("No run with a plan is stored", page.sections["endtoend"])
@@ -225,7 +242,9 @@ class PageOfOther(unittest.TestCase):
 
     def test_model_and_plan_are_chosen(self):
         known = synthetic.fill(self.connection, "first")
-        other = synthetic.insert(self.connection, "model", name="second", architecture="llama", hash="beef", shape_json="{}")
+        other = synthetic.insert(
+            self.connection, "model", name="second", architecture="llama", hash="beef", shape_json="{}"
+        )
         synthetic.add_bench(self.connection, known["session"], other, [1.5, 2.5, 3.5], n_gen=8, file="second.gguf")
         everything = self.page()
         self.assertIn("first", everything.text)
