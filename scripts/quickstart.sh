@@ -58,7 +58,7 @@ done
 step "asking the model, from the stored plan"
 question="What is the capital of France?"
 echo "> $question"
-"$run" --plan db -m "$model" --chat -p "$question" -n 64 --temp 0 "${db[@]}"
+"$run" --plan db -m "$model" --chat --system "You are a helpful assistant." -p "$question" -n 64 --temp 0 "${db[@]}"
 
 step "writing the report"
 "$smetune" report -o "$report" "${db[@]}"

@@ -21,6 +21,7 @@ done
 jobs=$(nproc)
 cmake_options=()
 if command -v ccache >/dev/null; then
+  export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1  # another checkout's objects are as good
   cmake_options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 fi
 if [[ -n ${SMEPILOT_SHARED_DIR:-} ]]; then cmake_options+=("-DSMEPILOT_SHARED_DIR=$SMEPILOT_SHARED_DIR"); fi
