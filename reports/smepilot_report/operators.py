@@ -64,7 +64,7 @@ def describe_candidate(row):
     parts = [row["variant"], f"×{row['workers']}"]
     for name, label in (("mc", "mc"), ("nc", "nc"), ("kv_tile", "tile"), ("kv_splits", "splits")):
         if row[name]:
-            parts.append(f"{label} {row[name]}")
+            parts.append(f"{label}\u00a0{row[name]}")
     return " ".join(parts)
 
 

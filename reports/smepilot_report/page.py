@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from smepilot_report import __name__ as package
 from smepilot_report import analysis, end_to_end, operators, plots, stats, summary, text
@@ -169,6 +169,7 @@ def _environment():
         operator=operators.describe_operator,
         group=operators.describe_group,
         blocking=operators.blocking,
+        breakable=_breakable,
         test=end_to_end.test_name,
     )
     environment.globals.update(
@@ -179,6 +180,11 @@ def _environment():
 
 def _template(name):
     return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _breakable(value):
+    """An id that may be broken after its dots, since one is as wide as a phone."""
+    return Markup(".<wbr>").join(escape(part) for part in text.clean(value).split("."))
 
 
 def _rates(row):

@@ -41,14 +41,17 @@ def roofline(prefix, dtype, peaks, bandwidths, dots, title):
     if not ceilings or not reads:
         return None
     with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(7.6, 4.9), layout="constrained")
+        figure, axes = pyplot.subplots(
+            figsize=(7.8, 4.9), dpi=72, layout="constrained"
+        )  # a pixel is a point, as in the SVG
         try:
             figure.patch.set_alpha(0)
             axes.patch.set_alpha(0)
             _scales(axes, ceilings, reads, dots)
+            figure.canvas.draw()  # fixes the axes, in whose pixels labels are spread
             _draw_ceilings(axes, ceilings)
             _draw_bandwidths(axes, reads, max(peak["gflops"] for peak in ceilings.values()))
-            figure.canvas.draw()  # fixes the axes, in whose pixels labels are spread
+            figure.canvas.draw()  # again: the labels beside the axes took from their width
             tips = _draw_dots(axes, dots, prefix)
             return inline(figure, prefix, clean(title), clean(_describe(dtype, ceilings, reads, dots)), tips)
         finally:
@@ -80,10 +83,12 @@ def _scales(axes, ceilings, reads, dots):
 
 
 def _draw_ceilings(axes, ceilings):
-    right = axes.get_xlim()[1]
     most = max(workers for _, workers in ceilings)
-    drawn = []
-    for (unit, workers), peak in sorted(ceilings.items(), key=lambda item: -item[1]["gflops"]):
+    ordered = sorted(ceilings.items(), key=lambda item: item[1]["gflops"])
+    heights = [axes.transData.transform((1, peak["gflops"]))[1] for _, peak in ordered]
+    for ((unit, workers), peak), height, place in zip(
+        ordered, heights, _push_apart(heights, 2 * LABEL_GAP), strict=True
+    ):
         axes.plot(
             axes.get_xlim(),
             [peak["gflops"]] * 2,
@@ -92,20 +97,16 @@ def _draw_ceilings(axes, ceilings):
             linestyle="-" if workers == most else (0, (5, 3)),
             zorder=2,
         )
-        # Two that coincide would print their labels on top of each other: the second hangs below its line.
-        close = any(abs(peak["gflops"] / other - 1) < 0.25 for other in drawn)
-        drawn.append(peak["gflops"])
         axes.annotate(
-            f"{UNIT_NAMES[unit]} ×{workers}, {clean(peak['isa'])}: {significant(peak['gflops'])}",
-            (right, peak["gflops"]),
-            (-4, -3 if close else 3),
+            f"{UNIT_NAMES[unit]} ×{workers}\n{clean(peak['isa'])}: {significant(peak['gflops'])}",
+            (1, peak["gflops"]),
+            (5, place - height),
+            xycoords=axes.get_yaxis_transform(),
             textcoords="offset points",
-            ha="right",
-            va="top" if close else "bottom",
+            va="center",
             color=COLOURS[unit],
             fontsize=8,
-            zorder=5,
-            bbox=BACKING,
+            annotation_clip=False,
         )
 
 
@@ -183,7 +184,7 @@ def _draw_dots(axes, dots, prefix):
             f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}",
             (dot.intensity, dot.gflops),
             (x - at[0], y - at[1]),
-            textcoords="offset pixels",
+            textcoords="offset points",
             fontsize=8,
             va="center",
             color=COLOURS["fg"],
@@ -202,23 +203,46 @@ def _draw_dots(axes, dots, prefix):
 
 
 def _spread(axes, dots):
-    """Places for the labels, right of their dots and pushed apart until none covers another, in pixels."""
-    gap = LABEL_GAP * axes.figure.dpi / 72
-    places = [axes.transData.transform((dot.intensity, dot.gflops)) + (12, 0) for dot in dots]
-    wide = 14 * gap
-    for _ in range(200):
-        moved = False
-        order = sorted(range(len(places)), key=lambda i: places[i][1])
-        for i, lower in enumerate(order):
-            for upper in order[i + 1 :]:
-                short = gap - (places[upper][1] - places[lower][1])
-                if short > 0.1 and abs(places[upper][0] - places[lower][0]) < wide:
-                    places[lower][1] -= short / 2
-                    places[upper][1] += short / 2
-                    moved = True
-        if not moved:
-            break
+    """Places for the labels in points: of dots that are close, in one column right of them all, in order of height."""
+    at = [axes.transData.transform((dot.intensity, dot.gflops)) for dot in dots]
+    places = [None] * len(dots)
+    for cluster in _clusters(at):
+        cluster.sort(key=lambda i: at[i][1])
+        column = max(at[i][0] for i in cluster) + 14
+        for i, height in zip(cluster, _push_apart([at[i][1] for i in cluster], LABEL_GAP), strict=True):
+            places[i] = (column, height)
     return places
+
+
+def _clusters(points):
+    """Lists of the indices of points whose labels would meet, directly or through others."""
+    left = set(range(len(points)))
+    out = []
+    while left:
+        cluster, queue = [], [left.pop()]
+        while queue:
+            i = queue.pop()
+            cluster.append(i)
+            near = {j for j in left if abs(points[i][0] - points[j][0]) < 110 and abs(points[i][1] - points[j][1]) < 24}
+            left -= near
+            queue.extend(sorted(near))
+        out.append(cluster)
+    return out
+
+
+def _push_apart(heights, gap):
+    """Ascending heights, moved as little as needed to be `gap` apart: neighbours that would touch become a block around
+    their mean."""
+    blocks = []  # [centre, heights in it]
+    for height in heights:
+        blocks.append([height, [height]])
+        while len(blocks) > 1:
+            (low, below), (high, above) = blocks[-2:]
+            if high - low >= gap * (len(below) + len(above)) / 2:
+                break
+            merged = below + above
+            blocks[-2:] = [[sum(merged) / len(merged), merged]]
+    return [centre + gap * (i - (len(members) - 1) / 2) for centre, members in blocks for i in range(len(members))]
 
 
 def _describe(dtype, ceilings, reads, dots):

@@ -7,7 +7,7 @@ from smepilot_report.text import clean, percent, pluralise, ratio, significant
 
 BUSY_LIMIT = 0.10  # share of CPU time taken by others above which rates are not trusted
 NOISE_LIMIT = 0.10
-LOAD_LIMIT = 0.5  # of the CPUs: runnable processes already there when a run began
+LOAD_LIMIT = 1.25  # runnable processes per CPU when a run began; a run of ours just before leaves about 1
 
 
 @dataclass
