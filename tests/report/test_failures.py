@@ -140,7 +140,7 @@ class Failures(unittest.TestCase):
         command = [os.environ["SMETUNE"], "--db", self.database, "report", "-o", self.out]
         environment = {**os.environ, "SMEPILOT_PYTHON": sys.executable}
         done = subprocess.run(
-            [*command, "--model", "first", "--", "--plan", "1"], capture_output=True, text=True, env=environment
+            [*command, "--model", "first", "--plan", "1"], capture_output=True, text=True, env=environment
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(self.out, encoding="utf-8") as file:
