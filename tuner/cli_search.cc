@@ -123,8 +123,8 @@ int search_verb(const Cli& cli, const Options& options) {
                      result->measured, result->reused, format_duration(result->seconds));
   if (result->unfinished > 0)
     out += wrap(fmt::format(
-                    "The budget of {} ended before {} operators were decided: those keep the default unless it was "
-                    "shown to be slower. The same command continues from here.",
+                    "The budget of {} ended before {} operators were decided: those keep the default unless another "
+                    "kernel led clearly. The same command continues from here.",
                     format_duration(s.budget_s), result->unfinished),
                 80, 0) +
            "\n";

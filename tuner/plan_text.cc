@@ -161,9 +161,12 @@ std::string gain_table(std::span<const PassGain> gains) {
            {"default", Align::kRight},
            {"gain", Align::kRight},
            {"operators"}});
-  for (const PassGain& g : gains)
-    t.add({g.name, time_or_dash(g.predicted_ns), time_or_dash(g.chosen_ns), time_or_dash(g.default_ns),
-           format_gain(g.default_ns, g.chosen_ns), fmt::format("{} of {}", g.measured, g.operators)});
+  for (const PassGain& g : gains) {
+    const bool whole = g.measured == g.operators;  // a sum with gaps is no time of a pass
+    t.add({g.name, time_or_dash(g.predicted_ns), time_or_dash(whole ? g.chosen_ns : 0),
+           time_or_dash(whole ? g.default_ns : 0), whole ? format_gain(g.default_ns, g.chosen_ns) : "-",
+           fmt::format("{} of {}", g.measured, g.operators)});
+  }
   return t.text();
 }
 

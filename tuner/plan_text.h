@@ -17,7 +17,7 @@ std::string entry_label(const PlanEntry& entry, const ModelShape* model);
 // What a plan says, one line per entry. `model` may be null.
 std::string plan_table(const Plan& plan, const ModelShape* model);
 
-// Times of whole passes with the plan and with the default, and the gain.
+// Times of whole passes with the plan and with the default, and the gain; dashes where an operator was not measured.
 std::string gain_table(std::span<const PassGain> gains);
 
 // For one operator at one shape: what was considered, predicted, measured, refused, pruned and why, and what the plan

@@ -15,16 +15,16 @@ constexpr unsigned kFarRounds = 3;
 constexpr double kHopeless = 3.0;
 constexpr double kLongCall_ns = 100e6;
 
-bool out_of_time(Evaluator& evaluator, const StrategyOptions& options) {
-  return (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) ||
-         evaluator.now_s() >= options.deadline_s;
-}
-
 std::string slower_than(double ratio, const SearchSpace& space, size_t entry) {
   return fmt::format("{:.2f}x the time of {}", ratio, describe(space.entries[entry].candidate));
 }
 
 }  // namespace
+
+bool out_of_time(Evaluator& evaluator, const StrategyOptions& options) {
+  return (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) ||
+         evaluator.now_s() >= options.deadline_s;
+}
 
 double Lane::median_ns() const {
   return median(rounds);

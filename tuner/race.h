@@ -22,6 +22,9 @@ struct RaceRules {
   bool drop = true;  // false: everybody runs all rounds
 };
 
+// True once the deadline has passed or a cancellation was asked for.
+bool out_of_time(Evaluator& evaluator, const StrategyOptions& options);
+
 enum class RaceEnd : uint8_t { kDone, kOutOfTime };
 
 // Runs rounds in the order ABC…CBA (and every other one CBA…ABC, so that drift favours nobody) until one lane is left,

@@ -41,9 +41,12 @@ class Measured {
 
   // Races these entries. The lanes that are left are in survivors(). False: out of time.
   Result<bool> race(const std::vector<size_t>& entries, const RaceRules& rules) {
+    previous_ = std::move(lanes_);
     lanes_.clear();
-    for (const size_t i : entries)
+    for (const size_t i : entries) {
+      if (out_of_time(evaluator_, options_)) return false;
       if (runs(i)) lanes_.push_back({i, {}, true, ""});
+    }
     if (lanes_.empty()) return true;
     SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, rules, lanes_));
     for (const Lane& lane : lanes_) {
@@ -126,20 +129,7 @@ class Measured {
   Result<Decision> finish(bool in_time) {
     const std::vector<size_t> tied = ties();
     const size_t def = space_.default_index;
-    if (tied.empty()) {
-      decision_.verdict = Verdict::kUnmeasured;
-      if (!runs(def) && decision_.outcomes[def].status != MeasurementStatus::kOk) return replace_default();
-      decision_.why = "no time was left to measure it: the default";
-      return std::move(decision_);
-    }
-    if (!in_time) {  // no unbiased comparison: only what the race itself shows beyond doubt would be worth a change
-      decision_.why = "time ran out in the middle of the race: the default";
-      if (const Lane* d = lane_of(def); d != nullptr && !d->rounds.empty()) {
-        decision_.verdict = Verdict::kDefault;
-        decision_.chosen_ns = decision_.default_ns = d->median_ns();
-      }
-      return std::move(decision_);
-    }
+    if (!in_time || tied.empty()) return unfinished();
     const size_t pick = simplest(tied);
     if (!open(def)) {
       decision_.chosen = pick;
@@ -165,11 +155,12 @@ class Measured {
   }
 
  private:
-  const Lane* lane_of(size_t i) const {
-    for (const Lane& l : lanes_)
-      if (l.entry == i) return &l;
+  static const Lane* find_lane(const std::vector<Lane>& lanes, size_t entry) {
+    for (const Lane& l : lanes)
+      if (l.entry == entry) return &l;
     return nullptr;
   }
+  const Lane* lane_of(size_t entry) const { return find_lane(lanes_, entry); }
 
   size_t sampled_count() const {
     return static_cast<size_t>(std::count_if(decision_.outcomes.begin(), decision_.outcomes.end(),
@@ -193,6 +184,38 @@ class Measured {
                           r.interval.low, r.interval.high);
   }
 
+  // Time ran out. The leader of a race was picked by the very samples that praise it, so only a clear lead counts.
+  Result<Decision> unfinished() {
+    constexpr size_t kFewRounds = 3;
+    constexpr double kClearLead = 0.7;  // of the default's time, in every one of a few rounds
+    const size_t def_entry = space_.default_index;
+    if (!open(def_entry)) return replace_default();
+    decision_.why = "no time was left to measure it: the default";
+    for (const std::vector<Lane>* lanes : {&lanes_, &previous_}) {
+      const Lane* def = find_lane(*lanes, def_entry);
+      const size_t first = leader(*lanes);
+      if (def == nullptr || def->rounds.empty() || first == lanes->size()) continue;
+      decision_.verdict = Verdict::kDefault;
+      decision_.chosen_ns = decision_.default_ns = def->median_ns();
+      decision_.why = "time ran out in the middle of the race: the default";
+      const Lane& ahead = (*lanes)[first];
+      const std::vector<double> ratios = paired_ratios(ahead.rounds, def->rounds);
+      const Ratio r = compare(ahead, *def, options_.confidence);
+      const bool few = ratios.size() >= kFewRounds && *std::max_element(ratios.begin(), ratios.end()) < kClearLead;
+      const bool many = ratios.size() >= options_.min_rounds && r.interval.high < 1 - 2 * options_.tie;
+      if (!few && !many) break;
+      decision_.chosen = ahead.entry;
+      decision_.verdict = Verdict::kFaster;
+      decision_.chosen_ns = ahead.median_ns();
+      decision_.ratio = r.interval;
+      decision_.why =
+          fmt::format("took {:.1f} % less time than the default in {} rounds of a race that ran out of time",
+                      percent_less(r.median), ratios.size());
+      break;
+    }
+    return std::move(decision_);
+  }
+
   // The default failed its check, and so has everything else so far.
   Result<Decision> replace_default() {
     for (size_t i = 0; i < space_.entries.size(); ++i) {
@@ -211,7 +234,7 @@ class Measured {
   const StrategyOptions& options_;
   Decision decision_;
   std::vector<size_t> checked_;
-  std::vector<Lane> lanes_;
+  std::vector<Lane> lanes_, previous_;  // of the last race and the one before
 
  public:
   Decision& decision() { return decision_; }
