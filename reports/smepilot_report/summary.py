@@ -183,6 +183,12 @@ def warnings(data, models):
             f"{pluralise(len(loaded), 'end-to-end row')} began on a busy machine (load average up to {worst:.1f} on "
             f"{pluralise(cpus, 'CPU')}): throughputs are what was left."
         )
+    files = {bench["model_file"] for model in models for bench in model.benches}
+    if any(row["model_file"] in files for row in data.baselines):
+        out.append(
+            "Baselines ran at another time than ours and under a load that is not recorded: a win or a loss against them "
+            "holds only if the machine was as idle then. Run both alternately to be sure."
+        )
     for model in models:
         name = clean(model.model["name"])
         if model.search and model.search["state"] != "done":

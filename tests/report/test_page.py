@@ -177,6 +177,7 @@ class PageOfFullDatabase(unittest.TestCase):
         self.assertIn("against the untuned default 1.99× in pp512 (a win), 1.01× in tg128 (a tie)", lead)
         self.assertIn("against llama.cpp 1.00× in pp512 (a tie), 0.63× in tg128 (a loss).", lead)
         self.assertIn("it ran on another CPU", self.page.sections["endtoend"])
+        self.assertIn("Baselines ran at another time", self.page.sections["summary"])
 
     def test_reasons_that_differ_in_numbers_are_one(self):
         self.assertIn("pruned, 2: predicted #, #x the best prediction of #", self.page.sections["ruledout"])
