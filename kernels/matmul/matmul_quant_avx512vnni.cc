@@ -106,6 +106,28 @@ constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
 template <DType D>
 constexpr bool kHasHalves = D == DType::kQ6_K;
 
+// Asks for a block's weights `ahead` blocks before they are read, in this panel or the next one of the range. The
+// hardware's prefetchers stop at every page and do not know where a plane continues in the next panel.
+template <DType D>
+SMEPILOT_INLINE void prefetch_block(const uint8_t* panel, const uint8_t* next, const RhsPlanes& at, size_t kb,
+                                    size_t blocks) noexcept {
+  if (kb >= blocks) {
+    panel = next;
+    kb -= blocks;
+  }
+  const auto fetch = [](const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); };
+  constexpr size_t kQuants = D == DType::kQ8_0 ? 512 : 256;
+  SMEPILOT_UNROLL
+  for (size_t line = 0; line < kQuants; line += 64) fetch(panel + kb * kQuants + line);
+  if constexpr (D == DType::kQ6_K) {
+    fetch(panel + at.high + kb * 128);
+    fetch(panel + at.high + kb * 128 + 64);
+  }
+  constexpr size_t kScales = D == DType::kQ4_K ? 16 : 32;
+  fetch(panel + at.scale + kb * kScales);
+  if constexpr (kHasMin<D>) fetch(panel + at.min + kb * kScales);
+}
+
 // Four activations, broadcast from memory, into one row's dot product. In assembly for g++, which has no pattern for
 // the broadcast operand, and because both compilers otherwise hoist the broadcasts of a whole block and spill to make
 // room.
@@ -162,6 +184,9 @@ SMEPILOT_INLINE void add_all_rows(const uint8_t* lhs, const Block& b, __m512* ac
 
 // --- One lhs panel: weights go from the rhs panel through registers ---
 
+// Blocks to prefetch ahead: 2 to 8 KiB. Measured from memory at one row: 1 to 3 % faster, and farther gains nothing.
+constexpr size_t kAhead = 16;
+
 template <DType D, int R>
 void one_panel(const MatmulArgs* args) noexcept {
   const size_t blocks = args->k / kQ8Block;
@@ -169,11 +194,13 @@ void one_panel(const MatmulArgs* args) noexcept {
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
   for (uint32_t left = args->n;; left -= kPanel) {
+    const uint8_t* next = left > kPanel ? panel + args->rhs_stride : panel;
     __m512 acc[R];
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_ps();
     const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
     for (size_t kb = 0; kb < blocks; ++kb, lhs += R * kLhsQ8BlockBytes) {
+      prefetch_block<D>(panel, next, at, kb + kAhead, blocks);
       Block b;
       load_block<D>(panel, at, kb, b);
       add_all_rows<D, R>(lhs, b, acc);
