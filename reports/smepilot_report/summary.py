@@ -186,7 +186,7 @@ def warnings(data, models):
     files = {bench["model_file"] for model in models for bench in model.benches}
     if any(row["model_file"] in files for row in data.baselines):
         out.append(
-            "Baselines ran at another time than ours and under a load that is not recorded: a win or a loss against them "
+            "Baselines ran at another time than ours and under an unrecorded load: a win or a loss against them "
             "holds only if the machine was as idle then. Run both alternately to be sure."
         )
     for model in models:
