@@ -82,6 +82,12 @@ SMEPILOT_INLINE __m256 scale(const uint8_t* panel, const RhsPlanes& at, size_t k
   return load_half(panel + (which == 0 ? at.scale : at.min) + kb * 32 + h * 16);
 }
 
+// Has the value computed here and kept in a register. Both compilers otherwise reorder a whole block's steps and spill
+// (measured: 160 GOP/s becomes 220).
+SMEPILOT_INLINE void pin(__m256i& v) noexcept {
+  __asm__ volatile("" : "+x"(v));
+}
+
 struct alignas(64) Scratch {
   uint8_t w[kChunk][kWidth];
   float scale[kChunk][2][kPanel];
@@ -140,8 +146,10 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
             if constexpr (D == DType::kQ8_0) {
               const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]), _mm256_sign_epi8(a, w[h]));
               dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(pairs, ones));
+              pin(dot[r][h]);
             } else {
               narrow[r][h] = _mm256_add_epi16(narrow[r][h], _mm256_maddubs_epi16(w[h], a));
+              pin(narrow[r][h]);
               const bool full = D == DType::kQ6_K ? step % 2 == 1 : i == 7;
               if (full) {
                 dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(narrow[r][h], ones));
