@@ -48,9 +48,10 @@ void quantize(const QuantizeArgs* args) noexcept {
   float group_max[kPanel];
   uint8_t* dst = static_cast<uint8_t*>(args->dst);
   for (size_t k = 0; k < args->k; k += kQ8Block, dst += rows * kLhsQ8BlockBytes) {
+    const bool group_begins = k % args->group == 0;
     for (size_t r = 0; r < rows; ++r) {
       const float* x = args->x + r * args->x_stride + k;
-      if (k % args->group == 0) group_max[r] = max_magnitude(x, args->group);
+      if (group_begins) group_max[r] = max_magnitude(x, args->group);
       const float max = group_max[r];
       // Below 1e-30 the inverse would overflow; such values are zero for all purposes.
       const float inverse = max > 1e-30f ? 127.0f / max : 0.0f;
