@@ -82,11 +82,21 @@ class GgufWriter {
     return tensor(name, size, 0, elements * 4);
   }
 
-  // The data are bytes of small floats, never zero.
+  // A tensor with these data.
+  GgufWriter& tensor(std::string_view name, const std::vector<uint64_t>& size, uint32_t type,
+                     std::vector<std::byte> data) {
+    const uint64_t at = data_bytes_, bytes = data.size();
+    given_.push_back({at, std::move(data)});
+    return tensor(name, size, type, bytes);
+  }
+
+  // Data that were not given are bytes of small floats, never zero.
   std::vector<std::byte> build() const {
     std::vector<std::byte> out = header();
     while (data_bytes_ > 0 && out.size() % alignment != 0) out.push_back(std::byte{0});
+    const size_t begin = out.size();
     for (uint64_t i = 0; i + 4 <= data_bytes_; i += 4) put(out, 0.5f + static_cast<float>(i % 64) / 128.0f);
+    for (const Given& g : given_) std::memcpy(out.data() + begin + g.at, g.data.data(), g.data.size());
     return out;
   }
   std::vector<std::byte> header() const {
@@ -120,7 +130,13 @@ class GgufWriter {
     return *this;
   }
 
+  struct Given {
+    uint64_t at;
+    std::vector<std::byte> data;
+  };
+
   std::vector<std::byte> values_, tensors_;
+  std::vector<Given> given_;
   uint64_t value_count_ = 0, tensor_count_ = 0, data_bytes_ = 0;
 };
 

@@ -1,0 +1,516 @@
+// Forward passes and generation on models of the project's own making: they agree with themselves however the tokens
+// are cut into batches and whatever was in the cache before, and with an oracle that computes one pass in double.
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/generate.h"
+#include "engine/logits_dump.h"
+#include "engine/stats.h"
+#include "kernels/reference/dequantize.h"
+#include "kernels/reference/operators.h"
+#include "random_model.h"
+
+namespace smepilot {
+namespace {
+
+using test::TempFolder;
+using Logits = Transformer::Logits;
+using Tokens = std::vector<int32_t>;
+
+Tokens some_tokens(size_t count, uint64_t seed = 3) {
+  reference::Random random(seed);
+  Tokens tokens(count);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(3 + random.bits() % 256);
+  return tokens;
+}
+
+std::unique_ptr<Engine> open_engine(const std::string& model, uint32_t batch = 512, unsigned workers = 2,
+                                    uint32_t context = 0) {
+  EngineOptions options;
+  options.model = model;
+  options.plan.mode = PlanMode::kNone;
+  options.batch = batch;
+  options.workers = workers;
+  options.context = context;
+  auto engine = Engine::open(options);
+  EXPECT_TRUE(engine.ok()) << engine.message();
+  return engine.ok() ? std::move(engine).value() : nullptr;
+}
+
+std::vector<float> evaluate(Engine& engine, KvCache& cache, const Tokens& tokens, Logits logits) {
+  const auto r = engine.evaluate(tokens, cache, logits);
+  EXPECT_TRUE(r.ok()) << r.message();
+  return r.ok() ? std::vector<float>(r->begin(), r->end()) : std::vector<float>{};
+}
+
+// Of every position, in one call.
+std::vector<float> all_logits(Engine& engine, const Tokens& tokens) {
+  auto cache = engine.new_cache();
+  EXPECT_TRUE(cache.ok()) << cache.message();
+  return evaluate(engine, *cache, tokens, Logits::kAll);
+}
+
+double cosine(const float* a, const double* b, size_t n) {
+  double ab = 0, aa = 0, bb = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const auto x = static_cast<double>(a[i]);
+    ab += x * b[i];
+    aa += x * x;
+    bb += b[i] * b[i];
+  }
+  return ab / std::sqrt(aa * bb);
+}
+double cosine(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  if (a.size() != b.size() || a.empty()) return 0;
+  const std::vector<double> d(b.begin(), b.end());
+  return cosine(a.data(), d.data(), d.size());
+}
+
+// One pass over all tokens, plainly, in double, from the file's own tensors. No caches, no batches, no packing. Where
+// weights are quantised, activations are rounded to 8 bits as every kernel does it.
+class Oracle {
+ public:
+  explicit Oracle(const ModelFile& file) : file_(file), hp_(file.hyper) {}
+
+  std::vector<double> logits(const Tokens& tokens) const {
+    const size_t m = tokens.size(), d = hp_.embedding;
+    const std::vector<double> table = values(*file_.token_embd);
+    std::vector<double> x;
+    for (const int32_t t : tokens)
+      x.insert(x.end(), table.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(t) * d),
+               table.begin() + static_cast<std::ptrdiff_t>((static_cast<size_t>(t) + 1) * d));
+    for (const LayerTensors& l : file_.layers) {
+      attention(l, m, x);
+      const std::vector<double> h = norm(x, *l.ffn_norm);
+      for (size_t t = 0; t < m; ++t) {
+        const std::vector<double> in(h.begin() + static_cast<std::ptrdiff_t>(t * d),
+                                     h.begin() + static_cast<std::ptrdiff_t>((t + 1) * d));
+        const std::vector<double> out = l.ffn_gate_exps != nullptr ? experts(l, in) : ffn(l, in);
+        for (size_t i = 0; i < d; ++i) x[t * d + i] += out[i];
+      }
+    }
+    return times(norm(x, *file_.output_norm), *file_.output);
+  }
+
+ private:
+  static std::vector<double> values(const GgufTensor& t) {
+    std::vector<float> f(t.elements);
+    const size_t k = t.size[0], row_bytes = file_bytes(t.dtype, k);
+    for (size_t row = 0; row * k < t.elements; ++row)
+      reference::dequantize_row(t.dtype, t.bytes.data() + row * row_bytes, k, f.data() + row * k);
+    return {f.begin(), f.end()};
+  }
+  // in[m][k] * w[n][k]^T; of a tensor of three dimensions, its slice number `slice`.
+  static std::vector<double> times(std::vector<double> in, const GgufTensor& weight, size_t slice = 0) {
+    const size_t k = weight.size[0], n = weight.size[1], m = in.size() / k;
+    const std::vector<double> all = values(weight);
+    const double* const w = all.data() + slice * n * k;
+    if (weight.dtype != DType::kF32) {
+      std::vector<float> rounded(in.begin(), in.end());
+      std::vector<std::byte> q8(lhs_q8_bytes(m, k));
+      reference::quantize_lhs_q8(rounded.data(), k, m, k, q8.data());
+      reference::dequantize_lhs_q8(q8.data(), m, k, rounded.data());
+      in.assign(rounded.begin(), rounded.end());
+    }
+    std::vector<double> out(m * n);
+    for (size_t r = 0; r < m; ++r)
+      for (size_t c = 0; c < n; ++c)
+        for (size_t i = 0; i < k; ++i) out[r * n + c] += in[r * k + i] * w[c * k + i];
+    return out;
+  }
+  // RMS norm of each piece of weight.size() values.
+  std::vector<double> norm(const std::vector<double>& x, const GgufTensor& weight) const {
+    const std::vector<double> w = values(weight);
+    std::vector<double> out(x.size());
+    for (size_t at = 0; at < x.size(); at += w.size()) {
+      double squares = 0;
+      for (size_t i = 0; i < w.size(); ++i) squares += x[at + i] * x[at + i];
+      const double scale = 1 / std::sqrt(squares / static_cast<double>(w.size()) + static_cast<double>(hp_.rms_eps));
+      for (size_t i = 0; i < w.size(); ++i) out[at + i] = x[at + i] * scale * w[i];
+    }
+    return out;
+  }
+  void rotate(std::vector<double>& x, size_t m) const {
+    const size_t hd = hp_.head_dim, half = hp_.rope_dims / 2, heads = x.size() / m / hd;
+    for (size_t t = 0; t < m; ++t)
+      for (size_t h = 0; h < heads; ++h)
+        for (size_t i = 0; i < half; ++i) {
+          const double angle = static_cast<double>(t) * std::pow(static_cast<double>(hp_.rope_base),
+                                                                 -2.0 * static_cast<double>(i) / hp_.rope_dims);
+          double* const head = x.data() + (t * heads + h) * hd;
+          double& a = head[hp_.rope_interleaved ? 2 * i : i];
+          double& b = head[hp_.rope_interleaved ? 2 * i + 1 : i + half];
+          const double a0 = a, b0 = b;
+          a = a0 * std::cos(angle) - b0 * std::sin(angle);
+          b = a0 * std::sin(angle) + b0 * std::cos(angle);
+        }
+  }
+  void attention(const LayerTensors& l, size_t m, std::vector<double>& x) const {
+    const size_t hd = hp_.head_dim, heads = hp_.heads, kv_heads = hp_.kv_heads;
+    const std::vector<double> h = norm(x, *l.attn_norm);
+    std::vector<double> q = times(h, *l.attn_q), k = times(h, *l.attn_k);
+    const std::vector<double> v = times(h, *l.attn_v);
+    if (l.attn_q_norm != nullptr) q = norm(q, *l.attn_q_norm);
+    if (l.attn_k_norm != nullptr) k = norm(k, *l.attn_k_norm);
+    rotate(q, m);
+    rotate(k, m);
+    std::vector<double> out(m * heads * hd);
+    for (size_t t = 0; t < m; ++t)
+      for (size_t head = 0; head < heads; ++head) {
+        const size_t kv = head / (heads / kv_heads);
+        std::vector<double> p(t + 1);
+        double sum = 0;
+        for (size_t s = 0; s <= t; ++s) {
+          for (size_t i = 0; i < hd; ++i) p[s] += q[(t * heads + head) * hd + i] * k[(s * kv_heads + kv) * hd + i];
+          sum += p[s] = std::exp(p[s] / std::sqrt(static_cast<double>(hd)));
+        }
+        for (size_t s = 0; s <= t; ++s)
+          for (size_t i = 0; i < hd; ++i)
+            out[(t * heads + head) * hd + i] += p[s] / sum * v[(s * kv_heads + kv) * hd + i];
+      }
+    const std::vector<double> proj = times(out, *l.attn_output);
+    for (size_t i = 0; i < x.size(); ++i) x[i] += proj[i];
+  }
+  static std::vector<double> gated(const std::vector<double>& in, const GgufTensor& gate, const GgufTensor& up,
+                                   const GgufTensor& down, size_t slice = 0) {
+    std::vector<double> g = times(in, gate, slice);
+    const std::vector<double> u = times(in, up, slice);
+    for (size_t i = 0; i < g.size(); ++i) g[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
+    return times(g, down, slice);
+  }
+  static std::vector<double> ffn(const LayerTensors& l, const std::vector<double>& in) {
+    return gated(in, *l.ffn_gate, *l.ffn_up, *l.ffn_down);
+  }
+  std::vector<double> experts(const LayerTensors& l, const std::vector<double>& in) const {
+    std::vector<double> p = times(in, *l.ffn_gate_inp);
+    for (double& e : p) e = std::exp(e);  // the sum cancels where the chosen ones are made to add up to 1
+    std::vector<size_t> order(p.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] > p[b]; });
+    double sum = 0;
+    for (size_t i = 0; i < hp_.experts_used; ++i) sum += p[order[i]];
+    std::vector<double> out(in.size());
+    for (size_t i = 0; i < hp_.experts_used; ++i) {
+      const std::vector<double> one = gated(in, *l.ffn_gate_exps, *l.ffn_up_exps, *l.ffn_down_exps, order[i]);
+      for (size_t c = 0; c < out.size(); ++c) out[c] += p[order[i]] / sum * one[c];
+    }
+    return out;
+  }
+
+  const ModelFile& file_;
+  const HyperParameters& hp_;
+};
+
+struct Kind {
+  const char* architecture;
+  DType dtype;
+};
+
+class RandomModel : public testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override {
+    path_ = folder_ / "model.gguf";
+    test::write_model(test::random_model(GetParam().architecture, GetParam().dtype), path_);
+  }
+  // The cache is f16 and activations are 8 bits wide where weights are.
+  double same_enough() const { return GetParam().dtype == DType::kF32 ? 0.99999 : 0.999; }
+
+  TempFolder folder_;
+  std::string path_;
+};
+
+INSTANTIATE_TEST_SUITE_P(All, RandomModel,
+                         testing::Values(Kind{"llama", DType::kF32}, Kind{"llama", DType::kQ8_0},
+                                         Kind{"qwen3", DType::kF32}, Kind{"qwen3", DType::kQ8_0},
+                                         Kind{"qwen3moe", DType::kF32}, Kind{"qwen3moe", DType::kQ8_0}),
+                         [](const testing::TestParamInfo<Kind>& info) {
+                           return std::string(info.param.architecture) + "_" + traits(info.param.dtype).name;
+                         });
+
+TEST_P(RandomModel, AgreesWithTheOracle) {
+  const auto engine = open_engine(path_);
+  ASSERT_NE(engine, nullptr);
+  const Tokens tokens = some_tokens(21);
+  const std::vector<float> found = all_logits(*engine, tokens);
+  const std::vector<double> expected = Oracle(engine->file()).logits(tokens);
+  ASSERT_EQ(found.size(), expected.size());
+  const size_t vocab = engine->vocab();
+  for (size_t row = 0; row < tokens.size(); ++row)
+    EXPECT_GE(cosine(found.data() + row * vocab, expected.data() + row * vocab, vocab), same_enough()) << "row " << row;
+  // The comparison can fail: rows differ from each other by more than that.
+  EXPECT_LT(cosine(found.data() + vocab, expected.data(), vocab), 0.99);
+}
+
+TEST_P(RandomModel, BatchesDoNotMatter) {
+  const Tokens tokens = some_tokens(45);
+  const auto whole = open_engine(path_);
+  ASSERT_NE(whole, nullptr);
+  const std::vector<float> expected = all_logits(*whole, tokens);
+  const auto in_pieces = open_engine(path_, 7, 1);
+  ASSERT_NE(in_pieces, nullptr);
+  EXPECT_GE(cosine(all_logits(*in_pieces, tokens), expected), same_enough());
+
+  auto cache = whole->new_cache();
+  ASSERT_TRUE(cache.ok()) << cache.message();
+  std::vector<float> one_by_one;
+  for (const int32_t t : tokens) {
+    const std::vector<float> row = evaluate(*whole, *cache, {t}, Logits::kLast);
+    one_by_one.insert(one_by_one.end(), row.begin(), row.end());
+  }
+  EXPECT_GE(cosine(one_by_one, expected), same_enough());
+
+  // Two batches, the second behind a cache that holds something else beyond its end.
+  cache->set_length(0);
+  evaluate(*whole, *cache, {tokens.begin(), tokens.begin() + 30}, Logits::kNone);
+  evaluate(*whole, *cache, some_tokens(40, 99), Logits::kNone);
+  cache->set_length(30);
+  const std::vector<float> last = evaluate(*whole, *cache, {tokens.begin() + 30, tokens.end()}, Logits::kLast);
+  const size_t vocab = whole->vocab();
+  ASSERT_EQ(last.size(), vocab);
+  EXPECT_GE(cosine(last, {expected.end() - static_cast<std::ptrdiff_t>(vocab), expected.end()}), same_enough());
+  EXPECT_EQ(cache->length(), 45u);
+}
+
+TEST_P(RandomModel, EveryTokenCounts) {
+  const auto engine = open_engine(path_);
+  ASSERT_NE(engine, nullptr);
+  auto cache = engine->new_cache();
+  ASSERT_TRUE(cache.ok()) << cache.message();
+  Tokens tokens = some_tokens(20);
+  const auto last = [&] {
+    cache->set_length(0);
+    return evaluate(*engine, *cache, tokens, Logits::kLast);
+  };
+  const std::vector<float> before = last();
+  EXPECT_EQ(before, last()) << "the same twice";
+  std::swap(tokens[3], tokens[11]);
+  EXPECT_LT(cosine(before, last()), 0.999999) << "order counts";
+  std::swap(tokens[3], tokens[11]);
+  tokens[0] = tokens[0] == 50 ? 51 : 50;
+  EXPECT_LT(cosine(before, last()), 0.999999) << "the first token counts";
+}
+
+TEST_P(RandomModel, GenerationReusesWhatTheCacheHolds) {
+  const auto engine = open_engine(path_);
+  ASSERT_NE(engine, nullptr);
+  const auto tokenizer = Tokenizer::from_gguf(engine->gguf());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.message();
+  SamplerOptions greedy;
+  greedy.temperature = 0;
+  auto sampler = Sampler::create(greedy);
+  ASSERT_TRUE(sampler.ok());
+  const std::atomic<bool> go{false};
+  const GenerateOptions options{12, true};
+  const auto fresh = [&](const std::vector<TokenId>& prompt) {
+    auto generator = Generator::create(*engine, *tokenizer, *sampler);
+    EXPECT_TRUE(generator.ok());
+    auto g = generator->generate(prompt, options, nullptr, go);
+    EXPECT_TRUE(g.ok()) << g.message();
+    EXPECT_EQ(g->reused_tokens, 0u);
+    return std::move(g).value();
+  };
+
+  auto generator = Generator::create(*engine, *tokenizer, *sampler);
+  ASSERT_TRUE(generator.ok());
+  std::vector<TokenId> prompt = some_tokens(17);
+  std::string heard;
+  const auto first = generator->generate(prompt, options, [&](const std::string& piece) { heard += piece; }, go);
+  ASSERT_TRUE(first.ok()) << first.message();
+  EXPECT_EQ(first->tokens, fresh(prompt).tokens);
+  EXPECT_EQ(heard, first->text);
+  EXPECT_EQ(first->tokens.size(), 12u);
+  EXPECT_EQ(first->reason, StopReason::kLength);
+  EXPECT_EQ(first->prompt_tokens, 17u);
+
+  // The conversation goes on: all that is known is found again.
+  prompt.insert(prompt.end(), first->tokens.begin(), first->tokens.end());
+  const std::vector<TokenId> known = prompt;
+  prompt.push_back(77);
+  const auto second = generator->generate(prompt, options, nullptr, go);
+  ASSERT_TRUE(second.ok()) << second.message();
+  EXPECT_EQ(second->reused_tokens, known.size());
+  EXPECT_EQ(second->tokens, fresh(prompt).tokens);
+
+  // It takes another turn in the middle.
+  prompt.resize(20);
+  prompt[10] = prompt[10] == 60 ? 61 : 60;
+  const auto third = generator->generate(prompt, options, nullptr, go);
+  ASSERT_TRUE(third.ok()) << third.message();
+  EXPECT_EQ(third->reused_tokens, 10u);
+  EXPECT_EQ(third->tokens, fresh(prompt).tokens);
+
+  // Exactly the same prompt: only its last token is evaluated, for the logits.
+  const auto fourth = generator->generate(prompt, options, nullptr, go);
+  ASSERT_TRUE(fourth.ok()) << fourth.message();
+  EXPECT_EQ(fourth->reused_tokens, prompt.size() - 1);
+  EXPECT_EQ(fourth->prompt_tokens, 1u);
+  EXPECT_EQ(fourth->tokens, third->tokens);
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = folder_ / "model.gguf";
+    test::write_model(test::random_model("llama", DType::kQ8_0), path_);
+  }
+  static void expect_error(const Status& status, std::initializer_list<const char*> parts) {
+    ASSERT_FALSE(status.ok());
+    for (const char* p : parts)
+      EXPECT_NE(status.message().find(p), std::string::npos) << p << " in " << status.message();
+  }
+
+  TempFolder folder_;
+  std::string path_;
+};
+
+TEST_F(EngineTest, RefusesWhatDoesNotFit) {
+  const auto engine = open_engine(path_, 16, 1, 40);
+  ASSERT_NE(engine, nullptr);
+  EXPECT_EQ(engine->context(), 40u);
+  EXPECT_EQ(engine->batch(), 16u);
+  auto cache = engine->new_cache();
+  ASSERT_TRUE(cache.ok()) << cache.message();
+  expect_error(engine->evaluate({}, *cache).status(), {"no tokens"});
+  expect_error(engine->evaluate(some_tokens(41), *cache).status(), {"context", "40", "41"});
+  expect_error(engine->evaluate(Tokens{5, -1}, *cache).status(), {"token -1", "259"});
+  expect_error(engine->evaluate(Tokens{5, 259}, *cache).status(), {"token 259", "259"});
+  EXPECT_EQ(cache->length(), 0u) << "nothing was evaluated";
+  ASSERT_TRUE(engine->evaluate(some_tokens(40), *cache).ok());
+  expect_error(engine->evaluate(Tokens{5}, *cache).status(), {"context is full", "40"});
+  EXPECT_EQ(cache->length(), 40u);
+}
+
+TEST_F(EngineTest, CancelEndsBetweenBatches) {
+  const auto engine = open_engine(path_, 8, 1);
+  ASSERT_NE(engine, nullptr);
+  auto cache = engine->new_cache();
+  ASSERT_TRUE(cache.ok()) << cache.message();
+  const std::atomic<bool> stop{true};
+  expect_error(engine->evaluate(some_tokens(30), *cache, Logits::kLast, &stop).status(), {"cancelled"});
+  EXPECT_EQ(cache->length(), 0u);
+
+  const auto tokenizer = Tokenizer::from_gguf(engine->gguf());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.message();
+  auto sampler = Sampler::create({});
+  ASSERT_TRUE(sampler.ok());
+  auto generator = Generator::create(*engine, *tokenizer, *sampler);
+  ASSERT_TRUE(generator.ok());
+  const auto none = generator->generate(some_tokens(30), {5, true}, nullptr, stop);
+  ASSERT_TRUE(none.ok()) << none.message();
+  EXPECT_EQ(none->reason, StopReason::kCancelled);
+  EXPECT_TRUE(none->tokens.empty());
+
+  std::atomic<bool> later{false};
+  int pieces = 0;
+  const auto some =
+      generator->generate(some_tokens(30), {50, true}, [&](const std::string&) { later.store(++pieces == 3); }, later);
+  ASSERT_TRUE(some.ok()) << some.message();
+  EXPECT_EQ(some->reason, StopReason::kCancelled);
+  EXPECT_FALSE(some->text.empty());
+  EXPECT_LT(some->tokens.size(), 50u);
+}
+
+TEST_F(EngineTest, GenerationStopsWhereTheContextEnds) {
+  const auto engine = open_engine(path_, 512, 1, 24);
+  ASSERT_NE(engine, nullptr);
+  const auto tokenizer = Tokenizer::from_gguf(engine->gguf());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.message();
+  auto sampler = Sampler::create({});
+  ASSERT_TRUE(sampler.ok());
+  auto generator = Generator::create(*engine, *tokenizer, *sampler);
+  ASSERT_TRUE(generator.ok());
+  const std::atomic<bool> go{false};
+  const auto g = generator->generate(some_tokens(20), {0, true}, nullptr, go);
+  ASSERT_TRUE(g.ok()) << g.message();
+  EXPECT_EQ(g->reason, StopReason::kContextFull);
+  EXPECT_EQ(g->tokens.size(), 5u);  // four that fit behind the prompt, and the one sampled after them
+  expect_error(generator->generate(some_tokens(25), {1, true}, nullptr, go).status(), {"context"});
+  expect_error(generator->generate({}, {1, true}, nullptr, go).status(), {"empty"});
+  const auto again = generator->generate(some_tokens(20), {2, true}, nullptr, go);
+  ASSERT_TRUE(again.ok()) << "usable after an error: " << again.message();
+  EXPECT_EQ(again->tokens.size(), 2u);
+}
+
+TEST_F(EngineTest, OpenRefusesBadOptions) {
+  EngineOptions options;
+  options.model = folder_ / "missing.gguf";
+  options.plan.mode = PlanMode::kNone;
+  expect_error(Engine::open(options).status(), {"missing.gguf"});
+  options.model = path_;
+  options.context = 129;
+  expect_error(Engine::open(options).status(), {"model.gguf", "129", "128"});
+  options.context = 0;
+  options.workers = 1025;
+  expect_error(Engine::open(options).status(), {"1025"});
+}
+
+TEST_F(EngineTest, StatsCountEveryOperator) {
+  const auto engine = open_engine(path_, 512, 2);
+  ASSERT_NE(engine, nullptr);
+  auto cache = engine->new_cache();
+  ASSERT_TRUE(cache.ok()) << cache.message();
+  Stats stats;
+  engine->set_stats(&stats);
+  evaluate(*engine, *cache, some_tokens(20), Logits::kLast);
+  evaluate(*engine, *cache, {9}, Logits::kLast);
+  evaluate(*engine, *cache, {10}, Logits::kLast);
+  engine->set_stats(nullptr);
+  evaluate(*engine, *cache, {11}, Logits::kLast);
+  uint64_t decode = 0, prefill = 0;
+  double flops = 0;
+  for (const OperatorStats& row : stats.rows()) {
+    if (std::strcmp(row.role, "ffn_down") == 0) {
+      (row.m_max == 1 ? decode : prefill) += row.calls;
+      flops += row.flops;
+      ASSERT_NE(row.variant, nullptr);
+      EXPECT_EQ(row.variant->rhs, DType::kQ8_0);
+    }
+    EXPECT_GT(row.ns, 0) << row.role;
+  }
+  EXPECT_EQ(prefill, test::kModelLayers);
+  EXPECT_EQ(decode, 2 * test::kModelLayers);
+  EXPECT_EQ(flops, 2.0 * test::kModelLayers * 22 * test::kModelFeedForward * test::kModelEmbedding);
+}
+
+TEST_F(EngineTest, DumpHasEveryRowAndAppearsWhole) {
+  const auto engine = open_engine(path_, 512, 1);
+  ASSERT_NE(engine, nullptr);
+  const Tokens prompt = some_tokens(6);
+  const std::string file = folder_ / "logits.bin";
+  const auto tokens = dump_logits(*engine, prompt, 4, file);
+  ASSERT_TRUE(tokens.ok()) << tokens.message();
+  ASSERT_EQ(tokens->size(), 10u);
+  EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), tokens->begin()));
+  const std::string bytes = test::read_text(file);
+  const size_t vocab = engine->vocab(), rows = 9;
+  ASSERT_EQ(bytes.size(), 8 + rows * (4 + 4 * vocab));
+  std::vector<float> dumped;
+  for (size_t r = 0; r < rows; ++r) {
+    int32_t token = 0;
+    std::memcpy(&token, bytes.data() + 8 + r * (4 + 4 * vocab), 4);
+    EXPECT_EQ(token, (*tokens)[r]);
+    dumped.resize((r + 1) * vocab);
+    std::memcpy(dumped.data() + r * vocab, bytes.data() + 12 + r * (4 + 4 * vocab), 4 * vocab);
+    if (r + 1 >= prompt.size()) {  // each greedy token is the best of the row before it
+      EXPECT_EQ(std::max_element(dumped.end() - static_cast<std::ptrdiff_t>(vocab), dumped.end()) -
+                    (dumped.end() - static_cast<std::ptrdiff_t>(vocab)),
+                (*tokens)[r + 1]);
+    }
+  }
+  EXPECT_GE(cosine(dumped, all_logits(*engine, {tokens->begin(), tokens->end() - 1})), 0.999);
+  expect_error(dump_logits(*engine, {}, 1, file).status(), {"prompt"});
+  expect_error(dump_logits(*engine, prompt, 1, folder_ / "no/such/folder.bin").status(), {"no/such/folder.bin"});
+  // A run that fails leaves the old file as it was, and nothing beside it.
+  expect_error(dump_logits(*engine, Tokens{5, 9999}, 1, file).status(), {"9999"});
+  EXPECT_EQ(test::read_text(file), bytes);
+  EXPECT_FALSE(std::filesystem::exists(file + ".tmp"));
+}
+
+}  // namespace
+}  // namespace smepilot

@@ -1,0 +1,141 @@
+// Whole models of a few kilobytes with random weights and a byte vocabulary, so that forward passes, generation and
+// the programs can be tested on any machine, without a file from elsewhere.
+#pragma once
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "gguf_writer.h"
+#include "kernels/reference/quantize.h"
+
+namespace smepilot::test {
+
+// A folder that goes away with its files.
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "smepilot_engine_XXXXXX").string();
+    if (mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+    EXPECT_FALSE(path_.empty());
+  }
+  ~TempFolder() {
+    std::error_code ec;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ec);
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+inline void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
+}
+
+// Sizes of the random models. All are odd where a quantised type lets them be.
+inline constexpr uint32_t kModelLayers = 2, kModelEmbedding = 64, kModelHeads = 4, kModelKvHeads = 2,
+                          kModelHeadDim = 16, kModelFeedForward = 96, kModelContext = 128, kModelExperts = 5,
+                          kModelExpertsUsed = 2;
+inline constexpr uint32_t kModelVocab = 3 + 256;  // unknown, begin, end, then the bytes
+
+// `architecture`: llama, qwen3 or qwen3moe. The weight matrices are of `dtype`, kF32 or kQ8_0.
+inline GgufWriter random_model(const std::string& architecture, DType dtype, uint64_t seed = 1) {
+  GgufWriter w;
+  reference::Random random(seed);
+  const bool qwen = architecture != "llama", moe = architecture == "qwen3moe";
+  const auto key = [&](const char* suffix) { return architecture + "." + suffix; };
+  w.string("general.architecture", architecture).string("general.name", "random-" + architecture);
+  w.u32(key("block_count"), kModelLayers).u32(key("embedding_length"), kModelEmbedding);
+  w.u32(key("feed_forward_length"), kModelFeedForward).u32(key("context_length"), kModelContext);
+  w.u32(key("attention.head_count"), kModelHeads).u32(key("attention.head_count_kv"), kModelKvHeads);
+  w.u32(key("attention.key_length"), kModelHeadDim).u32(key("attention.value_length"), kModelHeadDim);
+  w.f32(key("attention.layer_norm_rms_epsilon"), 1e-5f).f32(key("rope.freq_base"), 10000.0f);
+  if (moe) {
+    w.u32(key("expert_count"), kModelExperts).u32(key("expert_used_count"), kModelExpertsUsed);
+    w.u32(key("expert_feed_forward_length"), kModelFeedForward / 3);
+  }
+
+  std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+  std::vector<int32_t> types = {2, 3, 3};
+  for (unsigned b = 0; b < 256; ++b) {
+    tokens.push_back(fmt::format("<0x{:02X}>", b));
+    types.push_back(6);
+  }
+  w.string("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", tokens);
+  w.numbers("tokenizer.ggml.token_type", GgufType::kI32, types);
+  w.numbers("tokenizer.ggml.scores", GgufType::kF32, std::vector<float>(tokens.size(), 0.0f));
+  w.boolean("tokenizer.ggml.add_space_prefix", false);
+
+  const auto matrix = [&](const std::string& name, const std::vector<uint64_t>& size, DType type) {
+    const uint64_t k = size[0], rows = size[1] * (size.size() > 2 ? size[2] : 1);
+    const size_t row_bytes = file_bytes(type, k);
+    std::vector<std::byte> data(rows * row_bytes);
+    std::vector<float> row(k);
+    const float range = 2.0f / std::sqrt(static_cast<float>(k));
+    for (uint64_t r = 0; r < rows; ++r) {
+      random.fill_uniform(row.data(), k, -range, range);
+      if (type == DType::kF32)
+        std::memcpy(data.data() + r * row_bytes, row.data(), row_bytes);
+      else
+        reference::quantize_row(type, row.data(), k, data.data() + r * row_bytes);
+    }
+    w.tensor(name, size, type == DType::kF32 ? 0 : 8, std::move(data));
+  };
+  const auto vector = [&](const std::string& name, uint64_t size) {
+    std::vector<float> values(size);
+    random.fill_uniform(values.data(), size, 0.5f, 1.5f);
+    std::vector<std::byte> data(size * sizeof(float));
+    std::memcpy(data.data(), values.data(), data.size());
+    w.tensor(name, {size}, 0, std::move(data));
+  };
+  const uint64_t d = kModelEmbedding, q = kModelHeads * kModelHeadDim, kv = kModelKvHeads * kModelHeadDim;
+  const uint64_t ff = moe ? kModelFeedForward / 3 : kModelFeedForward;
+  matrix("token_embd.weight", {d, kModelVocab}, dtype);
+  vector("output_norm.weight", d);
+  if (qwen) matrix("output.weight", {d, kModelVocab}, dtype);  // llama: tied to the embedding
+  for (uint32_t i = 0; i < kModelLayers; ++i) {
+    const std::string layer = fmt::format("blk.{}.", i);
+    vector(layer + "attn_norm.weight", d);
+    vector(layer + "ffn_norm.weight", d);
+    matrix(layer + "attn_q.weight", {d, q}, dtype);
+    matrix(layer + "attn_k.weight", {d, kv}, dtype);
+    matrix(layer + "attn_v.weight", {d, kv}, dtype);
+    matrix(layer + "attn_output.weight", {q, d}, dtype);
+    if (qwen) {
+      vector(layer + "attn_q_norm.weight", kModelHeadDim);
+      vector(layer + "attn_k_norm.weight", kModelHeadDim);
+    }
+    if (moe) {
+      matrix(layer + "ffn_gate_inp.weight", {d, kModelExperts}, DType::kF32);
+      matrix(layer + "ffn_gate_exps.weight", {d, ff, kModelExperts}, dtype);
+      matrix(layer + "ffn_up_exps.weight", {d, ff, kModelExperts}, dtype);
+      matrix(layer + "ffn_down_exps.weight", {ff, d, kModelExperts}, dtype);
+    } else {
+      matrix(layer + "ffn_gate.weight", {d, ff}, dtype);
+      matrix(layer + "ffn_up.weight", {d, ff}, dtype);
+      matrix(layer + "ffn_down.weight", {ff, d}, dtype);
+    }
+  }
+  return w;
+}
+
+inline void write_model(const GgufWriter& w, const std::string& path) {
+  const std::vector<std::byte> bytes = w.build();
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+}  // namespace smepilot::test
