@@ -1,0 +1,236 @@
+"""smepilot-run: usage, text, benchmark formats, statistics, and what an interrupt does."""
+
+import csv
+import io
+import json
+import os
+import signal
+import sqlite3
+import struct
+import subprocess
+import time
+import unittest
+
+from programs import RUN, SHARED_MODELS, SMETUNE, ProgramTest, write_model
+
+
+class Usage(ProgramTest):
+    def test_help_and_version(self):
+        for program in (RUN, SMETUNE):
+            out, err = self.assert_works(["--help"], program)
+            self.assertIn("--version", out)
+            self.assertIn("130", out)
+            self.assertEqual(err, "")
+            out, err = self.assert_works(["--version"], program)
+            for part in ("built by", "can run", "kernel variants"):
+                self.assertIn(part, out)
+
+    def test_wrong_usage_is_two(self):
+        m = ["-m", self.model]
+        for args in ([], m, ["-p", "x"], m + ["-p", "x", "--frobnicate"], m + ["--bench", "-o", "xml"],
+                     m + ["-p", "x", "-t", "0"], m + ["-p", "x", "-n", "many"], m + ["--bench", "-i"],
+                     m + ["--bench", "--dump-logits", self.path("l.bin")], m + ["-p", "x", "-f", "y"],
+                     m + ["-p", "x", "--record"], m + ["--bench", "-p", "12,x"], m + ["--bench", "-n", "-4"],
+                     m + ["-p", "x", "-b", "0"]):
+            self.assert_fails(args, code=2)
+        self.assert_fails(m + ["-p", "x", "--frobnicate"], "--frobnicate", code=2)
+        self.assert_fails(m, "nothing to do", code=2)
+
+    def test_bad_values_are_named(self):
+        m = ["-m", self.model, "--plan", "none"]
+        self.assert_fails(m + ["-p", "x", "--top-p", "3"], "top-p")
+        self.assert_fails(m + ["-p", "x", "-c", "100000"], "model.gguf", "100000", "128")
+        self.assert_fails(m + ["-f", self.path("none.txt")], "none.txt")
+        self.assert_fails(m + ["-p", "x" * 500], "context", "128")
+        self.assert_fails(m + ["--bench", "-p", "500"], "context", "500")
+        self.assert_fails(["-m", self.path("none.gguf"), "-p", "x"], "none.gguf")
+        self.env["SMEPILOT_FORCE_ISA"] = "mmx"
+        self.assert_fails(m + ["-p", "x"], "mmx")
+
+
+class Text(ProgramTest):
+    def test_seed_repeats_the_text(self):
+        args = ["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "20", "--ignore-eos", "--temp", "2"]
+        one, _ = self.assert_works(args + ["--seed", "5"])
+        self.assertTrue(one.startswith("Hello"), one)
+        self.assertTrue(one.endswith("\n"), one)
+        self.assertEqual(one, self.assert_works(args + ["--seed", "5"])[0])
+        self.assertEqual(one, self.assert_works(args + ["--seed", "5", "-t", "1"])[0])
+        self.assertNotEqual(one, self.assert_works(args + ["--seed", "6"])[0])
+
+    def test_prompt_from_file_and_standard_input(self):
+        args = ["-m", self.model, "--plan", "none", "-n", "8", "--temp", "0"]
+        expected, _ = self.assert_works(args + ["-p", "The cat"])
+        with open(self.path("prompt.txt"), "w") as f:
+            f.write("The cat")
+        self.assertEqual(self.assert_works(args + ["-f", self.path("prompt.txt")])[0], expected)
+        self.assertEqual(self.assert_works(args + ["-f", "-"], stdin=b"The cat")[0], expected)
+
+    def test_full_context_is_said(self):
+        out, err = self.assert_works(["-m", self.model, "--plan", "none", "-p", "abc", "-c", "16", "--ignore-eos"])
+        self.assertIn("context of 16 tokens is full", err)
+
+    def test_without_a_database_it_says_untuned(self):
+        _, err = self.assert_works(["-m", self.model, "-p", "abc", "-n", "2", "--db", self.db])
+        self.assertIn("running untuned", err)
+        self.assertIn("plans.db", err)
+        self.assertFalse(os.path.exists(self.db), "reading makes no database")
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
+    def test_full_device_is_a_failure(self):
+        with open("/dev/full", "wb") as full:
+            p = subprocess.run([*RUN, "-m", self.model, "--plan", "none", "-p", "abc", "-n", "4"], stdout=full,
+                               stderr=subprocess.PIPE, env=self.env, timeout=120)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn(b"standard output", p.stderr)
+
+    @unittest.skipUnless(os.path.exists(os.path.join(SHARED_MODELS, "stories260K-f32.gguf")),
+                         "NOT TESTED: the shared model stories260K-f32.gguf is absent")
+    def test_stories_word_for_word(self):
+        with open(os.path.join(SHARED_MODELS, "stories260K-f32-p1.greedy.txt")) as f:
+            expected = "Once upon a time" + f.read().split("\n", 1)[1]
+        for extra in ([], ["-t", "2", "-b", "3"]):
+            out, _ = self.assert_works(["-m", os.path.join(SHARED_MODELS, "stories260K-f32.gguf"), "--plan", "none",
+                                        "-p", "Once upon a time", "-n", "200", "--temp", "0", *extra])
+            self.assertEqual(out, expected)
+
+
+class Interrupt(ProgramTest):
+    def test_text_so_far_is_kept(self):
+        long_model = self.path("long.gguf")
+        write_model(long_model, context=60000)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            p = self.start(RUN, "-m", long_model, "--plan", "none", "-p", "Once", "-c", "60000", "--ignore-eos",
+                           "--seed", "1")
+            with p.stdout, p.stderr:
+                seen = os.read(p.stdout.fileno(), 64)
+                while len(seen) < 100:  # well into the answer
+                    more = os.read(p.stdout.fileno(), 4096)
+                    if not more:
+                        self.fail("ended before it could be interrupted: %r" % p.stderr.read())
+                    seen += more
+                p.send_signal(number)
+                rest = p.stdout.read()
+                self.assertEqual(p.wait(60), 130, p.stderr.read())
+            text = seen + rest
+            self.assertTrue(text.startswith(b"Once"), text[:20])
+            self.assertTrue(text.endswith(b"\n"), text[-20:])
+            text.decode("utf-8")  # no character is cut in two
+
+    def test_bench_prints_what_it_has(self):
+        long_model = self.path("long.gguf")
+        write_model(long_model, context=4096)
+        p = self.start(RUN, "-m", long_model, "--plan", "none", "--bench", "-p", "2000", "-n", "1000", "-r", "1000",
+                       "-o", "json", "-t", "1")
+        time.sleep(1.5)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 130, err)
+        self.assertIn(b"interrupted", err)
+        json.loads(out)
+
+
+class Bench(ProgramTest):
+    def bench(self, form, *extra):
+        return self.assert_works(["-m", self.model, "--plan", "none", "--bench", "-p", "8,16", "-n", "4", "-r", "2",
+                                  "-t", "1", "-o", form, *extra])[0]
+
+    def check_rows(self, rows):
+        self.assertEqual([(int(r["n_prompt"]), int(r["n_gen"])) for r in rows], [(8, 0), (16, 0), (0, 4)])
+        for r in rows:
+            self.assertTrue(r["model_filename"].endswith("model.gguf"))
+            self.assertEqual(int(r["n_threads"]), 1)
+            self.assertGreater(float(r["avg_ts"]), 0)
+            self.assertEqual(r["plan"], "untuned")
+
+    def test_json(self):
+        rows = json.loads(self.bench("json"))
+        self.check_rows(rows)
+        for r in rows:
+            self.assertEqual(len(r["samples_ns"]), 2)
+            self.assertEqual(len(r["samples_ts"]), 2)
+            mean = sum(r["samples_ts"]) / 2
+            self.assertAlmostEqual(r["avg_ts"] / mean, 1, places=4)
+
+    def test_jsonl(self):
+        self.check_rows([json.loads(line) for line in self.bench("jsonl").splitlines()])
+
+    def test_csv(self):
+        self.check_rows(list(csv.DictReader(io.StringIO(self.bench("csv")))))
+
+    def test_md(self):
+        lines = self.bench("md").splitlines()
+        self.assertEqual(len(lines), 5)
+        widths = {len(line.split("|")) for line in lines}
+        self.assertEqual(widths, {9}, lines)
+        for line, test in zip(lines[2:], ("pp8", "pp16", "tg4")):
+            self.assertIn(" %s |" % test, line)
+
+    def test_recorded_for_the_report(self):
+        self.bench("md", "--record", "--db", self.db)
+        with sqlite3.connect(self.db) as db:
+            rows = db.execute("SELECT n_prompt, n_gen, n_threads, plan_mode, avg_ts, samples_json FROM bench "
+                              "ORDER BY id").fetchall()
+        self.assertEqual([r[:4] for r in rows], [(8, 0, 1, "none"), (16, 0, 1, "none"), (0, 4, 1, "none")])
+        for r in rows:
+            self.assertEqual(len(json.loads(r[5])), 2)
+        # It is llama-bench's format: it can be imported as such.
+        with open(self.path("bench.json"), "w") as f:
+            f.write(self.bench("json"))
+        code, out, err = self.smetune("baseline", "import", self.path("bench.json"))
+        self.assertEqual(code, 0, err)
+        self.assertIn("3 of 3 rows are new", out)
+
+
+class Stats(ProgramTest):
+    def test_json_parses(self):
+        out, _ = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "8", "--temp", "0",
+                                    "--ignore-eos", "--stats", "--json", "-t", "1"])
+        text, _, rows = out.rpartition("\n[")
+        self.assertTrue(text.startswith("Hello"), out)
+        rows = json.loads("[" + rows)
+        down = {r["m_max"] == 1: r for r in rows if r["operator"] == "ffn_down"}
+        self.assertEqual(down[True]["calls"], 8)  # one layer, eight tokens
+        self.assertEqual(down[False]["calls"], 1)
+        self.assertEqual(down[False]["m_max"], 1 + len("Hello"))  # with the begin token
+        for r in rows:
+            self.assertGreater(r["ns"], 0)
+            self.assertIsNone(r["roofline_ns"])  # no calibration is stored
+
+    def test_table_goes_to_standard_error(self):
+        out, err = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "4", "--stats"])
+        for part in ("operator", "attention", "ffn_gate_up", "total", "smetune calibrate"):
+            self.assertIn(part, err)
+        self.assertNotIn("ffn_gate_up", out)
+
+
+class DumpLogits(ProgramTest):
+    def test_file_and_tokens(self):
+        file = self.path("logits.bin")
+        out, _ = self.assert_works(["-m", self.model, "--plan", "none", "-p", "ab", "-n", "3", "--dump-logits", file])
+        ids = [int(i) for i in out.split("\n")[0].split()]
+        self.assertEqual(ids[:3], [1, 3 + ord("a"), 3 + ord("b")])
+        self.assertEqual(len(ids), 6)
+        with open(file, "rb") as f:
+            data = f.read()
+        vocab, rows = struct.unpack_from("<ii", data)
+        self.assertEqual((vocab, rows), (259, 5))
+        self.assertEqual(len(data), 8 + rows * (4 + 4 * vocab))
+        at = 8
+        for row in range(rows):
+            token, *logits = struct.unpack_from("<i%df" % vocab, data, at)
+            at += 4 + 4 * vocab
+            self.assertEqual(token, ids[row])
+            if row >= 2:
+                self.assertEqual(logits.index(max(logits)), ids[row + 1])
+
+    def test_unwritable(self):
+        file = self.path("no/folder/l.bin")
+        self.assert_fails(["-m", self.model, "--plan", "none", "-p", "ab", "--dump-logits", file], file)
+        if os.path.exists("/dev/full"):
+            self.assert_fails(["-m", self.model, "--plan", "none", "-p", "ab", "--dump-logits", "/proc/l.bin"],
+                              "/proc/l.bin")
+
+
+if __name__ == "__main__":
+    unittest.main()
