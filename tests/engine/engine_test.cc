@@ -229,8 +229,8 @@ INSTANTIATE_TEST_SUITE_P(All, RandomModel,
                          testing::Values(Kind{"llama", DType::kF32}, Kind{"llama", DType::kQ8_0},
                                          Kind{"qwen3", DType::kF32}, Kind{"qwen3", DType::kQ8_0},
                                          Kind{"qwen3moe", DType::kF32}, Kind{"qwen3moe", DType::kQ8_0}),
-                         [](const testing::TestParamInfo<Kind>& info) {
-                           return std::string(info.param.architecture) + "_" + traits(info.param.dtype).name;
+                         [](const testing::TestParamInfo<Kind>& kind) {
+                           return std::string(kind.param.architecture) + "_" + traits(kind.param.dtype).name;
                          });
 
 TEST_P(RandomModel, AgreesWithTheOracle) {

@@ -75,8 +75,8 @@ INSTANTIATE_TEST_SUITE_P(All, PublishedLogits,
                                          Published{"tiny-llama-q4_k_m", "tiny-llama-q4_k_m", 16, 0.999},
                                          Published{"tiny-qwen3-q8_0", "tiny-qwen3-q8_0", 15, 0.9999},
                                          Published{"tiny-qwen3moe-q4_0", "tiny-qwen3moe-q4_0", 15, 0.999}),
-                         [](const testing::TestParamInfo<Published>& info) {
-                           std::string name = info.param.name;
+                         [](const testing::TestParamInfo<Published>& published) {
+                           std::string name = published.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
