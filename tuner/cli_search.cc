@@ -122,12 +122,12 @@ int search_verb(const Cli& cli, const Options& options) {
                      result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
                      result->measured, result->reused, format_duration(result->seconds));
   if (result->unfinished > 0)
-    out += wrap(fmt::format(
-                    "The budget of {} ended before {} operators were decided: those keep the default unless another "
-                    "kernel led clearly. The same command continues from here.",
-                    format_duration(s.budget_s), result->unfinished),
-                80, 0) +
-           "\n";
+    out +=
+        wrap(fmt::format("The budget of {} ended before {} operator{} decided: the default stays unless another "
+                         "kernel led clearly. The same command continues from here.",
+                         format_duration(s.budget_s), result->unfinished, result->unfinished == 1 ? " was" : "s were"),
+             80, 0) +
+        "\n";
   out += fmt::format("Plan {} is stored in {}\n", plan->id, db->path());
   constexpr double kBusy = 0.1;
   if (evaluator.busy_fraction() > kBusy)
