@@ -20,19 +20,21 @@ enum class DType : uint8_t {
 };
 
 struct DTypeTraits {
-  const char* name;       // as in variant ids and in the database
-  uint32_t block_elems;   // elements per block, along K
-  uint32_t block_bytes;   // bytes per block in a GGUF file
-  int32_t gguf_type;      // ggml_type number in a GGUF file, -1: never in a file
+  const char* name;      // as in variant ids and in the database
+  uint32_t block_elems;  // elements per block, along K
+  uint32_t block_bytes;  // bytes per block in a GGUF file
+  int32_t gguf_type;     // ggml_type number in a GGUF file, -1: never in a file
 };
 
 inline constexpr DTypeTraits kDTypeTraits[] = {
-    {"f32", 1, 4, 0},     {"f16", 1, 2, 1},      {"bf16", 1, 2, 30},    {"q8_0", 32, 34, 8}, {"q4_0", 32, 18, 2},
-    {"q4_1", 32, 20, 3},  {"q4_k", 256, 144, 12}, {"q6_k", 256, 210, 14}, {"q8", 32, 56, -1},
+    {"f32", 1, 4, 0},    {"f16", 1, 2, 1},       {"bf16", 1, 2, 30},     {"q8_0", 32, 34, 8}, {"q4_0", 32, 18, 2},
+    {"q4_1", 32, 20, 3}, {"q4_k", 256, 144, 12}, {"q6_k", 256, 210, 14}, {"q8", 32, 56, -1},
 };
 static_assert(sizeof(kDTypeTraits) / sizeof(kDTypeTraits[0]) == static_cast<size_t>(DType::kCount));
 
-static constexpr const DTypeTraits& traits(DType t) noexcept { return kDTypeTraits[static_cast<size_t>(t)]; }
+static constexpr const DTypeTraits& traits(DType t) noexcept {
+  return kDTypeTraits[static_cast<size_t>(t)];
+}
 
 // Bytes of `elems` consecutive elements (a multiple of the block) as a file stores them.
 static constexpr size_t file_bytes(DType t, size_t elems) noexcept {

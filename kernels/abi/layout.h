@@ -22,7 +22,7 @@ enum class Layout : uint8_t {
 };
 inline constexpr const char* kLayoutNames[] = {"row", "q8p16", "n16k4", "kv16", "kvrow"};
 
-inline constexpr uint32_t kPanel = 16;    // rows of an lhs panel, columns of an rhs panel, positions of a K panel
+inline constexpr uint32_t kPanel = 16;          // rows of an lhs panel, columns of an rhs panel, positions of a K panel
 inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
 inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale where every consumer is a K-quant
 
@@ -40,7 +40,9 @@ inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale
 // The sums start the integer accumulators, so that u8 x s8 dot products need no correction afterwards.
 // Rows m0.. of panel p begin at byte lhs_q8_offset(m0, k); a panel of R rows is R * K/32 * 56 bytes.
 inline constexpr uint32_t kLhsQ8BlockBytes = 56;  // per row
-static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept { return m * (k / kQ8Block) * kLhsQ8BlockBytes; }
+static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept {
+  return m * (k / kQ8Block) * kLhsQ8BlockBytes;
+}
 
 // Packed weights [N][K] (row n = output column n). ceil(N/16) panels, each padded to a multiple of 64 bytes; columns
 // beyond N hold zero weights. A panel is planes one after the other (KB = K/32, KS = K/256):
@@ -67,14 +69,32 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
     case DType::kF32: at = k * 64; break;
     case DType::kF16: at = k * 32; break;
     case DType::kBF16: at = (k + 1) / 2 * 64; break;
-    case DType::kQ8_0: p.scale = kb * 512; at = p.scale + kb * 32; break;
-    case DType::kQ4_0: p.scale = kb * 256; at = p.scale + kb * 32; break;
-    case DType::kQ4_1: p.scale = kb * 256; p.min = p.scale + kb * 32; at = p.min + kb * 32; break;
+    case DType::kQ8_0:
+      p.scale = kb * 512;
+      at = p.scale + kb * 32;
+      break;
+    case DType::kQ4_0:
+      p.scale = kb * 256;
+      at = p.scale + kb * 32;
+      break;
+    case DType::kQ4_1:
+      p.scale = kb * 256;
+      p.min = p.scale + kb * 32;
+      at = p.min + kb * 32;
+      break;
     case DType::kQ4_K:
-      p.scale = kb * 256; p.min = p.scale + kb * 16; p.super = p.min + kb * 16;
-      p.super_min = p.super + ks * 32; at = p.super_min + ks * 32; break;
+      p.scale = kb * 256;
+      p.min = p.scale + kb * 16;
+      p.super = p.min + kb * 16;
+      p.super_min = p.super + ks * 32;
+      at = p.super_min + ks * 32;
+      break;
     case DType::kQ6_K:
-      p.high = kb * 256; p.scale = p.high + kb * 128; p.super = p.scale + kb * 32; at = p.super + ks * 32; break;
+      p.high = kb * 256;
+      p.scale = p.high + kb * 128;
+      p.super = p.scale + kb * 32;
+      at = p.super + ks * 32;
+      break;
     case DType::kQ8:
     case DType::kCount: break;
   }

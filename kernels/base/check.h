@@ -5,12 +5,12 @@
 #include <cstdlib>
 
 #ifdef SMEPILOT_DEBUG_CHECKS
-#define SMEPILOT_DCHECK(cond)                                                             \
-  do {                                                                                    \
-    if (!(cond)) {                                                                        \
+#define SMEPILOT_DCHECK(cond)                                                              \
+  do {                                                                                     \
+    if (!(cond)) {                                                                         \
       std::fprintf(stderr, "%s:%d: precondition failed: %s\n", __FILE__, __LINE__, #cond); \
-      std::abort();                                                                       \
-    }                                                                                     \
+      std::abort();                                                                        \
+    }                                                                                      \
   } while (0)
 #else
 #define SMEPILOT_DCHECK(cond) static_cast<void>(sizeof(!(cond)))

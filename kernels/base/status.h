@@ -38,8 +38,8 @@ Status error(fmt::format_string<Args...> format, Args&&... args) {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {    // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     if (status_.ok()) status_ = Status::error("internal error: a Result was made from a success without a value");
   }
   bool ok() const noexcept { return value_.has_value(); }
@@ -62,16 +62,16 @@ class [[nodiscard]] Result {
 }  // namespace smepilot
 
 // Leaves the function with the error of `expr`, a Status.
-#define SMEPILOT_TRY(expr)                                  \
-  do {                                                      \
+#define SMEPILOT_TRY(expr)                                                            \
+  do {                                                                                \
     if (auto smepilot_status = (expr); !smepilot_status.ok()) return smepilot_status; \
   } while (0)
 
 // Leaves the function with the error of `expr`, a Result, or assigns its value to `target` (a declaration or lvalue).
 #define SMEPILOT_CONCAT_(a, b) a##b
 #define SMEPILOT_CONCAT(a, b) SMEPILOT_CONCAT_(a, b)
-#define SMEPILOT_ASSIGN_(tmp, target, expr)  \
-  auto tmp = (expr);                         \
-  if (!tmp.ok()) return tmp.status();        \
+#define SMEPILOT_ASSIGN_(tmp, target, expr) \
+  auto tmp = (expr);                        \
+  if (!tmp.ok()) return tmp.status();       \
   target = std::move(tmp).value()
 #define SMEPILOT_ASSIGN(target, expr) SMEPILOT_ASSIGN_(SMEPILOT_CONCAT(smepilot_result_, __LINE__), target, expr)

@@ -25,8 +25,12 @@ bool set_affinity(const std::vector<int>& cpus) noexcept {
   return CPU_COUNT(&set) > 0 && sched_setaffinity(0, sizeof set, &set) == 0;
 }
 #else
-std::vector<int> current_affinity() { return {}; }
-bool set_affinity(const std::vector<int>&) noexcept { return false; }
+std::vector<int> current_affinity() {
+  return {};
+}
+bool set_affinity(const std::vector<int>&) noexcept {
+  return false;
+}
 #endif
 
 }  // namespace smepilot

@@ -90,7 +90,9 @@ IsaSet detect() noexcept {
   return set;
 }
 #else
-IsaSet detect() noexcept { return 0; }
+IsaSet detect() noexcept {
+  return 0;
+}
 #endif
 
 }  // namespace

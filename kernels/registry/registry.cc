@@ -20,9 +20,13 @@ const KernelVariant* const kVariants[] = {
 };
 }  // namespace
 
-std::span<const KernelVariant* const> all_variants() noexcept { return kVariants; }
+std::span<const KernelVariant* const> all_variants() noexcept {
+  return kVariants;
+}
 
-std::span<const char* const> unbuilt_isas() noexcept { return {kUnbuiltIsas, kUnbuiltIsaCount}; }
+std::span<const char* const> unbuilt_isas() noexcept {
+  return {kUnbuiltIsas, kUnbuiltIsaCount};
+}
 
 const KernelVariant* find_variant(std::string_view id) noexcept {
   for (const KernelVariant* v : kVariants)
