@@ -38,7 +38,7 @@ class Stats {
   const Roofline* roofline_;
 };
 
-// A table within 100 columns, sorted by time, or the same as JSON.
+// A table sorted by time, or the same as JSON.
 std::string stats_table(const std::vector<OperatorStats>& rows);
 std::string stats_json(const std::vector<OperatorStats>& rows);
 
