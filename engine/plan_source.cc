@@ -62,8 +62,12 @@ Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platf
       plan = db.status();
     } else {
       Result<std::optional<Calibration>> calibration = CalibrationStore(*db).latest(platform.fingerprint());
-      if (!calibration.ok()) return calibration.status();
-      if (*calibration) choice.roofline = std::make_unique<Roofline>(**calibration, platform);
+      if (!calibration.ok()) {
+        if (need_db && !request.fallback) return calibration.status();
+        choice.notice = calibration.message();
+      } else if (*calibration) {
+        choice.roofline = std::make_unique<Roofline>(**calibration, platform);
+      }
       if (request.mode == PlanMode::kDatabase || request.mode == PlanMode::kAuto)
         plan = read_database_plan(*db, platform, model, variants);
     }
