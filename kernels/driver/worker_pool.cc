@@ -13,9 +13,15 @@
 namespace smepilot {
 namespace {
 
-// Long enough to bridge the serial pieces of a forward pass (sampling included), short enough not to burn a core that
-// waits for a user.
-constexpr auto kSpinTime = std::chrono::microseconds(300);
+using Clock = std::chrono::steady_clock;
+
+// How long to look without giving the core away: longer than the workers of one operator are apart when each has a core
+// of its own. After that every look is followed by a yield, which costs nothing on an idle machine and lets the awaited
+// thread run on a crowded one.
+constexpr auto kSpinTime = std::chrono::microseconds(20);
+// How long a worker without work stays awake: long enough to bridge the serial pieces of a forward pass (sampling
+// included), short enough not to burn a core that waits for a user.
+constexpr auto kAwakeTime = std::chrono::microseconds(300);
 
 inline void pause() noexcept {
 #if defined(__x86_64__)
@@ -25,29 +31,29 @@ inline void pause() noexcept {
 #endif
 }
 
-// Spins until done() or kSpinTime has passed. True if done() held.
+// Looks until done(), for `most` at most. True if done() held.
 template <typename Done>
-bool spin(Done done) noexcept {
+bool wait_awake(Done done, Clock::duration most) noexcept {
   for (int i = 0; i < 256; ++i) {
     if (done()) return true;
     pause();
   }
-  const auto end = std::chrono::steady_clock::now() + kSpinTime;
-  do {
-    for (int i = 0; i < 64; ++i) {
+  const auto begin = Clock::now();
+  for (Clock::duration passed{}; passed < most; passed = Clock::now() - begin) {
+    for (int i = 0; i < 32; ++i) {
       if (done()) return true;
       pause();
     }
-  } while (std::chrono::steady_clock::now() < end);
+    if (passed > kSpinTime) std::this_thread::yield();
+  }
   return false;
 }
 
-// Waits for something a running thread is about to do: never parks, but gives its core away when it takes long (more
-// workers than cores, or a busy machine).
+// Waits for something a running thread is about to do; never parks.
 template <typename Done>
-void spin_or_yield(Done done) noexcept {
-  while (!spin(done))
-    for (int i = 0; i < 16 && !done(); ++i) std::this_thread::yield();
+void wait_running(Done done) noexcept {
+  while (!wait_awake(done, kAwakeTime)) {
+  }
 }
 
 // epoch_ holds the job number above the number of active workers, so that a worker reads both at once: one that is not
@@ -82,7 +88,7 @@ void WorkerPool::worker_main(unsigned index, int cpu) noexcept {
   for (;;) {
     uint64_t now = seen;
     const auto changed = [&] { return (now = epoch_.value.load(std::memory_order_acquire)) != seen; };
-    if (!spin(changed)) {
+    if (!wait_awake(changed, kAwakeTime)) {
       parked_.value.fetch_add(1);
       epoch_.value.wait(seen);  // returns at once if the epoch moved after the last look
       parked_.value.fetch_sub(1);
@@ -111,14 +117,14 @@ void WorkerPool::run_erased(unsigned workers, Erased fn, void* context) noexcept
   epoch_.value.store(job << kActiveBits | workers);  // sequentially consistent: ordered before the look at parked_
   if (parked_.value.load() != 0) epoch_.value.notify_all();
   fn(context, 0, workers);
-  spin_or_yield([&] { return remaining_.value.load(std::memory_order_acquire) == 0; });
+  wait_running([&] { return remaining_.value.load(std::memory_order_acquire) == 0; });
 }
 
 void WorkerPool::barrier(unsigned workers) noexcept {
   if (workers <= 1) return;
   const uint64_t arrival = barrier_.value.fetch_add(1, std::memory_order_acq_rel) + 1;
   const uint64_t target = (arrival + workers - 1) / workers * workers;
-  spin_or_yield([&] { return barrier_.value.load(std::memory_order_acquire) >= target; });
+  wait_running([&] { return barrier_.value.load(std::memory_order_acquire) >= target; });
 }
 
 }  // namespace smepilot
