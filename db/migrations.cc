@@ -31,9 +31,13 @@ std::span<const Migration> migrations() noexcept {
 }
 
 Result<int> identify(sqlite::Connection& connection, std::span<const Migration> steps) {
-  SMEPILOT_ASSIGN(const int64_t application, connection.integer("PRAGMA application_id"));
-  SMEPILOT_ASSIGN(const int64_t version, connection.integer("PRAGMA user_version"));
-  SMEPILOT_ASSIGN(const int64_t count, connection.integer("SELECT count(*) FROM sqlite_schema"));
+  // One statement sees one state of the file, even while another process is creating it.
+  sqlite::Statement s(connection,
+                      "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM "
+                      "pragma_user_version), count(*) FROM sqlite_schema");
+  SMEPILOT_TRY(s.step().status());
+  const int64_t application = s.integer(0), version = s.integer(1), count = s.integer(2);
+  SMEPILOT_TRY(s.status());
   if (application == 0 && version == 0 && count == 0) return 0;
   if (application != kApplicationId)
     return error(
