@@ -3,7 +3,7 @@
 
 namespace smepilot {
 namespace {
-constexpr unsigned kTileRows = 6;     // most rows of a register tile
+constexpr unsigned kTileRows = 5;     // most rows of a register tile: with 6, both halves of a K line do not fit
 constexpr unsigned kRegisters = 32;   // vector registers
 constexpr unsigned kStagedTiles = 3;  // register tiles from which K and V are converted to f32 once for all
 }  // namespace

@@ -78,7 +78,7 @@ SMEPILOT_INLINE void score_tile(const Block& b, uint32_t row, const T* k, float*
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::zero();
   }
   for (size_t d = 0; d < head_dim; d += 2) {  // two elements of a panel are one cache line
-    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j)
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) if (j * kWidth % kPanel == 0)
         fetch_ahead(k + j * kWidth / kPanel * k_panel, kPanelGroup * k_panel);
     SMEPILOT_UNROLL for (uint32_t half = 0; half < 2; ++half, k += kPanel) {
       Vec key[NV];
