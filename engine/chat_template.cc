@@ -43,7 +43,8 @@ std::string built_in(Family family, std::span<const ChatMessage> messages, bool 
 
 }  // namespace
 
-Result<ChatTemplate> ChatTemplate::from_source(std::string source, std::string bos, std::string eos, std::string name) {
+Result<ChatTemplate> ChatTemplate::from_source(const std::string& source, std::string bos, std::string eos,
+                                               std::string name) {
   ChatTemplate t;
   t.name_ = std::move(name);
   t.bos_ = std::move(bos);

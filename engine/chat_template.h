@@ -36,7 +36,8 @@ class ChatTemplate {
   // not supported and its line.
   static Result<ChatTemplate> from_gguf(const GgufFile& gguf, const Tokenizer& tokenizer);
   // `bos` and `eos`: texts of these tokens, "" where there are none. `name` stands for the file in messages.
-  static Result<ChatTemplate> from_source(std::string source, std::string bos, std::string eos, std::string name);
+  static Result<ChatTemplate> from_source(const std::string& source, std::string bos, std::string eos,
+                                          std::string name);
 
   // The prompt, for Tokenizer::encode_prompt(). Fails where the template does (raise_exception among them).
   Result<std::string> render(std::span<const ChatMessage> messages, const ChatOptions& options = {}) const;

@@ -224,7 +224,7 @@ Value length_of(Context& context, const Value& v) {
 }
 
 Value to_number(const Value& v, const Value* fallback, bool whole) {
-  const Value otherwise = fallback != nullptr ? *fallback : whole ? Value(int64_t{0}) : Value(0.0);
+  Value otherwise = fallback != nullptr ? *fallback : whole ? Value(int64_t{0}) : Value(0.0);
   double number = 0;
   if (v.is_number()) {
     if (whole && !v.is_float()) return Value(v.integer());

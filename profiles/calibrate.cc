@@ -313,7 +313,8 @@ class Calibrator {
         return timed(1, [&](unsigned) noexcept { probe->run(&args); });
       };
       const uint64_t repeat = choose_repeat(once, kSampleNs);
-      const double count = static_cast<double>(kExpBytes / sizeof(float)) * static_cast<double>(repeat);
+      constexpr uint64_t kExponentials = kExpBytes / sizeof(float);
+      const auto count = static_cast<double>(kExponentials * repeat);
       SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return count / once(repeat); }));
       out_.exp_geps = percentile(rates, kRatePercentile);
     }

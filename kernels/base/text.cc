@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 
@@ -95,7 +96,7 @@ std::string format_range(uint32_t low, uint32_t high) {
 }
 
 std::string format_duration(double seconds) {
-  const auto s = static_cast<int64_t>(seconds + 0.5);
+  const auto s = int64_t{std::llround(seconds)};
   if (s < 100) return fmt::format("{} s", s);
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }

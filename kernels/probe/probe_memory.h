@@ -100,7 +100,7 @@ uint64_t copy_memory(const ProbeArgs* a) noexcept {
     SMEPILOT_MEMORY_BARRIER();
   }
   Memory::fence();
-  return *(static_cast<const uint64_t*>(a->dst) + a->bytes / sizeof(uint64_t) - 1);
+  return static_cast<const uint64_t*>(a->dst)[a->bytes / sizeof(uint64_t) - 1];
 }
 
 #if defined(SMEPILOT_PROBE_EXP)
