@@ -1,10 +1,11 @@
 // Quantised matmul with SDOT by element: four k of one row against four k of four columns, 16 multiply-adds.
 //
-// Register tile: 4 rows x 16 columns. Weights enter as they are stored (0..15, 0..63), which is a signed byte too, and
-// the accumulators start at the lhs sums that make up for the zero point: that costs nothing, an accumulator has to be
-// set to something. Only q8_0 needs its sign bit flipped. For more rows than one register tile, 256 k of a panel are
-// decoded once into L1 and used by all rows of the call. Per block and 4 columns of a row: 8 dot products and 4 more
-// (set, convert, two multiplies), so 2/3 of the SDOT peak is the ceiling of the formats with one scale per block.
+// Register tile: 4 rows x 16 columns, in two passes of 8 where the rows are 3 or 4. Weights enter as they are stored
+// (0..15, 0..63), which is a signed byte too, and the accumulators start at the lhs sums that make up for the zero
+// point: that costs nothing, an accumulator has to be set to something. Only q8_0 needs its sign bit flipped. For more
+// rows than one register tile, 256 k of a panel are decoded once into L1 and used by all rows of the call. Per block
+// and 4 columns of a row: 8 dot products and 4 more (set, convert, two multiplies), so 2/3 of the SDOT peak is the
+// ceiling of the formats with one scale per block.
 #include <arm_neon.h>
 
 #include "kernels/abi/compiler.h"
