@@ -57,6 +57,20 @@ TEST(Baseline, StoredOnceWithItsRawText) {
   EXPECT_EQ(Json::parse(first.raw_json), Json::parse(data("llama_bench.json"))[0]);
 }
 
+// Two samples a hundred times apart, as a busy machine gives them: the mean of the rates is far from the rate of the
+// mean time, and right.
+TEST(Baseline, NoisySamplesAreNoMistake) {
+  Json row = Json::parse(data("llama_bench.json"))[0];
+  const double tokens = row["n_prompt"].get<double>() + row["n_gen"].get<double>();
+  row["samples_ns"] = {1e6, 100e6};
+  row["avg_ns"] = 50.5e6;
+  row["samples_ts"] = {tokens * 1e3, tokens * 10};
+  row["avg_ts"] = tokens * 505;
+  const auto rows = parse_llama_bench(Json::array({row}).dump(), "f");
+  ASSERT_TRUE(rows.ok()) << rows.message();
+  EXPECT_EQ(rows->at(0).avg_ts, tokens * 505);
+}
+
 TEST(Baseline, ErrorsNameFileRowAndField) {
   const Json good = Json::parse(data("llama_bench.json"));
   const auto expect = [&good](auto change, const std::string& message) {
