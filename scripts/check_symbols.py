@@ -15,7 +15,7 @@ import sys
 CONSTANT = re.compile(r"_?_ZN8smepilot\d+k[A-Z]\w*E")
 DATA = "RDBG"  # read-only, relocated read-only or plain data
 # What sanitizers and coverage add to every object.
-INSTRUMENTATION = re.compile(r"_*(odr_asan|asan|ubsan|tsan|msan|sancov|llvm_|gcov|profc|DW\.ref)")
+INSTRUMENTATION = re.compile(r"_*(?:start_|stop_)?(odr_asan|asan|ubsan|tsan|msan|sancov|llvm_|gcov|profc|DW\.ref)")
 
 
 def check_object(name, lines):
