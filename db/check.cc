@@ -2,13 +2,11 @@
 
 #include <sqlite3.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 
 #include "db/database.h"
 #include "db/sqlite.h"
+#include "kernels/base/atomic_file.h"
 
 namespace smepilot {
 
@@ -38,34 +36,9 @@ std::string csv_field(std::string_view value) {
   return out + '"';
 }
 
-// Owns a FILE, and the file until it is kept.
-class OutputFile {
- public:
-  explicit OutputFile(std::string path) : path_(std::move(path)), file_(std::fopen(path_.c_str(), "wb")) {}
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
-  ~OutputFile() {
-    if (file_ != nullptr) std::fclose(file_);
-    if (!kept_) std::remove(path_.c_str());
-  }
-  bool open() const { return file_ != nullptr; }
-  bool write(const std::string& text) { return std::fwrite(text.data(), 1, text.size(), file_) == text.size(); }
-  bool keep_as(const std::string& final_path) {
-    const bool flushed = std::fclose(std::exchange(file_, nullptr)) == 0;
-    kept_ = flushed && std::rename(path_.c_str(), final_path.c_str()) == 0;
-    return kept_;
-  }
-
- private:
-  std::string path_;
-  std::FILE* file_;
-  bool kept_ = false;
-};
-
 Status export_table(sqlite::Connection& connection, const std::string& table, const std::string& path) {
-  OutputFile out(path + ".part");
-  const auto failed = [&path] { return error("{}: cannot be written: {}", path, std::strerror(errno)); };
-  if (!out.open()) return failed();
+  AtomicFile out(path);
+  SMEPILOT_TRY(out.status());
   sqlite3_stmt* raw = nullptr;
   const std::string sql = "SELECT * FROM " + quoted_name(table);
   if (const int rc = sqlite3_prepare_v2(connection.handle(), sql.c_str(), -1, &raw, nullptr); rc != SQLITE_OK)
@@ -77,9 +50,9 @@ Status export_table(sqlite::Connection& connection, const std::string& table, co
     const char* name = sqlite3_column_name(raw, i);
     line += (i > 0 ? "," : "") + csv_field(name != nullptr ? name : "");
   }
-  if (!out.write(line + "\r\n")) return failed();
-  int rc;
-  while ((rc = sqlite3_step(raw)) == SQLITE_ROW) {
+  out.write(line + "\r\n");
+  int rc = SQLITE_ROW;
+  while (out.status().ok() && (rc = sqlite3_step(raw)) == SQLITE_ROW) {
     line.clear();
     for (int i = 0; i < columns; ++i) {
       if (i > 0) line += ',';
@@ -93,11 +66,11 @@ Status export_table(sqlite::Connection& connection, const std::string& table, co
         }
       }
     }
-    if (!out.write(line + "\r\n")) return failed();
+    out.write(line + "\r\n");
   }
+  SMEPILOT_TRY(out.status());
   if (rc != SQLITE_DONE) return connection.failure(rc);
-  if (!out.keep_as(path)) return failed();
-  return {};
+  return out.commit();
 }
 
 }  // namespace

@@ -16,9 +16,6 @@
 
 namespace smepilot {
 
-inline constexpr const char* kModeNames[] = {"cpu", "matrix", "coop"};  // of ExecutionMode
-inline constexpr const char* kUnitNames[] = {"cpu", "matrix"};          // of ExecutionUnit
-
 inline const char* mode_name(ExecutionMode mode) noexcept {
   return kModeNames[static_cast<size_t>(mode)];
 }

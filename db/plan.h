@@ -66,5 +66,6 @@ Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers);
 // JSON interchange, schema "smepilot-plan/1". Importing checks every field and names the offending one.
 std::string plan_to_json(const Plan& plan);
 Result<Plan> plan_from_json(const std::string& text, const std::string& source_name);
+Result<Plan> read_plan_file(const std::string& path);
 
 }  // namespace smepilot

@@ -1,3 +1,8 @@
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 #include "db/columns.h"
@@ -11,6 +16,7 @@ namespace {
 
 constexpr const char* kSchema = "smepilot-plan/1";
 constexpr double kMaxNs = 1e18;  // 30 years: larger is not a time
+constexpr std::uintmax_t kMaxPlanBytes = 64u << 20;
 
 Json bound_to_json(uint32_t bound) {
   return bound == UINT32_MAX ? Json(nullptr) : Json(bound);
@@ -134,6 +140,17 @@ Result<Plan> plan_from_json(const std::string& text, const std::string& source_n
   }
   if (auto status = check_plan_values(plan); !status.ok()) return error("{}: {}", source_name, status.message());
   return plan;
+}
+
+Result<Plan> read_plan_file(const std::string& path) {
+  std::error_code ec;
+  const std::uintmax_t size = std::filesystem::file_size(path, ec);
+  if (ec) return error("{}: cannot read plan: {}", path, ec.message());
+  if (size > kMaxPlanBytes) return error("{}: {} bytes are too many for a plan", path, size);
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return error("{}: cannot read plan: {}", path, std::strerror(errno));
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return plan_from_json(text, path);
 }
 
 }  // namespace smepilot

@@ -2,18 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "db/database.h"
 #include "kernels/base/build_info.h"
+#include "profiles/statistics.h"
 #include "profiles/timer.h"
 
 namespace smepilot {
 namespace {
-
-double mean(const std::vector<double>& v) {
-  return v.empty() ? 0 : std::accumulate(v.begin(), v.end(), 0.0) / static_cast<double>(v.size());
-}
 
 double stddev(const std::vector<double>& v) {
   if (v.size() < 2) return 0;

@@ -1,12 +1,14 @@
 #include "engine/kv_cache.h"
 
+#include "kernels/base/integer.h"
+
 namespace smepilot {
 
 Result<KvCache> KvCache::allocate(uint32_t layers, uint32_t kv_heads, uint32_t head_dim, uint32_t capacity) {
   KvCache cache;
   cache.kv_heads_ = kv_heads;
   cache.head_dim_ = head_dim;
-  cache.capacity_ = (capacity + kPanel - 1) / kPanel * kPanel;
+  cache.capacity_ = round_up(capacity, kPanel);
   const size_t bytes = size_t{layers} * kv_heads * head_dim * cache.capacity_ * sizeof(uint16_t);
   SMEPILOT_ASSIGN(cache.keys_, AlignedBuffer::allocate(bytes));
   SMEPILOT_ASSIGN(cache.values_, AlignedBuffer::allocate(bytes));

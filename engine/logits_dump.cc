@@ -1,49 +1,11 @@
 #include "engine/logits_dump.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
+
+#include "kernels/base/atomic_file.h"
 
 namespace smepilot {
 namespace {
-
-// Writes to PATH.tmp and renames, so that an interrupted run leaves no half file behind.
-class AtomicFile {
- public:
-  explicit AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {
-    file_ = std::fopen(temporary_.c_str(), "wb");
-    if (file_ == nullptr) fail("open");
-  }
-  ~AtomicFile() {
-    if (file_ == nullptr) return;
-    std::fclose(file_);
-    std::remove(temporary_.c_str());
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  void write(const void* data, size_t bytes) {
-    if (status_.ok() && std::fwrite(data, 1, bytes, file_) != bytes) fail("write");
-  }
-  Status commit() {
-    if (file_ == nullptr) return status_;
-    if (std::fclose(file_) != 0) fail("write");
-    file_ = nullptr;
-    if (status_.ok() && std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename");
-    if (!status_.ok()) std::remove(temporary_.c_str());
-    return status_;
-  }
-  const Status& status() const { return status_; }
-
- private:
-  void fail(const char* what) {
-    if (status_.ok()) status_ = error("{}: cannot {}: {}", path_, what, std::strerror(errno));
-  }
-  std::string path_, temporary_;
-  std::FILE* file_ = nullptr;
-  Status status_;
-};
 
 int32_t argmax(std::span<const float> row) {
   return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());

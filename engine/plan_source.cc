@@ -1,10 +1,6 @@
 #include "engine/plan_source.h"
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "db/calibration_store.h"
 #include "db/plan_store.h"
@@ -13,19 +9,6 @@
 
 namespace smepilot {
 namespace {
-
-constexpr std::uintmax_t kMaxPlanBytes = 64u << 20;
-
-Result<Plan> read_plan_file(const std::string& path) {
-  std::error_code ec;
-  const std::uintmax_t size = std::filesystem::file_size(path, ec);
-  if (ec) return error("{}: cannot read plan: {}", path, ec.message());
-  if (size > kMaxPlanBytes) return error("{}: {} bytes are too many for a plan", path, size);
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return error("{}: cannot read plan: {}", path, std::strerror(errno));
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  return plan_from_json(text, path);
-}
 
 // A plan for the model that may be used here, or why there is none.
 Result<Plan> read_database_plan(Database& db, const Platform& platform, const ModelShape& model,
@@ -52,10 +35,8 @@ Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platf
   const bool need_db = request.mode == PlanMode::kDatabase;
   Result<Plan> plan = error("{}: no such database; make one with: smetune calibrate, then smetune search --model FILE",
                             request.database);
-  if (need_db || std::filesystem::exists(request.database)) {
-    Result<Database> db = std::filesystem::exists(request.database)
-                              ? Database::open(request.database, OpenMode::kReadOnly)
-                              : Result<Database>(plan.status());
+  if (std::filesystem::exists(request.database)) {
+    Result<Database> db = Database::open(request.database, OpenMode::kReadOnly);
     if (!db.ok()) {
       if (need_db && !request.fallback) return db.status();
       choice.notice = db.message();

@@ -78,6 +78,13 @@ Result<std::vector<uint32_t>> parse_counts(const std::string& text, const char* 
   return counts;
 }
 
+// --n-predict of a mode that generates text.
+Status read_length(RunOptions& options) {
+  if (options.n.empty()) return {};
+  SMEPILOT_ASSIGN(options.generate.max_tokens, parse_count(options.n, "--n-predict"));
+  return {};
+}
+
 Result<std::string> read_prompt(const RunOptions& options) {
   if (options.prompt_file.empty()) return options.prompt;
   if (options.prompt_file == "-") return std::string{std::istreambuf_iterator<char>(std::cin), {}};
@@ -105,9 +112,8 @@ int print_stats(const RunOptions& options, const Session& session) {
     fmt::print(stderr, "\n{}", stats_table(session.stats->rows()));
     return kExitOk;
   }
-  return print_out(stats_json(session.stats->rows()))
-             ? kExitOk
-             : fail(error("cannot write to standard output: {}", std::strerror(errno)));
+  const Status written = print_out(stats_json(session.stats->rows()));
+  return written.ok() ? kExitOk : fail(written);
 }
 
 Result<Sampler> make_sampler(RunOptions& options) {
@@ -144,11 +150,7 @@ void explain_stop(const Engine& engine, const Generated& g) {
 }  // namespace
 
 int run_generate_mode(RunOptions& options) {
-  if (!options.n.empty()) {
-    const Result<uint32_t> n = parse_count(options.n, "--n-predict");
-    if (!n.ok()) return fail(n.status()), kExitUsage;
-    options.generate.max_tokens = *n;
-  }
+  if (const Status bad = read_length(options); !bad.ok()) return fail(bad), kExitUsage;
   Result<std::string> prompt = read_prompt(options);
   if (!prompt.ok()) return fail(prompt.status());
   Result<Session> session = open(options);
@@ -159,8 +161,10 @@ int run_generate_mode(RunOptions& options) {
   Speaker& speaker = **made;
 
   const std::atomic<bool>& cancel = catch_interrupts();
-  bool written = true;
-  const Generator::OnText on_text = [&](const std::string& piece) { written = print_out(piece) && written; };
+  Status written;
+  const Generator::OnText on_text = [&](const std::string& piece) {
+    if (written.ok()) written = print_out(piece);
+  };
   Result<Generated> generated = error("");
   if (options.chat) {
     generated = Chat(*speaker.generator, *speaker.chat_template, speaker.tokenizer, options.system)
@@ -172,8 +176,8 @@ int run_generate_mode(RunOptions& options) {
     generated = speaker.generator->generate(*tokens, options.generate, on_text, cancel);
   }
   if (!generated.ok()) return fail(generated.status());
-  written = print_out("\n") && written;
-  if (!written) return fail(error("cannot write to standard output: {}", std::strerror(errno)));
+  on_text("\n");
+  if (!written.ok()) return fail(written);
   explain_stop(engine, *generated);
   if (options.stats || terminal(STDERR_FILENO)) fmt::print(stderr, "{}\n", summary(engine, *generated));
   const int code = print_stats(options, *session);
@@ -181,14 +185,10 @@ int run_generate_mode(RunOptions& options) {
 }
 
 int run_chat_mode(RunOptions& options) {
+  if (const Status bad = read_length(options); !bad.ok()) return fail(bad), kExitUsage;
   Result<Session> session = open(options);
   if (!session.ok()) return fail(session.status());
   Engine& engine = *session->engine;
-  if (!options.n.empty()) {
-    const Result<uint32_t> n = parse_count(options.n, "--n-predict");
-    if (!n.ok()) return fail(n.status()), kExitUsage;
-    options.generate.max_tokens = *n;
-  }
   Result<std::unique_ptr<Speaker>> made = make_speaker(options, engine, true);
   if (!made.ok()) return fail(made.status());
   Speaker& speaker = **made;
@@ -199,8 +199,10 @@ int run_chat_mode(RunOptions& options) {
   if (human)
     fmt::print(stderr, "Chat with {}. Ctrl-C stops an answer; /clear forgets, /exit or Ctrl-D ends.\n",
                engine.file().hyper.name);
-  bool written = true;
-  const Generator::OnText on_text = [&](const std::string& piece) { written = print_out(piece) && written; };
+  Status written;
+  const Generator::OnText on_text = [&](const std::string& piece) {
+    if (written.ok()) written = print_out(piece);
+  };
   std::string first = options.prompt;  // -p is the first message
   for (std::string line;;) {
     if (!first.empty()) {
@@ -226,8 +228,8 @@ int run_chat_mode(RunOptions& options) {
       if (!human) return kExitFailed;
       continue;
     }
-    written = print_out("\n") && written;
-    if (!written) return fail(error("cannot write to standard output: {}", std::strerror(errno)));
+    on_text("\n");
+    if (!written.ok()) return fail(written);
     explain_stop(engine, *answer);
     if (human) fmt::print(stderr, "{}\n", summary(engine, *answer));
     if (answer->reason == StopReason::kCancelled) {
@@ -285,8 +287,7 @@ int run_bench_mode(RunOptions& options) {
     results.push_back(std::move(r).value());
   }
   line.clear();
-  if (!print_out(format_bench(engine, results, *format)))
-    return fail(error("cannot write to standard output: {}", std::strerror(errno)));
+  if (const Status written = print_out(format_bench(engine, results, *format)); !written.ok()) return fail(written);
   if (db) {
     Result<SessionRow> row = SessionStore(*db).begin(engine.platform(), options.command);
     if (!row.ok()) return fail(row.status());
@@ -328,8 +329,8 @@ int run_dump_mode(RunOptions& options) {
   if (!all.ok()) return fail(all.status());
   std::string ids;
   for (const int32_t t : *all) ids += fmt::format("{}{}", ids.empty() ? "" : " ", t);
-  if (!print_out(ids + "\n" + tokenizer->decode(*all, true) + "\n"))
-    return fail(error("cannot write to standard output: {}", std::strerror(errno)));
+  if (const Status written = print_out(ids + "\n" + tokenizer->decode(*all, true) + "\n"); !written.ok())
+    return fail(written);
   return print_stats(options, *session);
 }
 

@@ -6,20 +6,11 @@
 
 #include "db/database.h"
 #include "engine/run_modes.h"
-#include "kernels/base/build_info.h"
 #include "kernels/base/console.h"
-#include "kernels/isa/isa_detect.h"
-#include "kernels/registry/registry.h"
+#include "kernels/registry/version.h"
 
 namespace smepilot {
 namespace {
-
-std::string version() {
-  const BuildInfo& b = build_info();
-  return fmt::format(
-      "smepilot-run {} ({})\n  built by {}, {}, flags: {}\n  this machine can run: {}\n  {} kernel variants", b.version,
-      b.revision, b.compiler, b.type, b.flags, isa_to_string(detect_isa()), all_variants().size());
-}
 
 int run(int argc, char** argv) {
   RunOptions o;
@@ -30,7 +21,7 @@ int run(int argc, char** argv) {
 
   CLI::App app("Runs a GGUF language model on this machine as the plan that smetune stored says.");
   app.name("smepilot-run");
-  app.set_version_flag("--version", version);
+  app.set_version_flag("--version", [] { return version_text("smepilot-run"); });
   app.footer(
       "Examples:\n"
       "  smepilot-run -m model.gguf -p \"Once upon a time\" -n 64\n"

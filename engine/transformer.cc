@@ -5,15 +5,12 @@
 #include <cstring>
 
 #include "kernels/base/check.h"
+#include "kernels/base/integer.h"
 #include "kernels/reference/dequantize.h"
 #include "profiles/timer.h"
 
 namespace smepilot {
 namespace {
-
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept {
-  return (a + b - 1) / b;
-}
 
 // Hands out 64-byte aligned pieces of a buffer, or only adds up what is wanted while there is no buffer yet.
 class Carver {
@@ -60,7 +57,7 @@ Result<Transformer> Transformer::create(const ModelFile& file, const Weights& we
   t.dispatch_ = &dispatch;
   t.pool_ = &pool;
   t.max_batch_ = max_batch;
-  t.capacity_ = (capacity + kPanel - 1) / kPanel * kPanel;
+  t.capacity_ = round_up(capacity, kPanel);
   const auto id = [&](const PackedMatrix& m) { return m.n == 0 ? 0 : dispatch.matrix_id(m.dtype, m.n, m.k); };
   for (const LayerWeights& w : weights.layers) {
     const bool moe = !w.expert_gate.empty();
@@ -88,7 +85,7 @@ Result<Transformer> Transformer::create(const ModelFile& file, const Weights& we
     carver.take(&t.up_, rows * ff);
     carver.take(&t.rope_, t.capacity_ * 2 * half);
     carver.take(&t.q8_, lhs_q8_bytes(rows, std::max({d, heads, ff}) + kQ8Block));
-    carver.take(&t.attn_scratch_, attention_scratch_bytes(pool.size(), t.capacity_, hp.heads, hp.head_dim));
+    carver.take(&t.attn_scratch_, attention_scratch_bytes(pool.size(), t.capacity_, hp.head_dim));
     if (hp.experts != 0) {
       carver.take(&t.expert_out_, rows * d);
       carver.take(&t.router_, m * hp.experts);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "kernels/base/integer.h"
 #include "kernels/pack/pack_rhs.h"
 
 namespace smepilot {
@@ -17,7 +18,7 @@ struct Job {
 
 void pack(WorkerPool& pool, const Job& job) {
   const PackedMatrix& m = *job.target;
-  const size_t row_bytes = file_bytes(m.dtype, m.k), panels = (size_t{m.n} + kPanel - 1) / kPanel;
+  const size_t row_bytes = file_bytes(m.dtype, m.k), panels = ceil_div(m.n, kPanel);
   constexpr size_t kStep = 8;  // panels a worker takes at a time
   std::atomic<size_t> next{0};
   pool.run(pool.size(), [&](unsigned, unsigned) {

@@ -29,8 +29,8 @@ if [[ -n ${SMEPILOT_SHARED_DIR:-} ]]; then cmake_options+=("-DSMEPILOT_SHARED_DI
 stage() { printf '\n=== %s (%ds so far)\n' "$1" "$SECONDS"; }
 
 build() {  # preset [target…]
-  cmake --preset "$1" "${cmake_options[@]}" >/tmp/smepilot-configure.$$ 2>&1 || { cat /tmp/smepilot-configure.$$; rm -f /tmp/smepilot-configure.$$; return 1; }
-  rm -f /tmp/smepilot-configure.$$
+  local log
+  log=$(cmake --preset "$1" "${cmake_options[@]}" 2>&1) || { printf '%s\n' "$log"; return 1; }
   cmake --build --preset "$1" -j "$jobs" ${2:+--target "${@:2}"} -- --quiet
 }
 

@@ -44,6 +44,4 @@ Result<ModelShape> load_model(const std::string& name_or_path, const std::string
 // The newest calibration of this platform. Error: none, with what to do.
 Result<Calibration> need_calibration(Database& db, const Platform& platform);
 
-std::string version_text();
-
 }  // namespace smepilot

@@ -19,10 +19,6 @@ struct Options {
   unsigned workers = 0;
 };
 
-const char* unit_name(ExecutionUnit u) noexcept {
-  return u == ExecutionUnit::kCpu ? "cpu" : "matrix";
-}
-
 std::string to_json(const Calibration& c, const Platform& platform) {
   nlohmann::ordered_json j;
   j["id"] = c.id;
@@ -36,7 +32,7 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["exp_geps"] = c.exp_geps;
   j["pack_gbps"] = c.pack_gbps;
   for (const Peak& p : c.peaks)
-    j["peaks"].push_back({{"unit", unit_name(p.unit)},
+    j["peaks"].push_back({{"unit", kUnitNames[static_cast<size_t>(p.unit)]},
                           {"dtype", p.dtype},
                           {"isa", p.isa},
                           {"workers", p.workers},

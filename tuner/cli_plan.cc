@@ -3,15 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "db/plan_store.h"
 #include "db/session_store.h"
+#include "kernels/base/atomic_file.h"
 #include "kernels/base/text.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
@@ -20,8 +16,6 @@
 
 namespace smepilot {
 namespace {
-
-constexpr std::uintmax_t kMaxPlanBytes = 64u << 20;
 
 int plan_list(const Cli& cli, bool json) {
   auto db = Database::open(cli.db_path, OpenMode::kReadOnly);
@@ -99,35 +93,15 @@ int plan_export(const Cli& cli, const PlanQuery& query, const std::string& path)
   if (!found.ok()) return fail(found.status());
   const std::string text = plan_to_json(found->plan) + "\n";
   if (path.empty() || path == "-") return print_and_exit(text);
-  // Beside its place first: a plan file is whole or not there.
-  const std::string part = path + ".part";
-  {
-    std::ofstream out(part, std::ios::binary | std::ios::trunc);
-    out << text;
-    out.close();
-    if (!out) {
-      const std::string why = std::strerror(errno);
-      std::error_code ignored;
-      std::filesystem::remove(part, ignored);
-      return fail(error("{}: cannot write: {}", path, why));
-    }
-  }
-  std::error_code ec;
-  std::filesystem::rename(part, path, ec);
-  if (ec) return fail(error("{}: cannot write: {}", path, ec.message()));
+  AtomicFile file(path);
+  file.write(text);
+  if (const Status status = file.commit(); !status.ok()) return fail(status);
   return print_and_exit(fmt::format("Plan {} ({}, {} entries) written to {}\n", found->plan.id, found->plan.model_name,
                                     found->plan.entries.size(), path));
 }
 
 int plan_import(const Cli& cli, const std::string& path) {
-  std::error_code ec;
-  const std::uintmax_t size = std::filesystem::file_size(path, ec);
-  if (ec) return fail(error("{}: {}", path, ec.message()));
-  if (size > kMaxPlanBytes) return fail(error("{}: {} bytes are too many for a plan", path, size));
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(error("{}: {}", path, std::strerror(errno)));
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  auto plan = plan_from_json(text, path);
+  auto plan = read_plan_file(path);
   if (!plan.ok()) return fail(plan.status());
   auto platform = detect_platform();
   if (!platform.ok()) return fail(platform.status());

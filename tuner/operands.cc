@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/abi/half.h"
+#include "kernels/base/integer.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
@@ -19,10 +20,6 @@ constexpr size_t kPackedRows = 64;  // rows that differ; the others repeat them,
 
 uint64_t copies_for(uint64_t cold_bytes, uint64_t bytes) noexcept {
   return std::max<uint64_t>(1, (cold_bytes + bytes - 1) / std::max<uint64_t>(bytes, 1));
-}
-
-size_t round_up(size_t a, size_t b) noexcept {
-  return (a + b - 1) / b * b;
 }
 
 Status check_memory(const OperatorShape& shape, uint64_t bytes, uint64_t memory_bytes) {
@@ -111,11 +108,11 @@ class AttentionOperands final : public Operands {
  public:
   Status init(const OperatorShape& s, uint64_t cold_bytes, unsigned workers, uint64_t memory_bytes, WorkerPool& pool) {
     shape_ = s;
-    capacity_ = static_cast<uint32_t>(round_up(s.kv_len, kPanel));
+    capacity_ = round_up(s.kv_len, kPanel);
     half_ = size_t{s.kv_heads} * capacity_ * s.k;
     copies_ = copies_for(cold_bytes, 2 * half_ * sizeof(uint16_t));
     const size_t row = size_t{s.n} * s.k;
-    const size_t scratch = attention_scratch_bytes(workers, capacity_, s.n, s.k);
+    const size_t scratch = attention_scratch_bytes(workers, capacity_, s.k);
     SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ * sizeof(uint16_t) + 2 * s.m * row * sizeof(float) + scratch,
                               memory_bytes));
     SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_ * sizeof(uint16_t)));
@@ -238,12 +235,12 @@ CheckResult check_attention(const OperatorShape& whole, const Candidate& candida
   for (float& x : k) x = f16_to_f32(f32_to_f16(random.uniform(-1, 1)));
   for (float& x : v) x = f16_to_f32(f32_to_f16(random.uniform(-1, 1)));
   KvView view;
-  view.capacity = static_cast<uint32_t>(round_up(kv_len, kPanel));
+  view.capacity = round_up(kv_len, kPanel);
   view.kv_heads = kv_heads;
   view.head_dim = hd;
   const size_t half = size_t{kv_heads} * view.head_elems();
   auto cache = AlignedBuffer::allocate(2 * half * sizeof(uint16_t));
-  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(1, view.capacity, heads, hd));
+  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(1, view.capacity, hd));
   if (!cache.ok() || !scratch.ok()) return {MeasurementStatus::kIncorrect, "no memory to check it"};
   view.k = cache->as<uint16_t>();
   view.v = view.k + half;

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "db/plan.h"
+#include "kernels/base/integer.h"
 #include "kernels/registry/registry.h"
 
 namespace smepilot {
@@ -19,13 +20,6 @@ constexpr uint32_t kNcGrid[] = {16, 32, 64, 128, 256, 512};
 constexpr uint32_t kKvTileGrid[] = {64, 128, 256, 512};
 constexpr uint32_t kKvSplitGrid[] = {0, 1, 2, 4, 8, 16};
 constexpr uint32_t kFineGrainN = 2048;  // above it, 16 columns per task only add dispatches
-
-uint32_t ceil_div(uint32_t a, uint32_t b) noexcept {
-  return (a + b - 1) / b;
-}
-uint32_t round_up(uint32_t a, uint32_t b) noexcept {
-  return ceil_div(a, b) * b;
-}
 
 ExecutionMode mode_of(const KernelVariant& v) noexcept {
   return v.unit == ExecutionUnit::kMatrix ? ExecutionMode::kMatrix : ExecutionMode::kCpu;

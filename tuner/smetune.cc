@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "kernels/registry/version.h"
 #include "tuner/cli.h"
 
 namespace smepilot {
@@ -24,7 +25,9 @@ int run(int argc, char** argv) {
       "  smetune report -o report.html\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. SMEPILOT_FORCE_ISA=avx2\n"
       "(or portable, ...) restricts which kernels are used.");
-  cli.app.set_version_flag("--version", version_text);
+  cli.app.set_version_flag("--version", [] {
+    return fmt::format("{}, database schema {}", version_text("smetune"), Database::newest_schema());
+  });
   cli.app.add_option("--db", cli.db_path, "Database file")->type_name("PATH")->capture_default_str();
   cli.app.require_subcommand(1);
   cli.app.get_formatter()->column_width(26);

@@ -6,5 +6,7 @@ namespace smepilot {
 
 enum class ExecutionUnit : uint8_t { kCpu, kMatrix };
 enum class ExecutionMode : uint8_t { kCpu, kMatrix, kCoop };
+inline constexpr const char* kUnitNames[] = {"cpu", "matrix"};
+inline constexpr const char* kModeNames[] = {"cpu", "matrix", "coop"};
 
 }  // namespace smepilot

@@ -1,7 +1,9 @@
 #include "kernels/base/console.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 namespace smepilot {
 namespace {
@@ -30,8 +32,9 @@ std::atomic<bool>& catch_interrupts() {
   return interrupted;
 }
 
-bool print_out(const std::string& text) {
-  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+Status print_out(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
+  return error("cannot write to standard output: {}", std::strerror(errno));
 }
 
 int print_error(const char* program, const Status& status) {

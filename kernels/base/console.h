@@ -13,8 +13,8 @@ inline constexpr int kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitInterrup
 // set ends it.
 std::atomic<bool>& catch_interrupts();
 
-// Standard output, checked: false if it could not be written (full disk, closed pipe).
-bool print_out(const std::string& text);
+// Standard output, checked: a full disk or a closed pipe is an error.
+Status print_out(const std::string& text);
 
 // "PROGRAM: MESSAGE" on standard error after what standard output still holds; returns kExitFailed.
 int print_error(const char* program, const Status& status);

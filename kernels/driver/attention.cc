@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/base/check.h"
+#include "kernels/base/integer.h"
 #include "kernels/driver/operators.h"
 
 namespace smepilot {
@@ -15,13 +16,6 @@ constexpr uint32_t kMaxTile = 1024;         // positions of an online-softmax st
 constexpr uint32_t kMaxSplits = 16;         // pieces of the KV range
 constexpr uint32_t kMaxPartialRows = 1024;  // query rows (tokens x heads) up to which the KV range may be split
 constexpr uint32_t kMinSplit = 128;         // positions in a piece worth a task of its own
-
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept {
-  return (a + b - 1) / b;
-}
-constexpr size_t round_up(size_t a, size_t b) noexcept {
-  return (a + b - 1) / b * b;
-}
 
 size_t worker_scratch_floats(uint32_t capacity, uint32_t head_dim) noexcept {
   return size_t{kMaxRows} * (round_up(capacity, kPanel) + round_up(head_dim, kPanel) + kMaxTile);
@@ -40,14 +34,13 @@ Split split_kv(const AttentionConfig& config, uint32_t tasks, uint32_t rows, uin
   }
   pieces = std::min({pieces, kMaxSplits, std::max(1u, kv_len / kMinSplit)});
   if (rows > kMaxPartialRows) pieces = 1;
-  const auto length = static_cast<uint32_t>(round_up(ceil_div(kv_len, pieces), kPanel));
+  const uint32_t length = round_up(ceil_div(kv_len, pieces), kPanel);
   return {ceil_div(kv_len, length), length};
 }
 
 }  // namespace
 
-size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t heads, uint32_t head_dim) {
-  (void)heads;
+size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t head_dim) {
   const size_t partial = size_t{kMaxPartialRows} * kMaxSplits * (round_up(head_dim, 16) + 2);
   return (workers * worker_scratch_floats(capacity, head_dim) + partial) * sizeof(float);
 }
@@ -103,7 +96,7 @@ void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& ca
       a.head_dim = hd;
       a.kv_begin = piece * split.length;
       a.kv_end = std::min(a.kv_begin + split.length, longest);
-      a.kv_tile = static_cast<uint32_t>(round_up(std::clamp(config.kv_tile, kPanel, kMaxTile), kPanel));
+      a.kv_tile = round_up(std::clamp(config.kv_tile, kPanel, kMaxTile), kPanel);
       a.scale = scale;
       a.partial = partial;
       if (a.kv_end > a.kv_begin) {

@@ -4,16 +4,13 @@
 #include <atomic>
 
 #include "kernels/base/check.h"
+#include "kernels/base/integer.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
 #include "kernels/registry/registry.h"
 
 namespace smepilot {
 namespace {
-
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) noexcept {
-  return (a + b - 1) / b;
-}
 
 // How a call is cut into tasks: m_blocks x n_blocks, all column blocks of one row block before the next row block, so
 // that the block of activations stays in cache while the weights stream by.

@@ -106,6 +106,6 @@ void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t 
 void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& cache, uint32_t pos, uint32_t m,
                uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
                std::byte* scratch) noexcept;
-size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t heads, uint32_t head_dim);
+size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t head_dim);
 
 }  // namespace smepilot

@@ -509,7 +509,7 @@ TEST_F(EngineTest, DumpHasEveryRowAndAppearsWhole) {
   // A run that fails leaves the old file as it was, and nothing beside it.
   expect_error(dump_logits(*engine, Tokens{5, 9999}, 1, file).status(), {"9999"});
   EXPECT_EQ(test::read_text(file), bytes);
-  EXPECT_FALSE(std::filesystem::exists(file + ".tmp"));
+  EXPECT_FALSE(std::filesystem::exists(file + ".part"));
 }
 
 }  // namespace

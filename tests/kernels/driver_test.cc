@@ -329,7 +329,7 @@ class AttentionProblem {
 
   void run(WorkerPool& pool, const KernelVariant& v, uint32_t kv_tile, uint32_t kv_splits, unsigned workers) {
     const AttentionConfig config{&v, ExecutionMode::kCpu, static_cast<uint16_t>(workers), kv_tile, kv_splits};
-    const size_t scratch_bytes = attention_scratch_bytes(workers, case_.capacity, case_.heads, case_.head_dim);
+    const size_t scratch_bytes = attention_scratch_bytes(workers, case_.capacity, case_.head_dim);
     AlignedBuffer scratch = AlignedBuffer::allocate(scratch_bytes + 64).value();
     std::fill_n(scratch.data(), scratch.size(), std::byte{0xff});
     std::vector<float> out(case_.m * out_stride_, kNan);
