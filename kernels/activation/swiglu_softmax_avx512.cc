@@ -6,32 +6,10 @@ namespace smepilot {
 
 extern const KernelVariant kAvx512Swiglu, kAvx512Softmax;
 
-const KernelVariant kAvx512Swiglu = {.id = "swiglu.f32.f32.f32.1x16.avx512.exp",
-                                     .op = OpKind::kSwiglu,
-                                     .isa = kIsaAvx512,
-                                     .unit = ExecutionUnit::kCpu,
-                                     .dst = DType::kF32,
-                                     .lhs = DType::kF32,
-                                     .rhs = DType::kF32,
-                                     .dst_layout = Layout::kRowMajor,
-                                     .lhs_layout = Layout::kRowMajor,
-                                     .rhs_layout = Layout::kRowMajor,
-                                     .tile = {1, 16, 1},
-                                     .max_m = 0,
-                                     .swiglu = swiglu_rows};
+constexpr KernelVariant kAvx512Swiglu =
+    swiglu_variant("swiglu.f32.f32.f32.1x16.avx512.exp", kIsaAvx512, Simd::kWidth, swiglu_rows);
 
-const KernelVariant kAvx512Softmax = {.id = "softmax.f32.f32.f32.1x16.avx512.exp",
-                                      .op = OpKind::kSoftmax,
-                                      .isa = kIsaAvx512,
-                                      .unit = ExecutionUnit::kCpu,
-                                      .dst = DType::kF32,
-                                      .lhs = DType::kF32,
-                                      .rhs = DType::kF32,
-                                      .dst_layout = Layout::kRowMajor,
-                                      .lhs_layout = Layout::kRowMajor,
-                                      .rhs_layout = Layout::kRowMajor,
-                                      .tile = {1, 16, 1},
-                                      .max_m = 0,
-                                      .softmax = softmax_rows};
+constexpr KernelVariant kAvx512Softmax =
+    softmax_variant("softmax.f32.f32.f32.1x16.avx512.exp", kIsaAvx512, Simd::kWidth, softmax_rows);
 
 }  // namespace smepilot

@@ -6,32 +6,10 @@ namespace smepilot {
 
 extern const KernelVariant kNeonSwiglu, kNeonSoftmax;
 
-const KernelVariant kNeonSwiglu = {.id = "swiglu.f32.f32.f32.1x4.neon.exp",
-                                   .op = OpKind::kSwiglu,
-                                   .isa = kIsaNeon,
-                                   .unit = ExecutionUnit::kCpu,
-                                   .dst = DType::kF32,
-                                   .lhs = DType::kF32,
-                                   .rhs = DType::kF32,
-                                   .dst_layout = Layout::kRowMajor,
-                                   .lhs_layout = Layout::kRowMajor,
-                                   .rhs_layout = Layout::kRowMajor,
-                                   .tile = {1, 4, 1},
-                                   .max_m = 0,
-                                   .swiglu = swiglu_rows};
+constexpr KernelVariant kNeonSwiglu =
+    swiglu_variant("swiglu.f32.f32.f32.1x4.neon.exp", kIsaNeon, Simd::kWidth, swiglu_rows);
 
-const KernelVariant kNeonSoftmax = {.id = "softmax.f32.f32.f32.1x4.neon.exp",
-                                    .op = OpKind::kSoftmax,
-                                    .isa = kIsaNeon,
-                                    .unit = ExecutionUnit::kCpu,
-                                    .dst = DType::kF32,
-                                    .lhs = DType::kF32,
-                                    .rhs = DType::kF32,
-                                    .dst_layout = Layout::kRowMajor,
-                                    .lhs_layout = Layout::kRowMajor,
-                                    .rhs_layout = Layout::kRowMajor,
-                                    .tile = {1, 4, 1},
-                                    .max_m = 0,
-                                    .softmax = softmax_rows};
+constexpr KernelVariant kNeonSoftmax =
+    softmax_variant("softmax.f32.f32.f32.1x4.neon.exp", kIsaNeon, Simd::kWidth, softmax_rows);
 
 }  // namespace smepilot

@@ -6,32 +6,10 @@ namespace smepilot {
 
 extern const KernelVariant kPortableSwiglu, kPortableSoftmax;
 
-const KernelVariant kPortableSwiglu = {.id = "swiglu.f32.f32.f32.1x4.portable.exp",
-                                       .op = OpKind::kSwiglu,
-                                       .isa = kIsaPortable,
-                                       .unit = ExecutionUnit::kCpu,
-                                       .dst = DType::kF32,
-                                       .lhs = DType::kF32,
-                                       .rhs = DType::kF32,
-                                       .dst_layout = Layout::kRowMajor,
-                                       .lhs_layout = Layout::kRowMajor,
-                                       .rhs_layout = Layout::kRowMajor,
-                                       .tile = {1, 4, 1},
-                                       .max_m = 0,
-                                       .swiglu = swiglu_rows};
+constexpr KernelVariant kPortableSwiglu =
+    swiglu_variant("swiglu.f32.f32.f32.1x4.portable.exp", kIsaPortable, Simd::kWidth, swiglu_rows);
 
-const KernelVariant kPortableSoftmax = {.id = "softmax.f32.f32.f32.1x4.portable.exp",
-                                        .op = OpKind::kSoftmax,
-                                        .isa = kIsaPortable,
-                                        .unit = ExecutionUnit::kCpu,
-                                        .dst = DType::kF32,
-                                        .lhs = DType::kF32,
-                                        .rhs = DType::kF32,
-                                        .dst_layout = Layout::kRowMajor,
-                                        .lhs_layout = Layout::kRowMajor,
-                                        .rhs_layout = Layout::kRowMajor,
-                                        .tile = {1, 4, 1},
-                                        .max_m = 0,
-                                        .softmax = softmax_rows};
+constexpr KernelVariant kPortableSoftmax =
+    softmax_variant("softmax.f32.f32.f32.1x4.portable.exp", kIsaPortable, Simd::kWidth, softmax_rows);
 
 }  // namespace smepilot

@@ -1,7 +1,7 @@
 // SwiGLU and softmax of rows, written once against the Simd vocabulary. Included by one translation unit per ISA, after
 // its simd_*.h header; internal linkage.
 #pragma once
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 #include "kernels/activation/vector_exp.h"
 
 namespace smepilot {

@@ -15,32 +15,10 @@ namespace smepilot {
 
 extern const KernelVariant kAvx2AttentionOnline, kAvx2AttentionThreephase;
 
-const KernelVariant kAvx2AttentionOnline = {.id = "attention.f32.f32.f16.64x16.avx2.online",
-                                            .op = OpKind::kAttention,
-                                            .isa = kIsaAvx2,
-                                            .unit = ExecutionUnit::kCpu,
-                                            .dst = DType::kF32,
-                                            .lhs = DType::kF32,
-                                            .rhs = DType::kF16,
-                                            .dst_layout = Layout::kRowMajor,
-                                            .lhs_layout = Layout::kRowMajor,
-                                            .rhs_layout = Layout::kKvKeyPanel16,
-                                            .tile = {kMaxRows, kPanel, 4},
-                                            .max_m = 0,
-                                            .attention = attention_online};
+constexpr KernelVariant kAvx2AttentionOnline =
+    attention_variant("attention.f32.f32.f16.64x16.avx2.online", kIsaAvx2, DType::kF32, kMaxRows, attention_online);
 
-const KernelVariant kAvx2AttentionThreephase = {.id = "attention.f32.f16.f16.64x16.avx2.threephase",
-                                                .op = OpKind::kAttention,
-                                                .isa = kIsaAvx2,
-                                                .unit = ExecutionUnit::kCpu,
-                                                .dst = DType::kF32,
-                                                .lhs = DType::kF16,
-                                                .rhs = DType::kF16,
-                                                .dst_layout = Layout::kRowMajor,
-                                                .lhs_layout = Layout::kRowMajor,
-                                                .rhs_layout = Layout::kKvKeyPanel16,
-                                                .tile = {kMaxRows, kPanel, 4},
-                                                .max_m = 0,
-                                                .attention = attention_threephase};
+constexpr KernelVariant kAvx2AttentionThreephase = attention_variant(
+    "attention.f32.f16.f16.64x16.avx2.threephase", kIsaAvx2, DType::kF16, kMaxRows, attention_threephase);
 
 }  // namespace smepilot

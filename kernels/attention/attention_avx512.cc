@@ -15,32 +15,10 @@ namespace smepilot {
 
 extern const KernelVariant kAvx512AttentionOnline, kAvx512AttentionThreephase;
 
-const KernelVariant kAvx512AttentionOnline = {.id = "attention.f32.f32.f16.64x16.avx512.online",
-                                              .op = OpKind::kAttention,
-                                              .isa = kIsaAvx512,
-                                              .unit = ExecutionUnit::kCpu,
-                                              .dst = DType::kF32,
-                                              .lhs = DType::kF32,
-                                              .rhs = DType::kF16,
-                                              .dst_layout = Layout::kRowMajor,
-                                              .lhs_layout = Layout::kRowMajor,
-                                              .rhs_layout = Layout::kKvKeyPanel16,
-                                              .tile = {kMaxRows, kPanel, 4},
-                                              .max_m = 0,
-                                              .attention = attention_online};
+constexpr KernelVariant kAvx512AttentionOnline =
+    attention_variant("attention.f32.f32.f16.64x16.avx512.online", kIsaAvx512, DType::kF32, kMaxRows, attention_online);
 
-const KernelVariant kAvx512AttentionThreephase = {.id = "attention.f32.f16.f16.64x16.avx512.threephase",
-                                                  .op = OpKind::kAttention,
-                                                  .isa = kIsaAvx512,
-                                                  .unit = ExecutionUnit::kCpu,
-                                                  .dst = DType::kF32,
-                                                  .lhs = DType::kF16,
-                                                  .rhs = DType::kF16,
-                                                  .dst_layout = Layout::kRowMajor,
-                                                  .lhs_layout = Layout::kRowMajor,
-                                                  .rhs_layout = Layout::kKvKeyPanel16,
-                                                  .tile = {kMaxRows, kPanel, 4},
-                                                  .max_m = 0,
-                                                  .attention = attention_threephase};
+constexpr KernelVariant kAvx512AttentionThreephase = attention_variant(
+    "attention.f32.f16.f16.64x16.avx512.threephase", kIsaAvx512, DType::kF16, kMaxRows, attention_threephase);
 
 }  // namespace smepilot

@@ -15,32 +15,10 @@ namespace smepilot {
 
 extern const KernelVariant kNeonAttentionOnline, kNeonAttentionThreephase;
 
-const KernelVariant kNeonAttentionOnline = {.id = "attention.f32.f32.f16.64x16.neon.online",
-                                            .op = OpKind::kAttention,
-                                            .isa = kIsaNeon,
-                                            .unit = ExecutionUnit::kCpu,
-                                            .dst = DType::kF32,
-                                            .lhs = DType::kF32,
-                                            .rhs = DType::kF16,
-                                            .dst_layout = Layout::kRowMajor,
-                                            .lhs_layout = Layout::kRowMajor,
-                                            .rhs_layout = Layout::kKvKeyPanel16,
-                                            .tile = {kMaxRows, kPanel, 4},
-                                            .max_m = 0,
-                                            .attention = attention_online};
+constexpr KernelVariant kNeonAttentionOnline =
+    attention_variant("attention.f32.f32.f16.64x16.neon.online", kIsaNeon, DType::kF32, kMaxRows, attention_online);
 
-const KernelVariant kNeonAttentionThreephase = {.id = "attention.f32.f16.f16.64x16.neon.threephase",
-                                                .op = OpKind::kAttention,
-                                                .isa = kIsaNeon,
-                                                .unit = ExecutionUnit::kCpu,
-                                                .dst = DType::kF32,
-                                                .lhs = DType::kF16,
-                                                .rhs = DType::kF16,
-                                                .dst_layout = Layout::kRowMajor,
-                                                .lhs_layout = Layout::kRowMajor,
-                                                .rhs_layout = Layout::kKvKeyPanel16,
-                                                .tile = {kMaxRows, kPanel, 4},
-                                                .max_m = 0,
-                                                .attention = attention_threephase};
+constexpr KernelVariant kNeonAttentionThreephase = attention_variant(
+    "attention.f32.f16.f16.64x16.neon.threephase", kIsaNeon, DType::kF16, kMaxRows, attention_threephase);
 
 }  // namespace smepilot

@@ -15,32 +15,10 @@ namespace smepilot {
 
 extern const KernelVariant kPortableAttentionOnline, kPortableAttentionThreephase;
 
-const KernelVariant kPortableAttentionOnline = {.id = "attention.f32.f32.f16.64x16.portable.online",
-                                                .op = OpKind::kAttention,
-                                                .isa = kIsaPortable,
-                                                .unit = ExecutionUnit::kCpu,
-                                                .dst = DType::kF32,
-                                                .lhs = DType::kF32,
-                                                .rhs = DType::kF16,
-                                                .dst_layout = Layout::kRowMajor,
-                                                .lhs_layout = Layout::kRowMajor,
-                                                .rhs_layout = Layout::kKvKeyPanel16,
-                                                .tile = {kMaxRows, kPanel, 4},
-                                                .max_m = 0,
-                                                .attention = attention_online};
+constexpr KernelVariant kPortableAttentionOnline = attention_variant(
+    "attention.f32.f32.f16.64x16.portable.online", kIsaPortable, DType::kF32, kMaxRows, attention_online);
 
-const KernelVariant kPortableAttentionThreephase = {.id = "attention.f32.f16.f16.64x16.portable.threephase",
-                                                    .op = OpKind::kAttention,
-                                                    .isa = kIsaPortable,
-                                                    .unit = ExecutionUnit::kCpu,
-                                                    .dst = DType::kF32,
-                                                    .lhs = DType::kF16,
-                                                    .rhs = DType::kF16,
-                                                    .dst_layout = Layout::kRowMajor,
-                                                    .lhs_layout = Layout::kRowMajor,
-                                                    .rhs_layout = Layout::kKvKeyPanel16,
-                                                    .tile = {kMaxRows, kPanel, 4},
-                                                    .max_m = 0,
-                                                    .attention = attention_threephase};
+constexpr KernelVariant kPortableAttentionThreephase = attention_variant(
+    "attention.f32.f16.f16.64x16.portable.threephase", kIsaPortable, DType::kF16, kMaxRows, attention_threephase);
 
 }  // namespace smepilot

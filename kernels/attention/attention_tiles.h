@@ -10,7 +10,7 @@
 // the register tile, so a V row that only some rows of the tile may see must be finite: it is a real position of the
 // cache. Nothing at or beyond kv_end is read from V; of K, whole panels are.
 #pragma once
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 #include "kernels/activation/vector_exp.h"
 
 namespace smepilot {

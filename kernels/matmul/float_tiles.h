@@ -6,7 +6,7 @@
 // the chunk's weights, converted to f32 once, stay in L1 while all rows of the call use them.
 #pragma once
 #include "kernels/abi/compiler.h"
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 
 namespace smepilot {
 namespace {
@@ -238,19 +238,7 @@ void matmul(const MatmulArgs* args) noexcept {
 
 template <typename Simd, DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return {id,
-          OpKind::kMatmul,
-          Simd::kIsa,
-          ExecutionUnit::kCpu,
-          DType::kF32,
-          DType::kF32,
-          D,
-          Layout::kRowMajor,
-          Layout::kRowMajor,
-          Layout::kRhsPanel16,
-          {kMr, kPanel, 1},
-          0,
-          {matmul<Simd, D>}};
+  return matmul_variant(id, Simd::kIsa, DType::kF32, D, kMr, matmul<Simd, D>);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <arm_neon.h>
 
 #include "kernels/abi/compiler.h"
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 
 namespace smepilot {
 namespace {
@@ -187,9 +187,7 @@ void matmul(const MatmulArgs* args) noexcept {
 
 template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return {id,         OpKind::kMatmul,   kIsaNeon,          ExecutionUnit::kCpu, DType::kF32,      DType::kF32,
-          D,          Layout::kRowMajor, Layout::kRowMajor, Layout::kRhsPanel16, {kMr, kPanel, 1}, 0,
-          {matmul<D>}};
+  return matmul_variant(id, kIsaNeon, DType::kF32, D, kMr, matmul<D>);
 }
 
 }  // namespace

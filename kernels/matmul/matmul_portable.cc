@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/abi/describe.h"
 #include "kernels/abi/half.h"
-#include "kernels/abi/kernel_variant.h"
 
 namespace smepilot {
 namespace {
@@ -273,20 +273,8 @@ void matmul_q8(const MatmulArgs* a) noexcept {
 
 static_assert(kPanel % kRowTile == 0 && kRowTile == 2);
 
-constexpr KernelVariant describe(const char* id, DType lhs, DType rhs, uint32_t kr, MatmulFn matmul) noexcept {
-  return {id,
-          OpKind::kMatmul,
-          kIsaPortable,
-          ExecutionUnit::kCpu,
-          DType::kF32,
-          lhs,
-          rhs,
-          Layout::kRowMajor,
-          lhs == DType::kF32 ? Layout::kRowMajor : Layout::kLhsQ8Panel16,
-          Layout::kRhsPanel16,
-          {kMaxRows, kPanel, kr},
-          0,
-          {.matmul = matmul}};
+constexpr KernelVariant variant(const char* id, DType lhs, DType rhs, MatmulFn fn) noexcept {
+  return matmul_variant(id, kIsaPortable, lhs, rhs, kMaxRows, fn);
 }
 
 }  // namespace
@@ -295,21 +283,21 @@ extern const KernelVariant kMatmulF32F32F32Portable, kMatmulF32F32F16Portable, k
     kMatmulF32Q8Q8_0Portable, kMatmulF32Q8Q4_0Portable, kMatmulF32Q8Q4_1Portable, kMatmulF32Q8Q4_KPortable,
     kMatmulF32Q8Q6_KPortable;
 
-const KernelVariant kMatmulF32F32F32Portable =
-    describe("matmul.f32.f32.f32.2x16.portable.mul", DType::kF32, DType::kF32, 1, matmul_f32<WeightsF32>);
-const KernelVariant kMatmulF32F32F16Portable =
-    describe("matmul.f32.f32.f16.2x16.portable.mul", DType::kF32, DType::kF16, 1, matmul_f32<WeightsF16>);
-const KernelVariant kMatmulF32F32Bf16Portable =
-    describe("matmul.f32.f32.bf16.2x16.portable.mul", DType::kF32, DType::kBF16, 1, matmul_f32<WeightsBf16>);
-const KernelVariant kMatmulF32Q8Q8_0Portable = describe("matmul.f32.q8.q8_0.2x16.portable.mul", DType::kQ8,
-                                                        DType::kQ8_0, 32, matmul_q8<DType::kQ8_0, WeightsQ8_0>);
-const KernelVariant kMatmulF32Q8Q4_0Portable = describe("matmul.f32.q8.q4_0.2x16.portable.mul", DType::kQ8,
-                                                        DType::kQ4_0, 32, matmul_q8<DType::kQ4_0, WeightsQ4_0>);
-const KernelVariant kMatmulF32Q8Q4_1Portable = describe("matmul.f32.q8.q4_1.2x16.portable.mul", DType::kQ8,
-                                                        DType::kQ4_1, 32, matmul_q8<DType::kQ4_1, WeightsQ4_1>);
-const KernelVariant kMatmulF32Q8Q4_KPortable = describe("matmul.f32.q8.q4_k.2x16.portable.mul", DType::kQ8,
-                                                        DType::kQ4_K, 256, matmul_q8<DType::kQ4_K, WeightsQ4_K>);
-const KernelVariant kMatmulF32Q8Q6_KPortable = describe("matmul.f32.q8.q6_k.2x16.portable.mul", DType::kQ8,
-                                                        DType::kQ6_K, 256, matmul_q8<DType::kQ6_K, WeightsQ6_K>);
+constexpr KernelVariant kMatmulF32F32F32Portable =
+    variant("matmul.f32.f32.f32.2x16.portable.mul", DType::kF32, DType::kF32, matmul_f32<WeightsF32>);
+constexpr KernelVariant kMatmulF32F32F16Portable =
+    variant("matmul.f32.f32.f16.2x16.portable.mul", DType::kF32, DType::kF16, matmul_f32<WeightsF16>);
+constexpr KernelVariant kMatmulF32F32Bf16Portable =
+    variant("matmul.f32.f32.bf16.2x16.portable.mul", DType::kF32, DType::kBF16, matmul_f32<WeightsBf16>);
+constexpr KernelVariant kMatmulF32Q8Q8_0Portable =
+    variant("matmul.f32.q8.q8_0.2x16.portable.mul", DType::kQ8, DType::kQ8_0, matmul_q8<DType::kQ8_0, WeightsQ8_0>);
+constexpr KernelVariant kMatmulF32Q8Q4_0Portable =
+    variant("matmul.f32.q8.q4_0.2x16.portable.mul", DType::kQ8, DType::kQ4_0, matmul_q8<DType::kQ4_0, WeightsQ4_0>);
+constexpr KernelVariant kMatmulF32Q8Q4_1Portable =
+    variant("matmul.f32.q8.q4_1.2x16.portable.mul", DType::kQ8, DType::kQ4_1, matmul_q8<DType::kQ4_1, WeightsQ4_1>);
+constexpr KernelVariant kMatmulF32Q8Q4_KPortable =
+    variant("matmul.f32.q8.q4_k.2x16.portable.mul", DType::kQ8, DType::kQ4_K, matmul_q8<DType::kQ4_K, WeightsQ4_K>);
+constexpr KernelVariant kMatmulF32Q8Q6_KPortable =
+    variant("matmul.f32.q8.q6_k.2x16.portable.mul", DType::kQ8, DType::kQ6_K, matmul_q8<DType::kQ6_K, WeightsQ6_K>);
 
 }  // namespace smepilot

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 
 #include "kernels/abi/compiler.h"
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 
 namespace smepilot {
 namespace {
@@ -316,19 +316,7 @@ void matmul(const MatmulArgs* args) noexcept {
 
 template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return {id,
-          OpKind::kMatmul,
-          kIsaAvx2 | kIsaAvx512 | kIsaAvx512Vnni,
-          ExecutionUnit::kCpu,
-          DType::kF32,
-          DType::kQ8,
-          D,
-          Layout::kRowMajor,
-          Layout::kLhsQ8Panel16,
-          Layout::kRhsPanel16,
-          {kMr, kPanel, traits(D).block_elems},
-          0,
-          {matmul<D>}};
+  return matmul_variant(id, kIsaAvx2 | kIsaAvx512 | kIsaAvx512Vnni, DType::kQ8, D, kMr, matmul<D>);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <arm_neon.h>
 
 #include "kernels/abi/compiler.h"
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 #include "kernels/matmul/rhs_block_neon.h"
 
 namespace smepilot {
@@ -276,19 +276,7 @@ void matmul(const MatmulArgs* args) noexcept {
 
 template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return {id,
-          OpKind::kMatmul,
-          kIsaNeon,
-          ExecutionUnit::kCpu,
-          DType::kF32,
-          DType::kQ8,
-          D,
-          Layout::kRowMajor,
-          Layout::kLhsQ8Panel16,
-          Layout::kRhsPanel16,
-          {kMr, kPanel, traits(D).block_elems},
-          0,
-          {matmul<D>}};
+  return matmul_variant(id, kIsaNeon, DType::kQ8, D, kMr, matmul<D>);
 }
 
 }  // namespace

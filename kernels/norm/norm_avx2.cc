@@ -6,18 +6,6 @@ namespace smepilot {
 
 extern const KernelVariant kAvx2Norm;
 
-const KernelVariant kAvx2Norm = {.id = "norm.f32.f32.f32.1x8.avx2.rms",
-                                 .op = OpKind::kNorm,
-                                 .isa = kIsaAvx2,
-                                 .unit = ExecutionUnit::kCpu,
-                                 .dst = DType::kF32,
-                                 .lhs = DType::kF32,
-                                 .rhs = DType::kF32,
-                                 .dst_layout = Layout::kRowMajor,
-                                 .lhs_layout = Layout::kRowMajor,
-                                 .rhs_layout = Layout::kRowMajor,
-                                 .tile = {1, 8, 1},
-                                 .max_m = 0,
-                                 .norm = norm_rows};
+constexpr KernelVariant kAvx2Norm = norm_variant("norm.f32.f32.f32.1x8.avx2.rms", kIsaAvx2, Simd::kWidth, norm_rows);
 
 }  // namespace smepilot

@@ -4,7 +4,7 @@
 // The squares are summed in double: the sum is then exact to far below a float's rounding for any row length, and the
 // two extra conversions per vector disappear behind the loads.
 #pragma once
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 
 namespace smepilot {
 namespace {

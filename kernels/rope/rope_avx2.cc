@@ -6,18 +6,6 @@ namespace smepilot {
 
 extern const KernelVariant kAvx2Rope;
 
-const KernelVariant kAvx2Rope = {.id = "rope.f32.f32.f32.1x8.avx2.rotate",
-                                 .op = OpKind::kRope,
-                                 .isa = kIsaAvx2,
-                                 .unit = ExecutionUnit::kCpu,
-                                 .dst = DType::kF32,
-                                 .lhs = DType::kF32,
-                                 .rhs = DType::kF32,
-                                 .dst_layout = Layout::kRowMajor,
-                                 .lhs_layout = Layout::kRowMajor,
-                                 .rhs_layout = Layout::kRowMajor,
-                                 .tile = {1, 8, 1},
-                                 .max_m = 0,
-                                 .rope = rope_rows};
+constexpr KernelVariant kAvx2Rope = rope_variant("rope.f32.f32.f32.1x8.avx2.rotate", kIsaAvx2, Simd::kWidth, rope_rows);
 
 }  // namespace smepilot

@@ -6,18 +6,7 @@ namespace smepilot {
 
 extern const KernelVariant kAvx512Rope;
 
-const KernelVariant kAvx512Rope = {.id = "rope.f32.f32.f32.1x16.avx512.rotate",
-                                   .op = OpKind::kRope,
-                                   .isa = kIsaAvx512,
-                                   .unit = ExecutionUnit::kCpu,
-                                   .dst = DType::kF32,
-                                   .lhs = DType::kF32,
-                                   .rhs = DType::kF32,
-                                   .dst_layout = Layout::kRowMajor,
-                                   .lhs_layout = Layout::kRowMajor,
-                                   .rhs_layout = Layout::kRowMajor,
-                                   .tile = {1, 16, 1},
-                                   .max_m = 0,
-                                   .rope = rope_rows};
+constexpr KernelVariant kAvx512Rope =
+    rope_variant("rope.f32.f32.f32.1x16.avx512.rotate", kIsaAvx512, Simd::kWidth, rope_rows);
 
 }  // namespace smepilot

@@ -6,18 +6,7 @@ namespace smepilot {
 
 extern const KernelVariant kPortableRope;
 
-const KernelVariant kPortableRope = {.id = "rope.f32.f32.f32.1x4.portable.rotate",
-                                     .op = OpKind::kRope,
-                                     .isa = kIsaPortable,
-                                     .unit = ExecutionUnit::kCpu,
-                                     .dst = DType::kF32,
-                                     .lhs = DType::kF32,
-                                     .rhs = DType::kF32,
-                                     .dst_layout = Layout::kRowMajor,
-                                     .lhs_layout = Layout::kRowMajor,
-                                     .rhs_layout = Layout::kRowMajor,
-                                     .tile = {1, 4, 1},
-                                     .max_m = 0,
-                                     .rope = rope_rows};
+constexpr KernelVariant kPortableRope =
+    rope_variant("rope.f32.f32.f32.1x4.portable.rotate", kIsaPortable, Simd::kWidth, rope_rows);
 
 }  // namespace smepilot

@@ -1,7 +1,7 @@
 // Rotary position embedding of rows of heads, written once against the Simd vocabulary. Included by one translation
 // unit per ISA, after its simd_*.h header; internal linkage.
 #pragma once
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 
 namespace smepilot {
 namespace {
