@@ -82,7 +82,7 @@ Result<Weights> Weights::load(const GgufFile& gguf, const ModelFile& file, Worke
   w.storage_.reserve(jobs.size());
   for (Job& job : jobs) {
     PackedMatrix& m = *job.target;
-    SMEPILOT_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(rhs_bytes(m.dtype, m.n, m.k)));
+    SMEPILOT_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate_uninitialized(rhs_bytes(m.dtype, m.n, m.k)));
     job.data = buffer.data();
     m.data = job.data;
     pack(pool, job);

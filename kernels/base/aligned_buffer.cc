@@ -6,7 +6,7 @@
 
 namespace smepilot {
 
-Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes) {
+Result<AlignedBuffer> AlignedBuffer::allocate_uninitialized(size_t bytes) {
   constexpr size_t kHuge = size_t{2} << 20;
   const size_t alignment = bytes >= kHuge ? kHuge : kAlignment;
   if (bytes > SIZE_MAX - alignment) return error("out of memory: {} bytes asked for", bytes);
@@ -17,8 +17,13 @@ Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes) {
 #if defined(__linux__)
   if (rounded >= kHuge) ::madvise(buffer.data_, rounded, MADV_HUGEPAGE);
 #endif
-  std::memset(buffer.data_, 0, rounded);
   buffer.size_ = bytes;
+  return buffer;
+}
+
+Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes) {
+  Result<AlignedBuffer> buffer = allocate_uninitialized(bytes);
+  if (buffer.ok()) std::memset(buffer->data(), 0, bytes);
   return buffer;
 }
 

@@ -28,6 +28,8 @@ class AlignedBuffer {
 
   // `bytes` zeroed bytes. Large buffers are aligned to 2 MiB so that the system may back them with huge pages.
   static Result<AlignedBuffer> allocate(size_t bytes);
+  // The same, unspecified bytes: for what is written before it is read, by the workers that will use it.
+  static Result<AlignedBuffer> allocate_uninitialized(size_t bytes);
 
   std::byte* data() noexcept { return data_; }
   const std::byte* data() const noexcept { return data_; }
