@@ -10,10 +10,8 @@
 // otherwise).
 // - Two lhs panels times two rhs panels at a time, so that each tile loaded is used twice.
 // - Weights are unpacked to signed bytes, which costs little because many rows use them, and no correction is left.
-#include <immintrin.h>
-
-#include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
+#include "kernels/matmul/rhs_block_avx512.h"
 
 namespace smepilot {
 namespace {
@@ -21,28 +19,9 @@ namespace {
 constexpr uint32_t kMr = 64;  // rows of a call
 constexpr int kTurn = 16;     // products of a turn
 
-constexpr size_t kPlaneD = 32, kPlaneDs = 36;  // planes of an lhs block, see LhsQ8Block in layout.h
-
-template <DType D>
-constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
 // Products per block: q6_k scales each half on its own.
 template <DType D>
-constexpr int kParts = D == DType::kQ6_K ? 2 : 1;
-
-SMEPILOT_INLINE __m512 load_half(const uint8_t* p) noexcept {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-SMEPILOT_INLINE __m512i load_zmm(const uint8_t* p) noexcept {
-  return _mm512_loadu_si512(p);
-}
-SMEPILOT_INLINE __m128i load_xmm(const uint8_t* p) noexcept {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-}
-SMEPILOT_INLINE __m512 bcast_f32(const uint8_t* p) noexcept {
-  float v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return _mm512_set1_ps(v);
-}
+constexpr int kParts = kHasHalves<D> ? 2 : 1;
 
 struct alignas(64) Scratch {
   int32_t products[kTurn][kPanel][kPanel];
@@ -51,60 +30,20 @@ struct alignas(64) Scratch {
   float sums[2][kMr][kPanel];
 };
 
-// One block of a panel to signed bytes and two vectors of scales: the second is the minimum (q4_1), minus the minimum
-// (q4_k), so that both are added, or the scale of the block's second half (q6_k).
+// One block of a panel to signed bytes and its vectors of scales.
 template <DType D>
 SMEPILOT_INLINE void unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb, int8_t (*w)[64],
                             float (*scale)[kPanel]) noexcept {
-  const __m512i low = _mm512_set1_epi8(0x0f);
-  if constexpr (D == DType::kQ8_0) {
-    SMEPILOT_UNROLL
-    for (int i = 0; i < 8; ++i)
-      _mm512_store_si512(w[i], _mm512_xor_si512(load_zmm(panel + kb * 512 + i * 64), _mm512_set1_epi8(-128)));
-  } else if constexpr (D == DType::kQ6_K) {
-    const __m512i h0 = load_zmm(panel + at.high + kb * 128), h1 = load_zmm(panel + at.high + kb * 128 + 64);
-    // The pairs of high bits, moved to bits 4..5 of each byte; the mask removes what 16-bit shifts drag along.
-    const __m512i high[8] = {_mm512_slli_epi16(h0, 4), _mm512_slli_epi16(h0, 2), h0, _mm512_srli_epi16(h0, 2),
-                             _mm512_slli_epi16(h1, 4), _mm512_slli_epi16(h1, 2), h1, _mm512_srli_epi16(h1, 2)};
-    constexpr int kOrAnd = 0xf8;  // a | (b & c)
-    SMEPILOT_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      const __m512i raw = load_zmm(panel + kb * 256 + i % 4 * 64);
-      const __m512i nibble = _mm512_and_si512(i < 4 ? raw : _mm512_srli_epi16(raw, 4), low);
-      const __m512i value = _mm512_ternarylogic_epi32(nibble, high[i], _mm512_set1_epi8(0x30), kOrAnd);
-      _mm512_store_si512(w[i], _mm512_sub_epi8(value, _mm512_set1_epi8(32)));
-    }
-  } else {
-    SMEPILOT_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const __m512i raw = load_zmm(panel + kb * 256 + i * 64);
-      __m512i a = _mm512_and_si512(raw, low), b = _mm512_and_si512(_mm512_srli_epi16(raw, 4), low);
-      if constexpr (D == DType::kQ4_0) {
-        a = _mm512_sub_epi8(a, _mm512_set1_epi8(8));
-        b = _mm512_sub_epi8(b, _mm512_set1_epi8(8));
-      }
-      _mm512_store_si512(w[i], a);
-      _mm512_store_si512(w[i + 4], b);
-    }
+  Block b;
+  load_block<D>(panel, at, kb, b);
+  SMEPILOT_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    if constexpr (kZeroPoint<D> != 0)
+      b.w[i] = _mm512_sub_epi8(b.w[i], _mm512_set1_epi8(static_cast<char>(kZeroPoint<D>)));
+    _mm512_store_si512(w[i], b.w[i]);
   }
-  if constexpr (D == DType::kQ4_K) {
-    const __m512 d = load_half(panel + at.super + kb / 8 * 32);
-    const __m512 dmin = load_half(panel + at.super_min + kb / 8 * 32);
-    const __m512 sc = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.scale + kb * 16)));
-    const __m512 mn = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.min + kb * 16)));
-    _mm512_store_ps(scale[0], _mm512_mul_ps(d, sc));
-    _mm512_store_ps(scale[1], _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), mn));
-  } else if constexpr (D == DType::kQ6_K) {
-    const __m512 d = load_half(panel + at.super + kb / 8 * 32);
-    SMEPILOT_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const __m128i sc = load_xmm(panel + at.scale + kb * 32 + half * 16);
-      _mm512_store_ps(scale[half], _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sc))));
-    }
-  } else {
-    _mm512_store_ps(scale[0], load_half(panel + at.scale + kb * 32));
-    if constexpr (D == DType::kQ4_1) _mm512_store_ps(scale[1], load_half(panel + at.min + kb * 32));
-  }
+  _mm512_store_ps(scale[0], b.s0);
+  if constexpr (kHasMin<D> || kHasHalves<D>) _mm512_store_ps(scale[1], b.s1);
 }
 
 // Tile registers: 0 .. 3 hold products, two hold rows and two hold weights.
@@ -284,14 +223,13 @@ void all_panels(const MatmulArgs* args, const Rows& rows, Scratch& scratch) noex
   configure<D>(R);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
-  const auto mask = [](uint32_t left) { return static_cast<__mmask16>(left >= kPanel ? 0xffffu : (1u << left) - 1); };
   uint32_t left = args->n;
   for (; left > kPanel; left -= left < 2 * kPanel ? left : 2 * kPanel) {
-    panels<D, R, L, 2>(args, rows, panel, dst, mask(left - kPanel), scratch);
+    panels<D, R, L, 2>(args, rows, panel, dst, column_mask(left - kPanel), scratch);
     panel += 2 * args->rhs_stride;
     dst += 2 * kPanel;
   }
-  if (left > 0) panels<D, R, L, 1>(args, rows, panel, dst, mask(left), scratch);
+  if (left > 0) panels<D, R, L, 1>(args, rows, panel, dst, column_mask(left), scratch);
 }
 
 template <DType D>
