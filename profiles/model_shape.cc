@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "profiles/architecture.h"
 #include "profiles/data_dir.h"
 #include "profiles/fnv.h"
 
@@ -97,8 +98,8 @@ struct WeightTypes {
     for (uint8_t t = 0; t < static_cast<uint8_t>(DType::kCount); ++t) {
       const DType type = static_cast<DType>(t);
       if (traits(type).gguf_type < 0 || plain != traits(type).name) continue;
-      const bool four_bits = type == DType::kQ4_0 || type == DType::kQ4_1 || type == DType::kQ4_K;
-      out = {type, four_bits ? DType::kQ6_K : type, name != plain};
+      const bool fewer_bits = traits(type).block_elems > 1 && type != DType::kQ8_0;
+      out = {type, fewer_bits ? DType::kQ6_K : type, name != plain};
       return true;
     }
     return false;
@@ -110,14 +111,16 @@ struct WeightTypes {
   }
 };
 
-constexpr const char* kWeightTypes = "f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q4_k_m, q6_k";
+constexpr const char* kWeightTypes =
+    "f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, q2_k, q3_k, q4_k, q4_k_m, q5_k, q6_k";
 
-uint64_t parameters_of(const ModelShape& s, bool tied) {
+uint64_t parameters_of(const ModelShape& s, const Architecture& architecture, bool tied) {
   uint64_t total = 0;
   for (const MatrixShape& m : s.matrices) total += uint64_t{m.n} * m.k * m.count;
   if (!tied) total += uint64_t{s.vocab} * s.embedding;  // the token embedding, which is no matmul
   total += uint64_t{s.embedding} * (2 * s.layers + 1);  // norms
-  if (s.architecture != "llama") total += uint64_t{2} * s.head_dim * s.layers;  // norms of q and k heads
+  if ((architecture.parts & kPartQkNorm) != 0) total += uint64_t{2} * s.head_dim * s.layers;
+  if ((architecture.parts & kPartQkvBias) != 0) total += uint64_t{s.heads + 2 * s.kv_heads} * s.head_dim * s.layers;
   return total;
 }
 
@@ -219,9 +222,10 @@ Result<ModelShape> load_model_profile(const std::string& name_or_path, const std
   ModelShape s;
   SMEPILOT_ASSIGN(s.name, in.string("name"));
   SMEPILOT_ASSIGN(s.architecture, in.string("architecture"));
-  const bool moe = s.architecture == "qwen3moe";
-  if (!moe && s.architecture != "llama" && s.architecture != "qwen3")
-    return error("{}: field 'architecture' is '{}', expected llama, qwen3 or qwen3moe", file, s.architecture);
+  const Architecture* const architecture = find_architecture(s.architecture);
+  if (architecture == nullptr)
+    return error("{}: field 'architecture' is '{}', expected one of {}", file, s.architecture, architecture_names());
+  const bool moe = (architecture->parts & kPartExperts) != 0;
   SMEPILOT_TRY(in.string("source").status());
   // Bounds far above any model, low enough that no product of two overflows 64 bits and none of those below 32.
   constexpr uint32_t kMaxWidth = 1u << 20, kMaxCount = 1u << 12;
@@ -252,7 +256,7 @@ Result<ModelShape> load_model_profile(const std::string& name_or_path, const std
   SMEPILOT_TRY(add_matrices(file, types, s));
   SMEPILOT_ASSIGN(const uint64_t parameters, in.integer("parameters", 1, UINT64_MAX));
   SMEPILOT_TRY(in.check_unknown());
-  if (const uint64_t found = parameters_of(s, tied); found != parameters)
+  if (const uint64_t found = parameters_of(s, *architecture, tied); found != parameters)
     return error("{}: field 'parameters' is {}, but the sizes give {}", file, parameters, found);
   return s;
 }

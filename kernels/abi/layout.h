@@ -52,52 +52,98 @@ static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept {
 //   q8_0         u8   q[KB][8][16][4] (value + 128)                       f16 d[KB][16]
 //   q4_0         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]
 //   q4_1         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]  f16 m[KB][16]
+//   q5_0         u8   q[KB][4][16][4] (nibbles)   u8 h[KB][16][4] (5th bits)   f16 d[KB][16]
+//   q5_1         u8   q[KB][4][16][4] (nibbles)   u8 h[KB][16][4] (5th bits)   f16 d[KB][16]  f16 m[KB][16]
+//   iq4_nl       u8   q[KB][4][16][4] (nibbles, indices of kIq4NlValues)  f16 d[KB][16]
+//   q2_k         u8   q[KB][2][16][4] (2 bits)  u8 sc[KB][2][16] (scale | minimum << 4)  f16 d[KS][16]  f16
+//   dmin[KS][16] q3_k         u8   q[KB][2][16][4] (low 2 bits)  u8 h[KB][16][4] (3rd bits)
+//                u8   sc[KB][16]  u8 sch[KB/2][16] (the bits of the scales, see below)  f16 d[KS][16]
 //   q4_k         u8   q[KB][4][16][4] (nibbles)  u8 sc[KB][16] u8 mn[KB][16]  f16 d[KS][16]  f16 dmin[KS][16]
+//   q5_k         u8   q[KB][4][16][4] (nibbles)  u8 h[KB][16][4] (5th bits)
+//                u8   sc[KB][16] u8 mn[KB][16]  f16 d[KS][16]  f16 dmin[KS][16]
 //   q6_k         u8   q[KB][4][16][4] (low 4 bits)  u8 h[KB][2][16][4] (high 2 bits)  i8 sc[KB][2][16]  f16 d[KS][16]
 // Nibbles: byte [i][c][j] holds k = 4i+j in its low half and k = 16+4i+j in its high half (of the block's 32).
-// q6_k high bits: byte h[s][c][j] holds, at bits 2i..2i+1, the high bits of k = 16s+4i+j.
+// Pairs of bits: byte [s][c][j] holds, at bits 2i..2i+1, those of k = 16s+4i+j.
+// Single bits: byte [c][j] holds, at bit i, that of k = 4i+j.
+// Scales of q3_k, one for each half of a block, six bits, 32 is zero. sc: low four bits of first | second << 4. sch:
+// high two bits of first | second << 2, of the even block in the low nibble and of the odd block in the high nibble.
 struct RhsPlanes {
-  size_t quants, high, scale, min, super, super_min;  // byte offsets of the planes within a panel; 0 where absent
-  size_t panel_bytes;                                 // stride between panels
+  // Byte offsets of the planes within a panel; 0 where absent. scale_high: sch of q3_k.
+  size_t quants, high, scale, scale_high, min, super, super_min;
+  size_t used_bytes;   // of a panel, before its padding
+  size_t panel_bytes;  // stride between panels
 };
 
 static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
   const size_t kb = k / 32, ks = k / 256;
-  RhsPlanes p = {0, 0, 0, 0, 0, 0, 0};
+  RhsPlanes p = {0, 0, 0, 0, 0, 0, 0, 0, 0};
   size_t at = 0;
+  const auto plane = [&at](size_t bytes) {
+    const size_t begin = at;
+    at += bytes;
+    return begin;
+  };
   switch (t) {
     case DType::kF32: at = k * 64; break;
     case DType::kF16: at = k * 32; break;
     case DType::kBF16: at = (k + 1) / 2 * 64; break;
     case DType::kQ8_0:
-      p.scale = kb * 512;
-      at = p.scale + kb * 32;
+      p.quants = plane(kb * 512);
+      p.scale = plane(kb * 32);
       break;
     case DType::kQ4_0:
-      p.scale = kb * 256;
-      at = p.scale + kb * 32;
+    case DType::kIQ4_NL:
+      p.quants = plane(kb * 256);
+      p.scale = plane(kb * 32);
       break;
     case DType::kQ4_1:
-      p.scale = kb * 256;
-      p.min = p.scale + kb * 32;
-      at = p.min + kb * 32;
+      p.quants = plane(kb * 256);
+      p.scale = plane(kb * 32);
+      p.min = plane(kb * 32);
+      break;
+    case DType::kQ5_0:
+      p.quants = plane(kb * 256);
+      p.high = plane(kb * 64);
+      p.scale = plane(kb * 32);
+      break;
+    case DType::kQ5_1:
+      p.quants = plane(kb * 256);
+      p.high = plane(kb * 64);
+      p.scale = plane(kb * 32);
+      p.min = plane(kb * 32);
+      break;
+    case DType::kQ2_K:
+      p.quants = plane(kb * 128);
+      p.scale = plane(kb * 32);
+      p.super = plane(ks * 32);
+      p.super_min = plane(ks * 32);
+      break;
+    case DType::kQ3_K:
+      p.quants = plane(kb * 128);
+      p.high = plane(kb * 64);
+      p.scale = plane(kb * 16);
+      p.scale_high = plane(kb * 8);
+      p.super = plane(ks * 32);
       break;
     case DType::kQ4_K:
-      p.scale = kb * 256;
-      p.min = p.scale + kb * 16;
-      p.super = p.min + kb * 16;
-      p.super_min = p.super + ks * 32;
-      at = p.super_min + ks * 32;
+    case DType::kQ5_K:
+      p.quants = plane(kb * 256);
+      if (t == DType::kQ5_K) p.high = plane(kb * 64);
+      p.scale = plane(kb * 16);
+      p.min = plane(kb * 16);
+      p.super = plane(ks * 32);
+      p.super_min = plane(ks * 32);
       break;
     case DType::kQ6_K:
-      p.high = kb * 256;
-      p.scale = p.high + kb * 128;
-      p.super = p.scale + kb * 32;
-      at = p.super + ks * 32;
+      p.quants = plane(kb * 256);
+      p.high = plane(kb * 128);
+      p.scale = plane(kb * 32);
+      p.super = plane(ks * 32);
       break;
     case DType::kQ8:
     case DType::kCount: break;
   }
+  p.used_bytes = at;
   p.panel_bytes = (at + 63) / 64 * 64;
   return p;
 }

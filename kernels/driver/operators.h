@@ -85,7 +85,7 @@ void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float
 // How many activations share a scale if weights of this type are to read them: kQ8SuperBlock for K-quants, else
 // kQ8Block. Where consumers differ, the smallest serves them all.
 constexpr uint32_t lhs_q8_group(DType weights) noexcept {
-  return weights == DType::kQ4_K || weights == DType::kQ6_K ? kQ8SuperBlock : kQ8Block;
+  return traits(weights).block_elems == kQ8SuperBlock ? kQ8SuperBlock : kQ8Block;
 }
 
 // One layer's K and V cache of one sequence, all KV heads.

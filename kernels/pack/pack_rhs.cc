@@ -71,29 +71,124 @@ struct PackQ4_1 {
   }
 };
 
+// Bit i of `bits` to bit i/4 of byte i%4: single bits as the panel wants them.
+inline uint32_t spread_bits(uint32_t bits) noexcept {
+  uint32_t word = 0;
+  for (unsigned i = 0; i < 8; ++i) {
+    // A multiplication copies the four bits to distances of 7, so that each is once the lowest of its byte.
+    word |= ((bits >> (4 * i) & 15u) * 0x00204081u & 0x01010101u) << i;
+  }
+  return word;
+}
+
+// The same of bit `which` of 32 bytes: K-quants keep those of eight blocks in the same bytes.
+inline uint32_t gather_bits(const uint8_t* bytes, size_t which) noexcept {
+  uint32_t word = 0;
+  for (unsigned i = 0; i < 8; ++i) word |= (load32(bytes + 4 * i) >> which & 0x01010101u) << i;
+  return word;
+}
+
+// Pair of bits number `which` of 32 bytes to [2][16][4].
+inline void pair_words(const uint8_t* bytes, size_t which, uint8_t* dst, size_t col) noexcept {
+  for (size_t s = 0; s < 2; ++s) {
+    uint32_t word = 0;
+    for (unsigned i = 0; i < 4; ++i) word |= (load32(bytes + 16 * s + 4 * i) >> (2 * which) & 0x03030303u) << (2 * i);
+    store32(dst + s * 64 + col * 4, word);
+  }
+}
+
+struct PackQ5_0 {
+  static constexpr DType kType = DType::kQ5_0;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    nibble_words(b + 6, panel + p.quants + at * 256, col);
+    store32(panel + p.high + at * 64 + col * 4, spread_bits(load32(b + 2)));
+    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+  }
+};
+
+struct PackQ5_1 {
+  static constexpr DType kType = DType::kQ5_1;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    nibble_words(b + 8, panel + p.quants + at * 256, col);
+    store32(panel + p.high + at * 64 + col * 4, spread_bits(load32(b + 4)));
+    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+    store16(panel + p.min + at * 32 + col * 2, load16(b + 2));
+  }
+};
+
+struct PackIq4Nl {
+  static constexpr DType kType = DType::kIQ4_NL;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    PackQ4_0::block(b, panel, p, at, col);
+  }
+};
+
+struct PackQ2_K {
+  static constexpr DType kType = DType::kQ2_K;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    for (size_t i = 0; i < 8; ++i) pair_words(b + 16 + i / 4 * 32, i % 4, panel + p.quants + (at * 8 + i) * 128, col);
+    for (size_t i = 0; i < 16; ++i) panel[p.scale + at * 256 + i * 16 + col] = b[i];
+    store16(panel + p.super + at * 32 + col * 2, load16(b + 80));
+    store16(panel + p.super_min + at * 32 + col * 2, load16(b + 82));
+  }
+};
+
+struct PackQ3_K {
+  static constexpr DType kType = DType::kQ3_K;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    const uint8_t* s = b + 96;
+    for (size_t i = 0; i < 8; ++i) {
+      pair_words(b + 32 + i / 4 * 32, i % 4, panel + p.quants + (at * 8 + i) * 128, col);
+      store32(panel + p.high + (at * 8 + i) * 64 + col * 4, gather_bits(b, i));
+      // Scales 2i and 2i+1: low four bits from the same half of two bytes, high two bits from the same pair.
+      const int first = s[2 * i % 8] >> (i / 4 * 4) & 15, second = s[2 * i % 8 + 1] >> (i / 4 * 4) & 15;
+      panel[p.scale + (at * 8 + i) * 16 + col] = static_cast<uint8_t>(first | second << 4);
+    }
+    const auto high = [s](size_t i) { return s[8 + i % 4] >> (i / 4 * 2) & 3; };
+    for (size_t i = 0; i < 4; ++i)
+      panel[p.scale_high + (at * 4 + i) * 16 + col] =
+          static_cast<uint8_t>(high(4 * i) | high(4 * i + 1) << 2 | high(4 * i + 2) << 4 | high(4 * i + 3) << 6);
+    store16(panel + p.super + at * 32 + col * 2, load16(b + 108));
+  }
+};
+
+// What q4_k and q5_k have in common: all but the fifth bits.
+inline void pack_q4_k(const uint8_t* b, const uint8_t* quants, uint8_t* panel, const Planes& p, size_t at,
+                      size_t col) noexcept {
+  constexpr uint32_t kLow = 0x0f0f0f0fu, kHigh = 0xf0f0f0f0u;
+  for (size_t pair = 0; pair < 4; ++pair) {  // two blocks of 32 share 32 bytes: one low halves, one high halves
+    uint8_t* q = panel + p.quants + (at * 8 + pair * 2) * 256 + col * 4;
+    for (size_t i = 0; i < 4; ++i) {
+      const uint32_t first = load32(quants + pair * 32 + 4 * i), second = load32(quants + pair * 32 + 16 + 4 * i);
+      store32(q + i * 64, (first & kLow) | (second & kLow) << 4);
+      store32(q + 256 + i * 64, (first >> 4 & kLow) | (second & kHigh));
+    }
+  }
+  const uint8_t* s = b + 4;
+  uint8_t* scale = panel + p.scale + at * 8 * 16 + col;
+  uint8_t* min = panel + p.min + at * 8 * 16 + col;
+  for (size_t i = 0; i < 4; ++i) {
+    scale[i * 16] = s[i] & 63;
+    min[i * 16] = s[i + 4] & 63;
+    scale[(i + 4) * 16] = static_cast<uint8_t>((s[i + 8] & 15) | s[i] >> 6 << 4);
+    min[(i + 4) * 16] = static_cast<uint8_t>(s[i + 8] >> 4 | s[i + 4] >> 6 << 4);
+  }
+  store16(panel + p.super + at * 32 + col * 2, load16(b));
+  store16(panel + p.super_min + at * 32 + col * 2, load16(b + 2));
+}
+
 struct PackQ4_K {
   static constexpr DType kType = DType::kQ4_K;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
-    constexpr uint32_t kLow = 0x0f0f0f0fu, kHigh = 0xf0f0f0f0u;
-    for (size_t pair = 0; pair < 4; ++pair) {  // two blocks of 32 share 32 bytes: one low halves, one high halves
-      uint8_t* q = panel + p.quants + (at * 8 + pair * 2) * 256 + col * 4;
-      for (size_t i = 0; i < 4; ++i) {
-        const uint32_t first = load32(b + 16 + pair * 32 + 4 * i), second = load32(b + 16 + pair * 32 + 16 + 4 * i);
-        store32(q + i * 64, (first & kLow) | (second & kLow) << 4);
-        store32(q + 256 + i * 64, (first >> 4 & kLow) | (second & kHigh));
-      }
-    }
-    const uint8_t* s = b + 4;
-    uint8_t* scale = panel + p.scale + at * 8 * 16 + col;
-    uint8_t* min = panel + p.min + at * 8 * 16 + col;
-    for (size_t i = 0; i < 4; ++i) {
-      scale[i * 16] = s[i] & 63;
-      min[i * 16] = s[i + 4] & 63;
-      scale[(i + 4) * 16] = static_cast<uint8_t>((s[i + 8] & 15) | s[i] >> 6 << 4);
-      min[(i + 4) * 16] = static_cast<uint8_t>(s[i + 8] >> 4 | s[i + 4] >> 6 << 4);
-    }
-    store16(panel + p.super + at * 32 + col * 2, load16(b));
-    store16(panel + p.super_min + at * 32 + col * 2, load16(b + 2));
+    pack_q4_k(b, b + 16, panel, p, at, col);
+  }
+};
+
+struct PackQ5_K {
+  static constexpr DType kType = DType::kQ5_K;
+  static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    pack_q4_k(b, b + 48, panel, p, at, col);
+    for (size_t i = 0; i < 8; ++i) store32(panel + p.high + (at * 8 + i) * 64 + col * 4, gather_bits(b + 16, i));
   }
 };
 
@@ -113,13 +208,7 @@ struct PackQ6_K {
           const uint32_t second = load32(run_low + 16 + 4 * i) >> nibble & 0x0f0f0f0fu;
           store32(q + i * 64, first | second << 4);
         }
-        uint8_t* h = panel + p.high + block32 * 128 + col * 4;
-        for (size_t s = 0; s < 2; ++s) {
-          uint32_t bits = 0;
-          for (unsigned i = 0; i < 4; ++i)
-            bits |= (load32(high + 16 * s + 4 * i) >> (2 * run) & 0x03030303u) << (2 * i);
-          store32(h + s * 64, bits);
-        }
+        pair_words(high, run, panel + p.high + block32 * 128, col);
         uint8_t* scale = panel + p.scale + block32 * 32 + col;
         scale[0] = b[192 + half * 8 + run * 2];
         scale[16] = b[192 + half * 8 + run * 2 + 1];
@@ -165,22 +254,6 @@ void pack_bf16(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcept 
     store32(panel + k / 2 * 64 + col * 4, load16(rows[col].at + (k - 1) * 2 * rows[col].step));
 }
 
-size_t used_bytes(DType type, size_t k) noexcept {
-  switch (type) {
-    case DType::kF32: return k * 64;
-    case DType::kF16: return k * 32;
-    case DType::kBF16: return (k + 1) / 2 * 64;
-    case DType::kQ8_0: return k / 32 * (512 + 32);
-    case DType::kQ4_0: return k / 32 * (256 + 32);
-    case DType::kQ4_1: return k / 32 * (256 + 64);
-    case DType::kQ4_K: return k / 32 * (256 + 32) + k / 256 * 64;
-    case DType::kQ6_K: return k / 32 * (256 + 128 + 32) + k / 256 * 32;
-    case DType::kQ8:
-    case DType::kCount: break;
-  }
-  return 0;
-}
-
 }  // namespace
 
 void pack_rhs(DType type, const void* file_rows, size_t row_stride_bytes, size_t n, size_t k, size_t panel_begin,
@@ -188,14 +261,14 @@ void pack_rhs(DType type, const void* file_rows, size_t row_stride_bytes, size_t
   SMEPILOT_DCHECK(k % traits(type).block_elems == 0);
   SMEPILOT_DCHECK(panel_end <= (n + kPanel - 1) / kPanel);
   const auto* file = static_cast<const uint8_t*>(file_rows);
-  const size_t panel_bytes = rhs_planes(type, k).panel_bytes, used = used_bytes(type, k);
+  const RhsPlanes planes = rhs_planes(type, k);
   for (size_t p = panel_begin; p < panel_end; ++p) {
     Source rows[kPanel];
     for (size_t col = 0; col < kPanel; ++col) {
       const size_t row = p * kPanel + col;
       rows[col] = row < n ? Source{file + row * row_stride_bytes, 1} : Source{kZeros, 0};
     }
-    auto* panel = reinterpret_cast<uint8_t*>(dst) + p * panel_bytes;
+    auto* panel = reinterpret_cast<uint8_t*>(dst) + p * planes.panel_bytes;
     switch (type) {
       case DType::kF32: pack_words<uint32_t>(rows, k, panel); break;
       case DType::kF16: pack_words<uint16_t>(rows, k, panel); break;
@@ -203,12 +276,18 @@ void pack_rhs(DType type, const void* file_rows, size_t row_stride_bytes, size_t
       case DType::kQ8_0: pack_blocks<PackQ8_0>(rows, k, panel); break;
       case DType::kQ4_0: pack_blocks<PackQ4_0>(rows, k, panel); break;
       case DType::kQ4_1: pack_blocks<PackQ4_1>(rows, k, panel); break;
+      case DType::kQ5_0: pack_blocks<PackQ5_0>(rows, k, panel); break;
+      case DType::kQ5_1: pack_blocks<PackQ5_1>(rows, k, panel); break;
+      case DType::kIQ4_NL: pack_blocks<PackIq4Nl>(rows, k, panel); break;
+      case DType::kQ2_K: pack_blocks<PackQ2_K>(rows, k, panel); break;
+      case DType::kQ3_K: pack_blocks<PackQ3_K>(rows, k, panel); break;
       case DType::kQ4_K: pack_blocks<PackQ4_K>(rows, k, panel); break;
+      case DType::kQ5_K: pack_blocks<PackQ5_K>(rows, k, panel); break;
       case DType::kQ6_K: pack_blocks<PackQ6_K>(rows, k, panel); break;
       case DType::kQ8:
       case DType::kCount: SMEPILOT_DCHECK(false && "not a weight type"); break;
     }
-    std::memset(panel + used, 0, panel_bytes - used);
+    std::memset(panel + planes.used_bytes, 0, planes.panel_bytes - planes.used_bytes);
   }
 }
 

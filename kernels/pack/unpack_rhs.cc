@@ -21,6 +21,14 @@ int nibble_at(const uint8_t* block, size_t col, size_t e) noexcept {
   return e < 16 ? byte & 15 : byte >> 4;
 }
 
+// Of pairs of bits [2][16][4], and of single bits [16][4].
+int pair_at(const uint8_t* block, size_t col, size_t e) noexcept {
+  return block[e / 16 * 64 + col * 4 + e % 4] >> (e % 16 / 4 * 2) & 3;
+}
+int bit_at(const uint8_t* block, size_t col, size_t e) noexcept {
+  return block[col * 4 + e % 4] >> (e / 4) & 1;
+}
+
 float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, size_t k) noexcept {
   const size_t block = k / 32, e = k % 32, super = k / 256;
   switch (type) {
@@ -48,15 +56,48 @@ float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, 
       return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q) +
              half_at(panel + p.min, block * 16 + col);
     }
-    case DType::kQ4_K: {
-      const int q = nibble_at(panel + p.quants + block * 256, col, e);
+    case DType::kQ5_0: {
+      const int q = nibble_at(panel + p.quants + block * 256, col, e) | bit_at(panel + p.high + block * 64, col, e)
+                                                                            << 4;
+      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q - 16);
+    }
+    case DType::kQ5_1: {
+      const int q = nibble_at(panel + p.quants + block * 256, col, e) | bit_at(panel + p.high + block * 64, col, e)
+                                                                            << 4;
+      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q) +
+             half_at(panel + p.min, block * 16 + col);
+    }
+    case DType::kIQ4_NL: {
+      const int q = kIq4NlValues[nibble_at(panel + p.quants + block * 256, col, e)];
+      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
+    }
+    case DType::kQ2_K: {
+      const int q = pair_at(panel + p.quants + block * 128, col, e);
+      const int scale_and_min = panel[p.scale + block * 32 + e / 16 * 16 + col];
+      const float scale = half_at(panel + p.super, super * 16 + col) * static_cast<float>(scale_and_min & 15);
+      const float min = half_at(panel + p.super_min, super * 16 + col) * static_cast<float>(scale_and_min >> 4);
+      return scale * static_cast<float>(q) - min;
+    }
+    case DType::kQ3_K: {
+      const int low = pair_at(panel + p.quants + block * 128, col, e);
+      const int high = bit_at(panel + p.high + block * 64, col, e);
+      const size_t half = e / 16;
+      const int scale_low = panel[p.scale + block * 16 + col] >> (half * 4) & 15;
+      const int scale_high = panel[p.scale_high + block / 2 * 16 + col] >> (block % 2 * 4 + half * 2) & 3;
+      return half_at(panel + p.super, super * 16 + col) *
+             static_cast<float>(((scale_low | scale_high << 4) - 32) * (low + 4 * high - 4));
+    }
+    case DType::kQ4_K:
+    case DType::kQ5_K: {
+      int q = nibble_at(panel + p.quants + block * 256, col, e);
+      if (type == DType::kQ5_K) q |= bit_at(panel + p.high + block * 64, col, e) << 4;
       const float scale = half_at(panel + p.super, super * 16 + col) * panel[p.scale + block * 16 + col];
       const float min = half_at(panel + p.super_min, super * 16 + col) * panel[p.min + block * 16 + col];
       return scale * static_cast<float>(q) - min;
     }
     case DType::kQ6_K: {
       const int low = nibble_at(panel + p.quants + block * 256, col, e);
-      const int high = panel[p.high + block * 128 + e / 16 * 64 + col * 4 + e % 4] >> (e % 16 / 4 * 2) & 3;
+      const int high = pair_at(panel + p.high + block * 128, col, e);
       const auto scale = static_cast<int8_t>(panel[p.scale + block * 32 + e / 16 * 16 + col]);
       return half_at(panel + p.super, super * 16 + col) * static_cast<float>(scale * ((low | high << 4) - 32));
     }

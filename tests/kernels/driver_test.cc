@@ -168,7 +168,9 @@ class MatmulProblem {
       float largest = 0;
       for (size_t i = 0; i < k; ++i) largest = std::max(largest, std::fabs(values[i]));
       // Types with minima round products larger than the values; otherwise the values themselves bound it.
-      const bool minima = variant.rhs == DType::kQ4_1 || variant.rhs == DType::kQ4_K;
+      const DType type = variant.rhs;
+      const bool minima = type == DType::kQ4_1 || type == DType::kQ5_1 || type == DType::kQ2_K ||
+                          type == DType::kQ4_K || type == DType::kQ5_K;
       for (size_t i = 0; i < k; ++i) bounds[row * k + i] = minima ? 3 * largest : std::fabs(values[i]);
     }
     packed_ = AlignedBuffer::allocate(rhs_bytes(variant.rhs, n, k)).value();

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
+#include <set>
 #include <vector>
 
 #include "kernels/abi/half.h"
@@ -16,8 +18,40 @@
 namespace smepilot::test {
 namespace {
 
-constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
-                                  DType::kQ4_0, DType::kQ4_1, DType::kQ4_K, DType::kQ6_K};
+constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,   DType::kQ4_0,
+                                  DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kIQ4_NL, DType::kQ2_K,
+                                  DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+static_assert(std::size(kWeightTypes) == static_cast<size_t>(DType::kCount) - 1, "all but the type of activations");
+
+// Decode reads every packed byte once, so a format may not grow much: at most 3 % for rows of 1024 elements and more.
+constexpr bool packed_is_no_larger_than_the_file() {
+  for (const DType type : kWeightTypes)
+    for (size_t k = 1024; k <= 32768; k += 256)
+      if (static_cast<double>(rhs_bytes(type, 512, k)) > 1.03 * static_cast<double>(file_bytes(type, 512 * k)))
+        return false;
+  return true;
+}
+static_assert(packed_is_no_larger_than_the_file());
+
+// Planes that do not overlap, each on a boundary that its loads like, and nothing after the last one.
+TEST(Layout, PlanesFollowEachOther) {
+  for (const DType type : kWeightTypes) {
+    for (const size_t k : {256, 512, 1280, 11008}) {
+      const RhsPlanes p = rhs_planes(type, k);
+      EXPECT_LE(p.used_bytes, p.panel_bytes) << traits(type).name;
+      EXPECT_LT(p.panel_bytes - p.used_bytes, 64u) << traits(type).name;
+      EXPECT_EQ(p.quants, 0u);
+      size_t last = 0;
+      for (const size_t plane : {p.high, p.scale, p.scale_high, p.min, p.super, p.super_min}) {
+        if (plane == 0) continue;
+        EXPECT_GT(plane, last) << traits(type).name;
+        EXPECT_EQ(plane % 32, 0u) << traits(type).name;
+        last = plane;
+      }
+      EXPECT_LT(last, p.used_bytes);
+    }
+  }
+}
 
 class Weights : public testing::TestWithParam<DType> {};
 INSTANTIATE_TEST_SUITE_P(All, Weights, testing::ValuesIn(kWeightTypes),
@@ -68,14 +102,20 @@ TEST_P(Weights, QuantisedIsCloseToTheOriginal) {
   std::vector<float> x(k), back(k);
   std::vector<std::byte> row(file_bytes(type, k));
   // Largest error per type, relative to the largest magnitude of 1: half a step of its coarsest grid, scales rounded.
-  const double bound = type == DType::kF32    ? 0
-                       : type == DType::kF16  ? 0x1p-11
-                       : type == DType::kBF16 ? 0x1p-8
-                       : type == DType::kQ8_0 ? 0.5 / 127 + 1e-3
-                       : type == DType::kQ4_0 ? 1.0 / 8 + 1e-3  // the grid has no +8: up to a whole step at that end
-                       : type == DType::kQ4_1 ? 1.0 / 15 + 2e-3
-                       : type == DType::kQ4_K ? 1.0 / 15 + 2.0 / 63
-                                              : 1.0 / 31 + 1.0 / 64;
+  const double bound = type == DType::kF32      ? 0
+                       : type == DType::kF16    ? 0x1p-11
+                       : type == DType::kBF16   ? 0x1p-8
+                       : type == DType::kQ8_0   ? 0.5 / 127 + 1e-3
+                       : type == DType::kQ4_0   ? 1.0 / 8 + 1e-3  // the grid has no +8: up to a whole step at that end
+                       : type == DType::kQ4_1   ? 1.0 / 15 + 2e-3
+                       : type == DType::kQ5_0   ? 1.0 / 16 + 1e-3
+                       : type == DType::kQ5_1   ? 1.0 / 31 + 2e-3
+                       : type == DType::kIQ4_NL ? 14.0 / 127 + 1e-3  // the largest value is 113, not 127
+                       : type == DType::kQ2_K   ? 1.0 / 3 + 2.0 / 15
+                       : type == DType::kQ3_K   ? 1.0 / 4 + 1.0 / 31
+                       : type == DType::kQ4_K   ? 1.0 / 15 + 2.0 / 63
+                       : type == DType::kQ5_K   ? 1.0 / 31 + 2.0 / 63
+                                                : 1.0 / 31 + 1.0 / 64;
   for (int round = 0; round < 20; ++round) {
     random.fill_uniform(x.data(), k, -1, 1);
     if (round == 0) std::fill(x.begin(), x.end(), 0.0f);
@@ -99,6 +139,33 @@ TEST_P(Weights, RandomRowsAreFiniteAndOfUnitSize) {
   const double rms = std::sqrt(squares / static_cast<double>(x.size()));
   EXPECT_GT(rms, 0.1);
   EXPECT_LT(rms, 2);
+}
+
+// Values that ggml's own Python package computed from random blocks: data/dequantized.py wrote the file.
+TEST(WeightFormats, DequantisedAsGgmlDoes) {
+  std::ifstream in(SMEPILOT_TEST_DATA "/dequantized.bin", std::ios::binary);
+  ASSERT_TRUE(in) << "no data file";
+  const auto read = [&in](void* to, size_t bytes) {
+    in.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes));
+    return static_cast<size_t>(in.gcount()) == bytes;
+  };
+  std::set<DType> seen;
+  for (uint32_t header[2]; read(header, sizeof header);) {  // ggml type, blocks
+    const auto* const found = std::find_if(std::begin(kWeightTypes), std::end(kWeightTypes), [&](DType t) {
+      return traits(t).gguf_type == static_cast<int32_t>(header[0]);
+    });
+    ASSERT_NE(found, std::end(kWeightTypes)) << header[0];
+    const size_t k = header[1] * traits(*found).block_elems;
+    ASSERT_LE(k, 4096u);
+    std::vector<std::byte> row(file_bytes(*found, k));
+    std::vector<float> expected(k), values(k);
+    ASSERT_TRUE(read(row.data(), row.size()) && read(expected.data(), k * sizeof(float))) << traits(*found).name;
+    reference::dequantize_row(*found, row.data(), k, values.data());
+    for (size_t i = 0; i < k; ++i) ASSERT_EQ(expected[i], values[i]) << traits(*found).name << " " << i;
+    seen.insert(*found);
+  }
+  EXPECT_TRUE(in.eof());
+  EXPECT_EQ(seen.size(), 11u) << "q8_0 and all below eight bits";
 }
 
 TEST(WeightFormats, BlocksWrittenByHand) {

@@ -46,19 +46,36 @@ struct Weights {
   std::vector<float> magnitudes;  // [n][k], |scale * quant| + |minimum|: what rounding errors come from
 };
 
+// Where a block of a type with minima has its quants, in bytes.
+struct Quants {
+  size_t begin, end;
+};
+Quants quants_of(DType type) {
+  switch (type) {
+    case DType::kQ4_1:
+    case DType::kQ5_1: return {4, traits(type).block_bytes};
+    case DType::kQ4_K:
+    case DType::kQ5_K: return {16, traits(type).block_bytes};
+    case DType::kQ2_K: return {16, 80};
+    default: return {0, 0};
+  }
+}
+
 Weights make_weights(DType type, size_t n, size_t k, reference::Random& random) {
   const size_t row_bytes = file_bytes(type, k);
   Weights w{std::vector<std::byte>(n * row_bytes), std::vector<float>(n * k), std::vector<float>(n * k)};
   std::vector<std::byte> zeroed(row_bytes);
   std::vector<float> minimum(k, 0.0f);
-  const size_t header = type == DType::kQ4_1 ? 4 : type == DType::kQ4_K ? 16 : 0;  // what is not quants
+  const Quants quants = quants_of(type);
   for (size_t row = 0; row < n; ++row) {
     std::byte* const bytes = w.file.data() + row * row_bytes;
     reference::random_row(type, random, k, bytes);
     reference::dequantize_row(type, bytes, k, w.values.data() + row * k);
-    if (header != 0) {  // with all quants zero, only the minimum is left
-      for (size_t at = 0; at < row_bytes; ++at)
-        zeroed[at] = at % traits(type).block_bytes < header ? bytes[at] : std::byte{0};
+    if (quants.end != 0) {  // with all quants zero, only the minimum is left
+      for (size_t at = 0; at < row_bytes; ++at) {
+        const size_t in_block = at % traits(type).block_bytes;
+        zeroed[at] = in_block < quants.begin || in_block >= quants.end ? bytes[at] : std::byte{0};
+      }
       reference::dequantize_row(type, zeroed.data(), k, minimum.data());
     }
     for (size_t i = 0; i < k; ++i)
