@@ -3,7 +3,7 @@
 //
 // Quantised weights and activations are decoded to their integers (weights times their integer scale, where they have
 // one), not to their values: sums of 32 products of those stay below 2^24, so f32 adds them exactly, and the result is
-// that of integer arithmetic: at most 32 * 127 * 128 * 32 (q6_k: 6 bits times 8 bits of scale).
+// that of integer arithmetic: at most 32 * 127 * 128 * 32 (q6_k: 6 bits times 8 bits of scale; q3_k: 3 times 6 bits).
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -133,11 +133,11 @@ void matmul_f32(const MatmulArgs* a) noexcept {
 
 // --- q8 activations --------------------------------------------------------------------------------------------------
 
-// A decoded block of 32 k: value of (k, c) = scale[c] * w[k][c] + min[c].
+// A decoded block of 32 k: value of (k, c) = scale[c] * w[k][c] + min[k / 16][c].
 struct Decoded {
   alignas(64) float w[kBlock * kPanel];
   float scale[kPanel];
-  float min[kPanel];  // only where the weights have one
+  float min[2][kPanel];  // as many as the weights have: none, one for all of the block, or one for each half
 };
 
 // Nibbles [4][16][4] minus `offset`.
@@ -153,8 +153,27 @@ inline void decode_nibbles(const uint8_t* q, float offset, float* w) noexcept {
   }
 }
 
+// Nibbles [4][16][4] with fifth bits [16][4], minus `offset`.
+inline void decode_five_bits(const uint8_t* q, const uint8_t* high, float offset, float* w) noexcept {
+  for (uint32_t v = 0; v < kVectors; ++v) {
+    const U32x4 bits = load_u32(high + v * 16);
+    for (uint32_t i = 0; i < 8; ++i) {
+      const U32x4 word = load_u32(q + i % 4 * 64 + v * 16) >> (i / 4 * 4);
+      for (uint32_t j = 0; j < 4; ++j) {
+        const U32x4 five = (word >> (8 * j) & 15u) | (bits >> (8 * j + i) & 1u) << 4;
+        store_f32(w + (4 * i + j) * kPanel + 4 * v, to_f32(five) - offset);
+      }
+    }
+  }
+}
+
+// Element k = 16 * half + 4i + j of four columns of pairs of bits [2][16][4].
+inline U32x4 bit_pairs(const uint8_t* q, uint32_t half, uint32_t i, uint32_t j, uint32_t v) noexcept {
+  return load_u32(q + half * 64 + v * 16) >> (8 * j + 2 * i) & 3u;
+}
+
 struct WeightsQ8_0 {
-  static constexpr bool kHasMin = false;
+  static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
     const uint8_t* q = panel + p.quants + size_t{block} * 512;
     for (uint32_t i = 0; i < 8; ++i) {
@@ -169,7 +188,7 @@ struct WeightsQ8_0 {
 };
 
 struct WeightsQ4_0 {
-  static constexpr bool kHasMin = false;
+  static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
     decode_nibbles(panel + p.quants + size_t{block} * 256, 8, d->w);
     load_halves(panel + p.scale + size_t{block} * 32, d->scale);
@@ -177,29 +196,125 @@ struct WeightsQ4_0 {
 };
 
 struct WeightsQ4_1 {
-  static constexpr bool kHasMin = true;
+  static constexpr uint32_t kMinima = 1;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
     decode_nibbles(panel + p.quants + size_t{block} * 256, 0, d->w);
     load_halves(panel + p.scale + size_t{block} * 32, d->scale);
-    load_halves(panel + p.min + size_t{block} * 32, d->min);
+    load_halves(panel + p.min + size_t{block} * 32, d->min[0]);
   }
 };
 
-struct WeightsQ4_K {
-  static constexpr bool kHasMin = true;
+struct WeightsQ5_0 {
+  static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_nibbles(panel + p.quants + size_t{block} * 256, 0, d->w);
+    decode_five_bits(panel + p.quants + size_t{block} * 256, panel + p.high + size_t{block} * 64, 16, d->w);
+    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+  }
+};
+
+struct WeightsQ5_1 {
+  static constexpr uint32_t kMinima = 1;
+  static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    decode_five_bits(panel + p.quants + size_t{block} * 256, panel + p.high + size_t{block} * 64, 0, d->w);
+    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+    load_halves(panel + p.min + size_t{block} * 32, d->min[0]);
+  }
+};
+
+struct WeightsIq4Nl {
+  static constexpr uint32_t kMinima = 0;
+  static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    const uint8_t* q = panel + p.quants + size_t{block} * 256;
+    for (uint32_t i = 0; i < 4; ++i) {
+      for (uint32_t c = 0; c < kPanel; ++c) {
+        for (uint32_t j = 0; j < 4; ++j) {
+          const uint8_t byte = q[i * 64 + c * 4 + j];
+          d->w[(4 * i + j) * kPanel + c] = kIq4NlValues[byte & 15];
+          d->w[(16 + 4 * i + j) * kPanel + c] = kIq4NlValues[byte >> 4];
+        }
+      }
+    }
+    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+  }
+};
+
+struct WeightsQ2_K {
+  static constexpr uint32_t kMinima = 2;
+  static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    const uint8_t* q = panel + p.quants + size_t{block} * 128;
+    float super_min[kPanel];
     load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
-    load_halves(panel + p.super_min + size_t{block / 8} * 32, d->min);
-    for (uint32_t c = 0; c < kPanel; ++c) {
-      d->scale[c] *= static_cast<float>(panel[p.scale + size_t{block} * 16 + c]);
-      d->min[c] *= -static_cast<float>(panel[p.min + size_t{block} * 16 + c]);
+    load_halves(panel + p.super_min + size_t{block / 8} * 32, super_min);
+    for (uint32_t half = 0; half < 2; ++half) {
+      const uint8_t* scales = panel + p.scale + size_t{block} * 32 + half * 16;
+      float scale[kPanel];
+      for (uint32_t c = 0; c < kPanel; ++c) {
+        scale[c] = static_cast<float>(scales[c] & 15);
+        d->min[half][c] = super_min[c] * -static_cast<float>(scales[c] >> 4);
+      }
+      for (uint32_t i = 0; i < 4; ++i)
+        for (uint32_t v = 0; v < kVectors; ++v)
+          for (uint32_t j = 0; j < 4; ++j)
+            store_f32(d->w + (16 * half + 4 * i + j) * kPanel + 4 * v,
+                      to_f32(bit_pairs(q, half, i, j, v)) * load_f32(scale + 4 * v));
     }
   }
 };
 
+struct WeightsQ3_K {
+  static constexpr uint32_t kMinima = 0;
+  static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    const uint8_t* q = panel + p.quants + size_t{block} * 128;
+    const uint8_t* low = panel + p.scale + size_t{block} * 16;
+    const uint8_t* high = panel + p.scale_high + size_t{block / 2} * 16;
+    for (uint32_t half = 0; half < 2; ++half) {
+      float scale[kPanel];
+      for (uint32_t c = 0; c < kPanel; ++c) {
+        const int bits = (low[c] >> (4 * half) & 15) | (high[c] >> (block % 2 * 4 + 2 * half) & 3) << 4;
+        scale[c] = static_cast<float>(bits - 32);
+      }
+      for (uint32_t v = 0; v < kVectors; ++v) {
+        const U32x4 bits = load_u32(panel + p.high + size_t{block} * 64 + v * 16);
+        for (uint32_t i = 0; i < 4; ++i) {
+          for (uint32_t j = 0; j < 4; ++j) {
+            const U32x4 three = bit_pairs(q, half, i, j, v) | (bits >> (8 * j + 4 * half + i) & 1u) << 2;
+            store_f32(d->w + (16 * half + 4 * i + j) * kPanel + 4 * v,
+                      (to_f32(three) - 4.0f) * load_f32(scale + 4 * v));
+          }
+        }
+      }
+    }
+    load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
+  }
+};
+
+inline void decode_k_scales(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+  load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
+  load_halves(panel + p.super_min + size_t{block / 8} * 32, d->min[0]);
+  for (uint32_t c = 0; c < kPanel; ++c) {
+    d->scale[c] *= static_cast<float>(panel[p.scale + size_t{block} * 16 + c]);
+    d->min[0][c] *= -static_cast<float>(panel[p.min + size_t{block} * 16 + c]);
+  }
+}
+
+struct WeightsQ4_K {
+  static constexpr uint32_t kMinima = 1;
+  static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    decode_nibbles(panel + p.quants + size_t{block} * 256, 0, d->w);
+    decode_k_scales(panel, p, block, d);
+  }
+};
+
+struct WeightsQ5_K {
+  static constexpr uint32_t kMinima = 1;
+  static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    decode_five_bits(panel + p.quants + size_t{block} * 256, panel + p.high + size_t{block} * 64, 0, d->w);
+    decode_k_scales(panel, p, block, d);
+  }
+};
+
 struct WeightsQ6_K {
-  static constexpr bool kHasMin = false;
+  static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
     const uint8_t* low = panel + p.quants + size_t{block} * 256;
     for (uint32_t half = 0; half < 2; ++half) {
@@ -225,6 +340,7 @@ struct WeightsQ6_K {
 struct Activations {
   float x[kBlock];
   float d, ds;
+  float half_sums[2];  // d * sum of each half
 };
 
 inline void load_activations(const uint8_t* block, uint32_t rows, uint32_t r, Activations* out) noexcept {
@@ -233,6 +349,11 @@ inline void load_activations(const uint8_t* block, uint32_t rows, uint32_t r, Ac
   for (uint32_t i = 0; i < kBlock; ++i) out->x[i] = q[i];
   memcpy(&out->d, block + rows * kBlock + r * 4, sizeof out->d);
   memcpy(&out->ds, block + rows * (kBlock + 4) + r * 4, sizeof out->ds);
+  for (uint32_t half = 0; half < 2; ++half) {
+    int32_t sum;  // times -32
+    memcpy(&sum, block + rows * (kBlock + 16 + 4 * half) + r * 4, sizeof sum);
+    out->half_sums[half] = out->d * static_cast<float>(-sum / 32);
+  }
 }
 
 template <DType type, typename Weights>
@@ -262,7 +383,9 @@ void matmul_q8(const MatmulArgs* a) noexcept {
         for (uint32_t r = 0; r < rows; ++r) {
           for (uint32_t c = 0; c < kPanel; ++c) {
             acc[row + r][c] += x[r].d * w.scale[c] * sum[r][c];
-            if (Weights::kHasMin) acc[row + r][c] += x[r].ds * w.min[c];
+            if (Weights::kMinima == 1) acc[row + r][c] += x[r].ds * w.min[0][c];
+            if (Weights::kMinima == 2)
+              acc[row + r][c] += x[r].half_sums[0] * w.min[0][c] + x[r].half_sums[1] * w.min[1][c];
           }
         }
       }
@@ -280,8 +403,9 @@ constexpr KernelVariant variant(const char* id, DType lhs, DType rhs, MatmulFn f
 }  // namespace
 
 extern const KernelVariant kMatmulF32F32F32Portable, kMatmulF32F32F16Portable, kMatmulF32F32Bf16Portable,
-    kMatmulF32Q8Q8_0Portable, kMatmulF32Q8Q4_0Portable, kMatmulF32Q8Q4_1Portable, kMatmulF32Q8Q4_KPortable,
-    kMatmulF32Q8Q6_KPortable;
+    kMatmulF32Q8Q8_0Portable, kMatmulF32Q8Q4_0Portable, kMatmulF32Q8Q4_1Portable, kMatmulF32Q8Q5_0Portable,
+    kMatmulF32Q8Q5_1Portable, kMatmulF32Q8Iq4NlPortable, kMatmulF32Q8Q2_KPortable, kMatmulF32Q8Q3_KPortable,
+    kMatmulF32Q8Q4_KPortable, kMatmulF32Q8Q5_KPortable, kMatmulF32Q8Q6_KPortable;
 
 constexpr KernelVariant kMatmulF32F32F32Portable =
     variant("matmul.f32.f32.f32.2x16.portable.mul", DType::kF32, DType::kF32, matmul_f32<WeightsF32>);
@@ -295,8 +419,20 @@ constexpr KernelVariant kMatmulF32Q8Q4_0Portable =
     variant("matmul.f32.q8.q4_0.2x16.portable.mul", DType::kQ8, DType::kQ4_0, matmul_q8<DType::kQ4_0, WeightsQ4_0>);
 constexpr KernelVariant kMatmulF32Q8Q4_1Portable =
     variant("matmul.f32.q8.q4_1.2x16.portable.mul", DType::kQ8, DType::kQ4_1, matmul_q8<DType::kQ4_1, WeightsQ4_1>);
+constexpr KernelVariant kMatmulF32Q8Q5_0Portable =
+    variant("matmul.f32.q8.q5_0.2x16.portable.mul", DType::kQ8, DType::kQ5_0, matmul_q8<DType::kQ5_0, WeightsQ5_0>);
+constexpr KernelVariant kMatmulF32Q8Q5_1Portable =
+    variant("matmul.f32.q8.q5_1.2x16.portable.mul", DType::kQ8, DType::kQ5_1, matmul_q8<DType::kQ5_1, WeightsQ5_1>);
+constexpr KernelVariant kMatmulF32Q8Iq4NlPortable = variant("matmul.f32.q8.iq4_nl.2x16.portable.mul", DType::kQ8,
+                                                            DType::kIQ4_NL, matmul_q8<DType::kIQ4_NL, WeightsIq4Nl>);
+constexpr KernelVariant kMatmulF32Q8Q2_KPortable =
+    variant("matmul.f32.q8.q2_k.2x16.portable.mul", DType::kQ8, DType::kQ2_K, matmul_q8<DType::kQ2_K, WeightsQ2_K>);
+constexpr KernelVariant kMatmulF32Q8Q3_KPortable =
+    variant("matmul.f32.q8.q3_k.2x16.portable.mul", DType::kQ8, DType::kQ3_K, matmul_q8<DType::kQ3_K, WeightsQ3_K>);
 constexpr KernelVariant kMatmulF32Q8Q4_KPortable =
     variant("matmul.f32.q8.q4_k.2x16.portable.mul", DType::kQ8, DType::kQ4_K, matmul_q8<DType::kQ4_K, WeightsQ4_K>);
+constexpr KernelVariant kMatmulF32Q8Q5_KPortable =
+    variant("matmul.f32.q8.q5_k.2x16.portable.mul", DType::kQ8, DType::kQ5_K, matmul_q8<DType::kQ5_K, WeightsQ5_K>);
 constexpr KernelVariant kMatmulF32Q8Q6_KPortable =
     variant("matmul.f32.q8.q6_k.2x16.portable.mul", DType::kQ8, DType::kQ6_K, matmul_q8<DType::kQ6_K, WeightsQ6_K>);
 

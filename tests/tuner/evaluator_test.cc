@@ -66,7 +66,8 @@ TEST(HardwareEvaluator, ChecksAndTimesEveryUsableVariant) {
   HardwareEvaluator e(small_platform(), 2, options);
   const IsaSet isa = *usable_isa();
   size_t tried = 0;
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ6_K}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ6_K,
+                            DType::kQ5_0, DType::kIQ4_NL, DType::kQ2_K, DType::kQ3_K}) {
     for (const uint32_t m : {1u, 19u}) {
       OperatorTask task;
       task.shape = {OpKind::kMatmul, dtype, m, 100, 256, 0, 0};
