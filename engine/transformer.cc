@@ -47,6 +47,11 @@ OperatorShape shape_of(const MatmulCall& call) {
   return {OpKind::kMatmul, call.rhs->dtype, call.lhs.m, call.rhs->n, call.rhs->k, 0, 0};
 }
 
+void add_bias(float* row, const float* bias, uint32_t count) noexcept {
+  if (bias == nullptr) return;
+  for (uint32_t i = 0; i < count; ++i) row[i] += bias[i];
+}
+
 }  // namespace
 
 Result<Transformer> Transformer::create(const ModelFile& file, const Weights& weights, const Dispatch& dispatch,
@@ -179,7 +184,7 @@ void Transformer::run_group(const char* role, std::span<const MatmulCall> calls)
 }
 
 void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, KvView cache,
-                                  uint32_t pos, uint32_t m) {
+                                  uint32_t pos, uint32_t m, bool rotated) {
   const HyperParameters& hp = file_->hyper;
   const uint32_t hd = hp.head_dim, heads = hp.heads * hd, kv = hp.kv_heads * hd, half = hp.rope_dims / 2;
   const ElementwiseConfig& e = dispatch_->elementwise();
@@ -195,6 +200,9 @@ void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, con
       for (uint32_t row = worker; row < m; row += count) {
         float* q = q_ + size_t{row} * heads;
         float* k = k_ + size_t{row} * kv;
+        add_bias(q, w.attn_q_bias, heads);
+        add_bias(k, w.attn_k_bias, kv);
+        add_bias(v_ + size_t{row} * kv, w.attn_v_bias, kv);
         if (w.attn_q_norm != nullptr) {
           const NormArgs args{q, w.attn_q_norm, q, hd, hd, hp.heads, hd, hp.rms_eps};
           e.norm->norm(&args);
@@ -203,6 +211,7 @@ void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, con
           const NormArgs args{k, w.attn_k_norm, k, hd, hd, hp.kv_heads, hd, hp.rms_eps};
           e.norm->norm(&args);
         }
+        if (!rotated) continue;
         const float* table = rope_ + size_t{pos + row} * 2 * half;
         const RopeArgs q_args{q, table, heads, 1, hp.heads, hd, half, hp.rope_interleaved};
         const RopeArgs k_args{k, table, kv, 1, hp.kv_heads, hd, half, hp.rope_interleaved};
@@ -361,7 +370,8 @@ std::span<const float> Transformer::forward(std::span<const int32_t> tokens, KvC
     const LayerWeights& w = weights_->layers[i];
     const LayerIds& id = ids_[i];
     const LhsOperand attention_in = norm(m, w.attn_norm, residual, q8_group({id.q, id.k, id.v}));
-    attention_block(w, id, attention_in, cache.layer(i), pos, m);
+    const uint32_t rope_free = file_->hyper.rope_free_every;
+    attention_block(w, id, attention_in, cache.layer(i), pos, m, rope_free == 0 || (i + 1) % rope_free != 0);
     const bool moe = !w.expert_gate.empty();
     const LhsOperand x = norm(m, w.ffn_norm, proj_, moe ? q8_group({id.router}) : q8_group({id.gate, id.up}));
     if (moe)

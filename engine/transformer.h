@@ -44,7 +44,7 @@ class Transformer {
   LhsOperand norm(uint32_t m, const float* weight, const float* residual, uint32_t group);
   LhsOperand quantise(const float* x, uint32_t m, uint32_t k, uint32_t group);
   void attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, KvView cache, uint32_t pos,
-                       uint32_t m);
+                       uint32_t m, bool rotated);
   void dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
   void moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
   LhsOperand swiglu(uint32_t rows, uint32_t cols, uint32_t group);

@@ -54,6 +54,9 @@ Result<Weights> Weights::load(const GgufFile& gguf, const ModelFile& file, Worke
     out.ffn_norm = vector(in.ffn_norm);
     out.attn_q_norm = vector(in.attn_q_norm);
     out.attn_k_norm = vector(in.attn_k_norm);
+    out.attn_q_bias = vector(in.attn_q_bias);
+    out.attn_k_bias = vector(in.attn_k_bias);
+    out.attn_v_bias = vector(in.attn_v_bias);
     add(in.attn_q, 0, out.attn_q);
     add(in.attn_k, 0, out.attn_k);
     add(in.attn_v, 0, out.attn_v);

@@ -16,6 +16,9 @@ struct LayerWeights {
   const float* ffn_norm = nullptr;     // [embedding]
   const float* attn_q_norm = nullptr;  // [head_dim], nullptr where the architecture has none
   const float* attn_k_norm = nullptr;  // [head_dim], likewise
+  const float* attn_q_bias = nullptr;  // [heads * head_dim], likewise
+  const float* attn_k_bias = nullptr;  // [kv_heads * head_dim], likewise
+  const float* attn_v_bias = nullptr;  // [kv_heads * head_dim], likewise
   PackedMatrix attn_q, attn_k, attn_v, attn_output;
   PackedMatrix ffn_gate, ffn_up, ffn_down;  // n = 0 in a mixture of experts
   PackedMatrix router;                      // [experts][embedding], n = 0 in a dense model

@@ -1,24 +1,12 @@
 #include "profiles/model_file.h"
 
 #include <algorithm>
-#include <initializer_list>
+#include <span>
 #include <string_view>
 #include <unordered_set>
 
 namespace smepilot {
 namespace {
-
-struct ArchitectureTraits {
-  const char* name;
-  bool rope_interleaved;
-  bool qk_norm;
-  bool experts;
-};
-constexpr ArchitectureTraits kArchitectures[] = {
-    {"llama", true, false, false},
-    {"qwen3", false, true, false},
-    {"qwen3moe", false, true, true},
-};
 
 // Far above any model there is, far below where products of two of them overflow.
 constexpr uint32_t kMaxLayers = 4096;
@@ -62,18 +50,18 @@ class ModelLoader {
 
   Status read_architecture() {
     SMEPILOT_ASSIGN(const std::string_view name, gguf_.get_string("general.architecture"));
-    std::string known;
-    for (const ArchitectureTraits& a : kArchitectures) {
-      known += fmt::format("{}{}", known.empty() ? "" : ", ", a.name);
-      if (name == a.name) traits_ = &a;
-    }
-    if (traits_ == nullptr) {
+    architecture_ = find_architecture(name);
+    if (architecture_ == nullptr) {
       return error("{}: general.architecture is \"{}\", which is not supported; supported are {}", gguf_.path(),
-                   printable(name), known);
+                   printable(name), architecture_names());
     }
     hyper_.architecture = name;
-    hyper_.rope_interleaved = traits_->rope_interleaved;
-    hyper_.qk_norm = traits_->qk_norm;
+    hyper_.rope_interleaved = architecture_->rope_interleaved;
+    hyper_.rope_free_every = architecture_->rope_free_every;
+    hyper_.parts = architecture_->parts;
+    for (const LayerTensorRow& row : layer_tensors())
+      if ((architecture_->optional_parts & row.part) != 0 && gguf_.tensor(layer_name(0, row)) != nullptr)
+        hyper_.parts |= row.part;
     const std::string& path = gguf_.path();
     SMEPILOT_ASSIGN(const std::string_view title, gguf_.get_string_or("general.name", ""));
     hyper_.name = title.empty() ? path.substr(path.find_last_of('/') + 1) : std::string(title);
@@ -171,7 +159,7 @@ class ModelLoader {
 
   Status read_experts() {
     SMEPILOT_ASSIGN(const uint32_t experts, gguf_.get_u32_or(key("expert_count"), 0));
-    if (!traits_->experts) {
+    if (!hyper_.has(kPartExperts)) {
       if (experts == 0) return {};
       return error("{}: {} is {}, but only dense models of architecture {} are supported", gguf_.path(),
                    key("expert_count"), experts, hyper_.architecture);
@@ -186,8 +174,26 @@ class ModelLoader {
     return {};
   }
 
+  static std::string layer_name(uint32_t index, const LayerTensorRow& row) {
+    return fmt::format("blk.{}.{}", index, row.name);
+  }
+
+  uint64_t dim(Dim d) const {
+    switch (d) {
+      case Dim::kEmbedding: return hyper_.embedding;
+      case Dim::kQ: return uint64_t{hyper_.heads} * hyper_.head_dim;
+      case Dim::kKv: return uint64_t{hyper_.kv_heads} * hyper_.head_dim;
+      case Dim::kHeadDim: return hyper_.head_dim;
+      case Dim::kFeedForward: return hyper_.feed_forward;
+      case Dim::kExperts: return hyper_.experts;
+      case Dim::kExpertFeedForward: return hyper_.expert_feed_forward;
+      case Dim::kNone: break;
+    }
+    return 0;
+  }
+
   // Finds a tensor and checks its shape; `plain` ones are read as floats by the graph.
-  Status find(const GgufTensor*& out, const std::string& name, std::initializer_list<uint64_t> size, bool plain) {
+  Status find(const GgufTensor*& out, const std::string& name, std::span<const uint64_t> size, bool plain) {
     const GgufTensor* t = gguf_.tensor(name);
     if (t == nullptr) {
       return error("{}: tensor \"{}\" is missing, architecture {} needs it", gguf_.path(), name, hyper_.architecture);
@@ -207,13 +213,13 @@ class ModelLoader {
   }
 
   Status find_global_tensors() {
-    const uint64_t d = hyper_.embedding, vocab = hyper_.vocab;
-    SMEPILOT_TRY(find(model_.token_embd, "token_embd.weight", {d, vocab}, false));
-    SMEPILOT_TRY(find(model_.output_norm, "output_norm.weight", {d}, true));
+    const uint64_t table[] = {hyper_.embedding, hyper_.vocab}, frequencies[] = {hyper_.rope_dims / 2};
+    SMEPILOT_TRY(find(model_.token_embd, "token_embd.weight", table, false));
+    SMEPILOT_TRY(find(model_.output_norm, "output_norm.weight", std::span(table).first(1), true));
     model_.output = model_.token_embd;
-    if (gguf_.tensor("output.weight") != nullptr) SMEPILOT_TRY(find(model_.output, "output.weight", {d, vocab}, false));
+    if (gguf_.tensor("output.weight") != nullptr) SMEPILOT_TRY(find(model_.output, "output.weight", table, false));
     if (gguf_.tensor("rope_freqs.weight") != nullptr) {
-      SMEPILOT_TRY(find(model_.rope_freqs, "rope_freqs.weight", {hyper_.rope_dims / 2}, true));
+      SMEPILOT_TRY(find(model_.rope_freqs, "rope_freqs.weight", frequencies, true));
       const auto* values = reinterpret_cast<const float*>(model_.rope_freqs->bytes.data());  // aligned to 8 at least
       for (uint32_t i = 0; i < hyper_.rope_dims / 2; ++i) {
         if (!(values[i] > 0.0f && values[i] < 1e9f)) {
@@ -225,30 +231,13 @@ class ModelLoader {
   }
 
   Status find_layer(uint32_t index) {
-    const HyperParameters& h = hyper_;
-    const uint64_t d = h.embedding, ff = h.feed_forward, q = uint64_t{h.heads} * h.head_dim,
-                   kv = uint64_t{h.kv_heads} * h.head_dim, ex = h.experts, eff = h.expert_feed_forward;
     LayerTensors t;
-    const auto name = [&](const char* part) { return fmt::format("blk.{}.{}.weight", index, part); };
-    SMEPILOT_TRY(find(t.attn_norm, name("attn_norm"), {d}, true));
-    SMEPILOT_TRY(find(t.attn_q, name("attn_q"), {d, q}, false));
-    SMEPILOT_TRY(find(t.attn_k, name("attn_k"), {d, kv}, false));
-    SMEPILOT_TRY(find(t.attn_v, name("attn_v"), {d, kv}, false));
-    if (h.qk_norm) {
-      SMEPILOT_TRY(find(t.attn_q_norm, name("attn_q_norm"), {h.head_dim}, true));
-      SMEPILOT_TRY(find(t.attn_k_norm, name("attn_k_norm"), {h.head_dim}, true));
-    }
-    SMEPILOT_TRY(find(t.attn_output, name("attn_output"), {q, d}, false));
-    SMEPILOT_TRY(find(t.ffn_norm, name("ffn_norm"), {d}, true));
-    if (traits_->experts) {
-      SMEPILOT_TRY(find(t.ffn_gate_inp, name("ffn_gate_inp"), {d, ex}, false));
-      SMEPILOT_TRY(find(t.ffn_gate_exps, name("ffn_gate_exps"), {d, eff, ex}, false));
-      SMEPILOT_TRY(find(t.ffn_up_exps, name("ffn_up_exps"), {d, eff, ex}, false));
-      SMEPILOT_TRY(find(t.ffn_down_exps, name("ffn_down_exps"), {eff, d, ex}, false));
-    } else {
-      SMEPILOT_TRY(find(t.ffn_gate, name("ffn_gate"), {d, ff}, false));
-      SMEPILOT_TRY(find(t.ffn_up, name("ffn_up"), {d, ff}, false));
-      SMEPILOT_TRY(find(t.ffn_down, name("ffn_down"), {ff, d}, false));
+    for (const LayerTensorRow& row : layer_tensors()) {
+      if (!hyper_.has(row.part)) continue;
+      uint64_t size[3];
+      size_t dims = 0;
+      for (; dims < std::size(size) && row.size[dims] != Dim::kNone; ++dims) size[dims] = dim(row.size[dims]);
+      SMEPILOT_TRY(find(t.*row.member, layer_name(index, row), {size, dims}, !row.matrix));
     }
     model_.layers.push_back(t);
     return {};
@@ -270,7 +259,7 @@ class ModelLoader {
   const GgufFile& gguf_;
   ModelFile& model_;
   HyperParameters& hyper_;
-  const ArchitectureTraits* traits_ = nullptr;
+  const Architecture* architecture_ = nullptr;
   std::unordered_set<std::string_view> used_;
 };
 
@@ -297,7 +286,7 @@ ModelShape ModelFile::shape() const {
   s.experts = hyper.experts;
   s.experts_used = hyper.experts_used;
   s.expert_feed_forward = hyper.expert_feed_forward;
-  const auto add = [&s](const char* role, const GgufTensor* t) {
+  const auto add = [&s](std::string_view role, const GgufTensor* t) {
     if (t == nullptr) return;
     const auto k = static_cast<uint32_t>(t->size[0]), n = static_cast<uint32_t>(t->size[1]);
     const auto count = static_cast<uint32_t>(t->size[2]);  // experts, or 1
@@ -307,21 +296,13 @@ ModelShape ModelFile::shape() const {
         return;
       }
     }
-    s.matrices.push_back({role, t->dtype, n, k, count});
+    s.matrices.push_back({std::string(role), t->dtype, n, k, count});
   };
-  for (const LayerTensors& t : layers) {
-    add("attn_q", t.attn_q);
-    add("attn_k", t.attn_k);
-    add("attn_v", t.attn_v);
-    add("attn_output", t.attn_output);
-    add("ffn_gate", t.ffn_gate);
-    add("ffn_up", t.ffn_up);
-    add("ffn_down", t.ffn_down);
-    add("ffn_gate_inp", t.ffn_gate_inp);
-    add("ffn_gate_exps", t.ffn_gate_exps);
-    add("ffn_up_exps", t.ffn_up_exps);
-    add("ffn_down_exps", t.ffn_down_exps);
-  }
+  for (const LayerTensors& t : layers)
+    for (const LayerTensorRow& row : layer_tensors()) {
+      const std::string_view name = row.name;
+      if (row.matrix) add(name.substr(0, name.rfind('.')), t.*row.member);
+    }
   add("output", output);
   return s;
 }

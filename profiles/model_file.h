@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/base/status.h"
+#include "profiles/architecture.h"
 #include "profiles/gguf.h"
 #include "profiles/model_shape.h"
 
@@ -14,30 +15,37 @@ namespace smepilot {
 
 struct HyperParameters {
   std::string name;          // general.name, or the file's name
-  std::string architecture;  // llama, qwen3, qwen3moe
+  std::string architecture;  // a row of architectures()
+  uint32_t parts = 0;        // GraphParts that this file's graph has
   uint32_t layers = 0, embedding = 0, heads = 0, kv_heads = 0, head_dim = 0, feed_forward = 0, vocab = 0, context = 0;
   uint32_t experts = 0, experts_used = 0, expert_feed_forward = 0;  // 0 for dense models
   uint32_t rope_dims = 0;                                           // leading elements of a head that are rotated, even
   float rope_base = 10000.0f;     // angle(position, i) = position * rope_scale * base^(-2i/rope_dims) / rope_freqs[i]
   float rope_scale = 1.0f;        // 1 / factor of linear scaling
   bool rope_interleaved = false;  // pairs (2i, 2i+1); otherwise (i, i + rope_dims/2)
-  bool qk_norm = false;           // RMS norm of each head of Q and K before the rotation
+  uint32_t rope_free_every = 0;   // layers number n, 2n, … (from 1) are not rotated; 0: all are
   float rms_eps = 1e-5f;
+
+  bool has(GraphPart part) const noexcept { return (parts & part) != 0; }
 };
 
-// Null where the architecture has no such tensor. Sizes in GGUF's order: the contiguous dimension (K) first.
+// Null where the graph has no such part (profiles/architecture.cc says which). Sizes in GGUF's order: the contiguous
+// dimension (K) first.
 struct LayerTensors {
   const GgufTensor* attn_norm = nullptr;      // f32 [embedding]
   const GgufTensor* attn_q = nullptr;         // [embedding, heads * head_dim]
   const GgufTensor* attn_k = nullptr;         // [embedding, kv_heads * head_dim]
   const GgufTensor* attn_v = nullptr;         // [embedding, kv_heads * head_dim]
-  const GgufTensor* attn_q_norm = nullptr;    // f32 [head_dim]; qwen3, qwen3moe
-  const GgufTensor* attn_k_norm = nullptr;    // f32 [head_dim]; qwen3, qwen3moe
+  const GgufTensor* attn_q_bias = nullptr;    // f32 [heads * head_dim]
+  const GgufTensor* attn_k_bias = nullptr;    // f32 [kv_heads * head_dim]
+  const GgufTensor* attn_v_bias = nullptr;    // f32 [kv_heads * head_dim]
+  const GgufTensor* attn_q_norm = nullptr;    // f32 [head_dim]
+  const GgufTensor* attn_k_norm = nullptr;    // f32 [head_dim]
   const GgufTensor* attn_output = nullptr;    // [heads * head_dim, embedding]
   const GgufTensor* ffn_norm = nullptr;       // f32 [embedding]
-  const GgufTensor* ffn_gate = nullptr;       // [embedding, feed_forward]; dense
-  const GgufTensor* ffn_up = nullptr;         // [embedding, feed_forward]; dense
-  const GgufTensor* ffn_down = nullptr;       // [feed_forward, embedding]; dense
+  const GgufTensor* ffn_gate = nullptr;       // [embedding, feed_forward]
+  const GgufTensor* ffn_up = nullptr;         // [embedding, feed_forward]
+  const GgufTensor* ffn_down = nullptr;       // [feed_forward, embedding]
   const GgufTensor* ffn_gate_inp = nullptr;   // [embedding, experts]; the router
   const GgufTensor* ffn_gate_exps = nullptr;  // [embedding, expert_feed_forward, experts]
   const GgufTensor* ffn_up_exps = nullptr;    // [embedding, expert_feed_forward, experts]

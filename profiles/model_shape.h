@@ -20,7 +20,7 @@ struct MatrixShape {
 
 struct ModelShape {
   std::string name;          // "llama-3.2-3b", or general.name of the file
-  std::string architecture;  // llama, qwen3, qwen3moe
+  std::string architecture;  // a row of architectures()
   uint32_t layers = 0, embedding = 0, heads = 0, kv_heads = 0, head_dim = 0, feed_forward = 0, vocab = 0, context = 0;
   uint32_t experts = 0, experts_used = 0, expert_feed_forward = 0;
   std::vector<MatrixShape> matrices;

@@ -153,7 +153,7 @@ TEST(Gguf, RefusesDamagedTensors) {
   const auto one = [](const std::vector<uint64_t>& size, uint32_t type) {
     return GgufWriter().tensor("blk.7.w", size, type, 256);
   };
-  expect_refused(one({32}, 13), {"blk.7.w", "13", "Q5_K", "supported are"});
+  expect_refused(one({32}, 16), {"blk.7.w", "16", "IQ2_XXS", "supported are"});
   expect_refused(one({32}, 39), {"blk.7.w", "MXFP4"});
   expect_refused(one({32}, 12345), {"blk.7.w", "12345"});
   expect_refused(one({}, 0), {"blk.7.w", "0 dimensions"});
@@ -245,7 +245,8 @@ TEST(Gguf, OpensAMappedFile) {
 }
 
 TEST(ModelFile, LoadsEachArchitecture) {
-  for (const char* architecture : {"llama", "qwen3", "qwen3moe"}) {
+  for (const Architecture& row : architectures()) {
+    const std::string architecture = row.name;
     const auto file = tiny_model(architecture).open();
     ASSERT_TRUE(file.ok()) << file.message();
     const auto model = ModelFile::load(*file);
@@ -254,10 +255,14 @@ TEST(ModelFile, LoadsEachArchitecture) {
     EXPECT_EQ(h.head_dim, 8u);
     EXPECT_EQ(h.rope_dims, 8u);
     EXPECT_EQ(h.vocab, 16u);
-    EXPECT_EQ(h.rope_interleaved, h.architecture == "llama");
-    EXPECT_EQ(h.qk_norm, h.architecture != "llama");
+    EXPECT_EQ(h.rope_interleaved, architecture == "llama" || architecture == "smollm3");
+    EXPECT_EQ(h.rope_free_every, architecture == "smollm3" ? 4u : 0u);
+    EXPECT_EQ(h.has(kPartQkNorm), architecture == "qwen3" || architecture == "qwen3moe");
+    EXPECT_EQ(h.has(kPartQkvBias), architecture == "qwen2");
+    EXPECT_EQ(h.has(kPartExperts), architecture == "qwen3moe");
     EXPECT_TRUE(model->tied_output());
-    EXPECT_EQ(model->layers[0].attn_q_norm != nullptr, h.qk_norm);
+    EXPECT_EQ(model->layers[0].attn_q_norm != nullptr, h.has(kPartQkNorm));
+    EXPECT_EQ(model->layers[0].attn_v_bias != nullptr, h.has(kPartQkvBias));
     const ModelShape shape = model->shape();
     EXPECT_EQ(shape.architecture, architecture);
     EXPECT_EQ(shape.matrices.size(), h.experts > 0 ? 9u : 8u);
@@ -278,7 +283,7 @@ TEST(ModelFile, LoadsEachArchitecture) {
 TEST(ModelFile, NamesWhatIsWrong) {
   GgufWriter w;
   w.string("general.architecture", "mamba").u32("x", 1);
-  expect_model_refused(w, {"\"mamba\"", "llama, qwen3, qwen3moe"});
+  expect_model_refused(w, {"\"mamba\"", "llama, qwen2, qwen3, qwen3moe, smollm3"});
   expect_model_refused(GgufWriter().u32("x", 1).u32("y", 2), {"general.architecture", "missing"});
   expect_model_refused(tiny_model().u32("llama.expert_count", 8), {"llama.expert_count is 8", "dense"});
   expect_model_refused(tiny_model().u32("llama.attention.key_length", 16),
@@ -290,7 +295,9 @@ TEST(ModelFile, NamesWhatIsWrong) {
   expect_model_refused(tiny_model().string("llama.rope.scaling.type", "yarn"), {"\"yarn\"", "none, linear"});
   expect_model_refused(tiny_model().f32("llama.rope.scaling.factor", -2), {"scaling.factor is -2"});
   expect_model_refused(tiny_model().u32("split.count", 3), {"3 parts"});
-  expect_model_refused(tiny_model().f32_tensor("blk.0.attn_q.bias", {32}), {"blk.0.attn_q.bias", "not part of"});
+  expect_model_refused(tiny_model().f32_tensor("blk.0.attn_output.bias", {32}),
+                       {"blk.0.attn_output.bias", "not part of"});
+  expect_model_refused(tiny_model().f32_tensor("blk.0.attn_q.bias", {32}), {"blk.0.attn_k.bias", "missing"});
   expect_model_refused(tiny_model().f32_tensor("blk.1.attn_q.weight", {32, 32}), {"blk.1.attn_q.weight", "1 layers"});
   expect_model_refused(tiny_model().f32_tensor("output.weight", {32, 15}), {"output.weight", "[32, 15]", "[32, 16]"});
   expect_model_refused(tiny_model().tensor("rope_freqs.weight", {4}, 1, 8),
@@ -304,6 +311,7 @@ TEST(ModelFile, ReadsOptionalParts) {
       .string("llama.rope.scaling.type", "linear")
       .u32("llama.attention.sliding_window", 64);
   w.f32_tensor("rope_freqs.weight", {4}).f32_tensor("output.weight", {32, 16});
+  w.f32_tensor("blk.0.attn_q.bias", {32}).f32_tensor("blk.0.attn_k.bias", {16}).f32_tensor("blk.0.attn_v.bias", {16});
   const auto file = w.open();
   ASSERT_TRUE(file.ok()) << file.message();
   const auto model = ModelFile::load(*file);
@@ -311,6 +319,8 @@ TEST(ModelFile, ReadsOptionalParts) {
   EXPECT_FLOAT_EQ(model->hyper.rope_scale, 0.25f);
   EXPECT_FALSE(model->tied_output());
   EXPECT_NE(model->rope_freqs, nullptr);
+  EXPECT_TRUE(model->hyper.has(kPartQkvBias));
+  EXPECT_NE(model->layers[0].attn_k_bias, nullptr);
   ASSERT_EQ(model->warnings.size(), 1u);
   EXPECT_NE(model->warnings[0].find("sliding_window"), std::string::npos);
 }

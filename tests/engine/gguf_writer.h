@@ -148,13 +148,16 @@ inline GgufWriter tiny_model(const std::string& architecture = "llama") {
   w.u32(key("block_count"), 1).u32(key("embedding_length"), 32).u32(key("feed_forward_length"), 64);
   w.u32(key("context_length"), 128).u32(key("attention.head_count"), 4).u32(key("attention.head_count_kv"), 2);
   w.f32(key("attention.layer_norm_rms_epsilon"), 1e-5f).f32(key("rope.freq_base"), 10000.0f);
-  const bool qwen = architecture != "llama", moe = architecture == "qwen3moe";
+  const bool qk_norm = architecture == "qwen3" || architecture == "qwen3moe", moe = architecture == "qwen3moe";
   if (moe) w.u32(key("expert_count"), 4).u32(key("expert_used_count"), 2).u32(key("expert_feed_forward_length"), 16);
   w.f32_tensor("token_embd.weight", {32, 16}).f32_tensor("output_norm.weight", {32});
   w.f32_tensor("blk.0.attn_norm.weight", {32}).f32_tensor("blk.0.ffn_norm.weight", {32});
   w.f32_tensor("blk.0.attn_q.weight", {32, 32}).f32_tensor("blk.0.attn_k.weight", {32, 16});
   w.f32_tensor("blk.0.attn_v.weight", {32, 16}).f32_tensor("blk.0.attn_output.weight", {32, 32});
-  if (qwen) w.f32_tensor("blk.0.attn_q_norm.weight", {8}).f32_tensor("blk.0.attn_k_norm.weight", {8});
+  if (qk_norm) w.f32_tensor("blk.0.attn_q_norm.weight", {8}).f32_tensor("blk.0.attn_k_norm.weight", {8});
+  if (architecture == "qwen2") {
+    w.f32_tensor("blk.0.attn_q.bias", {32}).f32_tensor("blk.0.attn_k.bias", {16}).f32_tensor("blk.0.attn_v.bias", {16});
+  }
   if (moe) {
     w.f32_tensor("blk.0.ffn_gate_inp.weight", {32, 4}).f32_tensor("blk.0.ffn_gate_exps.weight", {32, 16, 4});
     w.f32_tensor("blk.0.ffn_up_exps.weight", {32, 16, 4}).f32_tensor("blk.0.ffn_down_exps.weight", {16, 32, 4});

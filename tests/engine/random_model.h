@@ -46,19 +46,24 @@ inline void write_text(const std::string& path, const std::string& text) {
 }
 
 // Sizes of the random models. All are odd where a quantised type lets them be.
-inline constexpr uint32_t kModelLayers = 2, kModelEmbedding = 64, kModelHeads = 4, kModelKvHeads = 2,
-                          kModelHeadDim = 16, kModelFeedForward = 96, kModelContext = 128, kModelExperts = 5,
-                          kModelExpertsUsed = 2;
+inline constexpr uint32_t kModelLayers = 2, kModelRopeFreeLayers = 4, kModelEmbedding = 64, kModelHeads = 4,
+                          kModelKvHeads = 2, kModelHeadDim = 16, kModelFeedForward = 96, kModelContext = 128,
+                          kModelExperts = 5, kModelExpertsUsed = 2;
 inline constexpr uint32_t kModelVocab = 3 + 256;  // unknown, begin, end, then the bytes
 
-// `architecture`: llama, qwen3 or qwen3moe. The weight matrices are of `dtype`, kF32 or kQ8_0.
-inline GgufWriter random_model(const std::string& architecture, DType dtype, uint64_t seed = 1) {
+// `architecture`: any of architectures(). The weight matrices are of `dtype`, kF32 or kQ8_0. llama and smollm3 have
+// their output tied to the embedding, qwen2 too where `tied`, the others one of their own.
+inline GgufWriter random_model(const std::string& architecture, DType dtype, uint64_t seed = 1, bool tied = false) {
   GgufWriter w;
   reference::Random random(seed);
-  const bool qwen = architecture != "llama", moe = architecture == "qwen3moe";
+  const bool moe = architecture == "qwen3moe", qk_norm = architecture == "qwen3" || moe;
+  const bool bias = architecture == "qwen2", rope_free = architecture == "smollm3";
+  EXPECT_TRUE(moe || qk_norm || bias || rope_free || architecture == "llama") << architecture << ": no random model";
+  // As many that the rotation is left out of one of them where the architecture does that.
+  const uint32_t layers = rope_free ? kModelRopeFreeLayers : kModelLayers;
   const auto key = [&](const char* suffix) { return architecture + "." + suffix; };
   w.string("general.architecture", architecture).string("general.name", "random-" + architecture);
-  w.u32(key("block_count"), kModelLayers).u32(key("embedding_length"), kModelEmbedding);
+  w.u32(key("block_count"), layers).u32(key("embedding_length"), kModelEmbedding);
   w.u32(key("feed_forward_length"), kModelFeedForward).u32(key("context_length"), kModelContext);
   w.u32(key("attention.head_count"), kModelHeads).u32(key("attention.head_count_kv"), kModelKvHeads);
   w.u32(key("attention.key_length"), kModelHeadDim).u32(key("attention.value_length"), kModelHeadDim);
@@ -94,9 +99,9 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
     }
     w.tensor(name, size, type == DType::kF32 ? 0 : 8, std::move(data));
   };
-  const auto vector = [&](const std::string& name, uint64_t size) {
+  const auto vector = [&](const std::string& name, uint64_t size, float low = 0.5f, float high = 1.5f) {
     std::vector<float> values(size);
-    random.fill_uniform(values.data(), size, 0.5f, 1.5f);
+    random.fill_uniform(values.data(), size, low, high);
     std::vector<std::byte> data(size * sizeof(float));
     std::memcpy(data.data(), values.data(), data.size());
     w.tensor(name, {size}, 0, std::move(data));
@@ -105,8 +110,8 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
   const uint64_t ff = moe ? kModelFeedForward / 3 : kModelFeedForward;
   matrix("token_embd.weight", {d, kModelVocab}, dtype);
   vector("output_norm.weight", d);
-  if (qwen) matrix("output.weight", {d, kModelVocab}, dtype);  // llama: tied to the embedding
-  for (uint32_t i = 0; i < kModelLayers; ++i) {
+  if ((qk_norm || bias) && !tied) matrix("output.weight", {d, kModelVocab}, dtype);
+  for (uint32_t i = 0; i < layers; ++i) {
     const std::string layer = fmt::format("blk.{}.", i);
     vector(layer + "attn_norm.weight", d);
     vector(layer + "ffn_norm.weight", d);
@@ -114,7 +119,12 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
     matrix(layer + "attn_k.weight", {d, kv}, dtype);
     matrix(layer + "attn_v.weight", {d, kv}, dtype);
     matrix(layer + "attn_output.weight", {q, d}, dtype);
-    if (qwen) {
+    if (bias) {
+      vector(layer + "attn_q.bias", q, -1.0f, 1.0f);
+      vector(layer + "attn_k.bias", kv, -1.0f, 1.0f);
+      vector(layer + "attn_v.bias", kv, -1.0f, 1.0f);
+    }
+    if (qk_norm) {
       vector(layer + "attn_q_norm.weight", kModelHeadDim);
       vector(layer + "attn_k_norm.weight", kModelHeadDim);
     }

@@ -81,8 +81,11 @@ class ProfileFile {
 TEST(ModelShape, EveryPublishedProfileLoads) {
   const std::vector<std::string> names = known_model_profiles();
   const std::set<std::string> known(names.begin(), names.end());
-  for (const char* name : {"llama-3.2-1b", "llama-3.2-3b", "qwen3-4b", "qwen3-30b-a3b", "smollm2-135m"}) {
+  for (const char* name : {"llama-3.1-8b", "llama-3.2-1b", "llama-3.2-3b", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-7b",
+                           "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b", "qwen3-30b-a3b", "smollm2-135m",
+                           "smollm2-360m", "smollm2-1.7b", "smollm3-3b"})
     EXPECT_TRUE(known.contains(name)) << name;
+  for (const std::string& name : known) {
     const Result<ModelShape> s = load_model_profile(name);
     ASSERT_TRUE(s.ok()) << s.message();
     EXPECT_EQ(s->name, name);
@@ -101,6 +104,11 @@ TEST(ModelShape, ParametersMatchTheModelCards) {
   EXPECT_NEAR(in_matrices("qwen3-4b") / 1e9, 4.022, 0.0005);
   EXPECT_NEAR((in_matrices("qwen3-30b-a3b") + 151936.0 * 2048) / 1e9, 30.53, 0.005);
   EXPECT_NEAR(in_matrices("smollm2-135m") / 1e6, 134.5, 0.05);
+  EXPECT_NEAR(in_matrices("qwen2.5-0.5b") / 1e9, 0.494, 0.0005);
+  EXPECT_NEAR(in_matrices("qwen2.5-1.5b") / 1e9, 1.544, 0.0005);
+  EXPECT_NEAR((in_matrices("qwen2.5-7b") + 152064.0 * 3584) / 1e9, 7.615, 0.001);
+  EXPECT_NEAR((in_matrices("llama-3.1-8b") + 128256.0 * 4096) / 1e9, 8.030, 0.001);
+  EXPECT_NEAR(in_matrices("smollm3-3b") / 1e9, 3.075, 0.0005);
 }
 
 TEST(ModelShape, MatricesOfLlama1B) {
@@ -135,9 +143,9 @@ TEST(ModelShape, WeightTypeOverride) {
   for (const MatrixShape& m : q8->matrices) EXPECT_EQ(m.dtype, DType::kQ8_0) << m.role;
   EXPECT_NE(q4->hash(), q8->hash());
   EXPECT_EQ(q4->hash(), load_model_profile("llama-3.2-1b", "q4_0")->hash());
-  const Result<ModelShape> bad = load_model_profile("llama-3.2-1b", "q3_k");
+  const Result<ModelShape> bad = load_model_profile("llama-3.2-1b", "q3_x");
   ASSERT_FALSE(bad.ok());
-  EXPECT_NE(bad.message().find("q3_k"), std::string::npos);
+  EXPECT_NE(bad.message().find("q3_x"), std::string::npos);
   EXPECT_FALSE(load_model_profile("llama-3.2-1b", "q8").ok()) << "q8 is a run-time format, not a file's";
 }
 
