@@ -90,7 +90,7 @@ Result<Transformer> Transformer::create(const ModelFile& file, const Weights& we
     carver.take(&t.up_, rows * ff);
     carver.take(&t.rope_, t.capacity_ * 2 * half);
     carver.take(&t.q8_, lhs_q8_bytes(rows, std::max({d, heads, ff}) + kQ8Block));
-    carver.take(&t.attn_scratch_, attention_scratch_bytes(pool.size(), t.capacity_, hp.head_dim));
+    carver.take(&t.attn_scratch_, attention_scratch_bytes(pool.size(), max_batch, hp.heads, t.capacity_, hp.head_dim));
     if (hp.experts != 0) {
       carver.take(&t.expert_out_, rows * d);
       carver.take(&t.router_, m * hp.experts);
@@ -183,7 +183,7 @@ void Transformer::run_group(const char* role, std::span<const MatmulCall> calls)
   timing.done(role, c.variant, c.mode, c.workers, shapes, count);
 }
 
-void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, KvView cache,
+void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, const AttentionSequence& sequence,
                                   uint32_t pos, uint32_t m, bool rotated) {
   const HyperParameters& hp = file_->hyper;
   const uint32_t hd = hp.head_dim, heads = hp.heads * hd, kv = hp.kv_heads * hd, half = hp.rope_dims / 2;
@@ -219,16 +219,16 @@ void Transformer::attention_block(const LayerWeights& w, const LayerIds& id, con
         e.rope->rope(&k_args);
       }
     });
-    write_kv(*pool_, e.workers, cache, pos, m, k_, kv, v_, kv);
+    write_kv(*pool_, e.workers, {&sequence, 1}, k_, kv, v_, kv);
     const OperatorShape shape{OpKind::kRope, DType::kF32, m, heads + kv, heads + kv, 0, 0};
     timing.done("rope_kv", nullptr, ExecutionMode::kCpu, workers, &shape, 1);
   }
   {
     const Timing timing(stats_);
     const AttentionConfig& config = dispatch_->attention(m, pos + m);
-    attention(*pool_, config, cache, pos, m, hp.heads, q_, heads, attn_, heads,
+    attention(*pool_, config, {&sequence, 1}, hp.heads, q_, heads, attn_, heads,
               1.0f / std::sqrt(static_cast<float>(hd)), attn_scratch_);
-    const OperatorShape shape{OpKind::kAttention, DType::kF16, m, hp.heads, hd, pos + m, hp.kv_heads};
+    const OperatorShape shape{OpKind::kAttention, sequence.own.dtype, m, hp.heads, hd, pos + m, hp.kv_heads};
     timing.done("attention", config.variant, config.mode, config.workers, &shape, 1);
   }
   const LhsOperand out = quantise(attn_, m, heads, q8_group({id.output}));
@@ -371,7 +371,7 @@ std::span<const float> Transformer::forward(std::span<const int32_t> tokens, KvC
     const LayerIds& id = ids_[i];
     const LhsOperand attention_in = norm(m, w.attn_norm, residual, q8_group({id.q, id.k, id.v}));
     const uint32_t rope_free = file_->hyper.rope_free_every;
-    attention_block(w, id, attention_in, cache.layer(i), pos, m, rope_free == 0 || (i + 1) % rope_free != 0);
+    attention_block(w, id, attention_in, cache.sequence(i, m), pos, m, rope_free == 0 || (i + 1) % rope_free != 0);
     const bool moe = !w.expert_gate.empty();
     const LhsOperand x = norm(m, w.ffn_norm, proj_, moe ? q8_group({id.router}) : q8_group({id.gate, id.up}));
     if (moe)

@@ -43,7 +43,7 @@ class Transformer {
   // reads the quantised form, else it is made in q8_ with that many elements to a scale.
   LhsOperand norm(uint32_t m, const float* weight, const float* residual, uint32_t group);
   LhsOperand quantise(const float* x, uint32_t m, uint32_t k, uint32_t group);
-  void attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, KvView cache, uint32_t pos,
+  void attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, const AttentionSequence& sequence, uint32_t pos,
                        uint32_t m, bool rotated);
   void dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
   void moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);

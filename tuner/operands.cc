@@ -8,6 +8,7 @@
 
 #include "kernels/abi/half.h"
 #include "kernels/base/integer.h"
+#include "kernels/pack/pack_kv.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
@@ -109,13 +110,15 @@ class AttentionOperands final : public Operands {
   Status init(const OperatorShape& s, uint64_t cold_bytes, unsigned workers, uint64_t memory_bytes, WorkerPool& pool) {
     shape_ = s;
     capacity_ = round_up(s.kv_len, kPanel);
-    half_ = size_t{s.kv_heads} * capacity_ * s.k;
-    copies_ = copies_for(cold_bytes, 2 * half_ * sizeof(uint16_t));
+    if (!kv_dtype_fits(s.dtype, s.k))
+      return error("a {} KV cache cannot hold heads of {} elements", traits(s.dtype).name, s.k);
+    half_ = s.kv_heads * kv_bytes(s.dtype, capacity_, s.k);
+    copies_ = copies_for(cold_bytes, 2 * half_);
     const size_t row = size_t{s.n} * s.k;
-    const size_t scratch = attention_scratch_bytes(workers, capacity_, s.k);
-    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ * sizeof(uint16_t) + 2 * s.m * row * sizeof(float) + scratch,
+    const size_t scratch = attention_scratch_bytes(workers, s.m, s.n, capacity_, s.k);
+    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch,
                               memory_bytes));
-    SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_ * sizeof(uint16_t)));
+    SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_));
     SMEPILOT_ASSIGN(q_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
     SMEPILOT_ASSIGN(out_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
     SMEPILOT_ASSIGN(scratch_, AlignedBuffer::allocate(scratch));
@@ -130,7 +133,7 @@ class AttentionOperands final : public Operands {
       write_kv(pool, 1, view(0), pos, rows, k.data(), kv_row, v.data(), kv_row);
     }
     for (uint64_t i = 1; i < copies_; ++i)
-      std::memcpy(cache_.as<uint16_t>() + i * 2 * half_, cache_.data(), 2 * half_ * sizeof(uint16_t));
+      std::memcpy(cache_.data() + i * 2 * half_, cache_.data(), 2 * half_);
     return {};
   }
 
@@ -143,8 +146,9 @@ class AttentionOperands final : public Operands {
     config.kv_splits = c.kv_splits;
     const size_t row = size_t{shape_.n} * shape_.k;
     const float scale = 1 / std::sqrt(static_cast<float>(shape_.k));
-    attention(pool, config, view(next_), shape_.kv_len - shape_.m, shape_.m, shape_.n, q_.as<float>(), row,
-              out_.as<float>(), row, scale, scratch_.data());
+    const AttentionSequence sequence{.own = view(next_), .length = shape_.kv_len - shape_.m, .m = shape_.m};
+    attention(pool, config, {&sequence, 1}, shape_.n, q_.as<float>(), row, out_.as<float>(), row, scale,
+              scratch_.data());
     next_ = (next_ + 1) % copies_;
   }
 
@@ -155,7 +159,8 @@ class AttentionOperands final : public Operands {
  private:
   KvView view(uint64_t copy) noexcept {
     KvView kv;
-    kv.k = cache_.as<uint16_t>() + copy * 2 * half_;
+    kv.dtype = shape_.dtype;
+    kv.k = cache_.data() + copy * 2 * half_;
     kv.v = kv.k + half_;
     kv.capacity = capacity_;
     kv.kv_heads = shape_.kv_heads;
@@ -165,7 +170,7 @@ class AttentionOperands final : public Operands {
 
   OperatorShape shape_ = {};
   uint32_t capacity_ = 0;
-  size_t half_ = 0;  // elements of K (or of V) in one copy
+  size_t half_ = 0;  // bytes of K (or of V) in one copy
   uint64_t copies_ = 1, next_ = 0;
   AlignedBuffer cache_, q_, out_, scratch_;
 };
@@ -232,27 +237,41 @@ CheckResult check_attention(const OperatorShape& whole, const Candidate& candida
   std::vector<float> q(m * row), out(m * row, 1e30f), k(kv_len * kv_row), v(kv_len * kv_row);
   reference::Random random(37);
   random.fill_uniform(q.data(), q.size(), -1, 1);
-  for (float& x : k) x = f16_to_f32(f32_to_f16(random.uniform(-1, 1)));
-  for (float& x : v) x = f16_to_f32(f32_to_f16(random.uniform(-1, 1)));
+  random.fill_uniform(k.data(), k.size(), -1, 1);
+  random.fill_uniform(v.data(), v.size(), -1, 1);
   KvView view;
+  view.dtype = whole.dtype;
   view.capacity = round_up(kv_len, kPanel);
   view.kv_heads = kv_heads;
   view.head_dim = hd;
-  const size_t half = size_t{kv_heads} * view.head_elems();
-  auto cache = AlignedBuffer::allocate(2 * half * sizeof(uint16_t));
-  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(1, view.capacity, hd));
+  const size_t half = kv_heads * view.head_bytes();
+  auto cache = AlignedBuffer::allocate(2 * half);
+  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(1, m, heads, view.capacity, hd));
   if (!cache.ok() || !scratch.ok()) return {MeasurementStatus::kIncorrect, "no memory to check it"};
-  view.k = cache->as<uint16_t>();
+  view.k = cache->data();
   view.v = view.k + half;
   WorkerPool pool(1);
   write_kv(pool, 1, view, 0, kv_len, k.data(), kv_row, v.data(), kv_row);
+  // The oracle reads what the cache holds, rounded to its type.
+  std::vector<float> head(size_t{kv_len} * hd);
+  for (uint32_t h = 0; h < kv_heads; ++h)
+    for (const bool key : {true, false}) {
+      std::byte* const from = (key ? view.k : view.v) + h * view.head_bytes();
+      if (key)
+        unpack_key_rows(view.dtype, from, 0, kv_len, hd, head.data());
+      else
+        unpack_value_rows(view.dtype, from, 0, kv_len, hd, head.data());
+      for (uint32_t t = 0; t < kv_len; ++t)
+        std::copy_n(&head[size_t{t} * hd], hd, &(key ? k : v)[t * kv_row + size_t{h} * hd]);
+    }
   AttentionConfig config;
   config.variant = &variant;
   config.mode = candidate.mode;
   config.kv_tile = candidate.kv_tile;
   config.kv_splits = candidate.kv_splits;
   const float scale = 1 / std::sqrt(static_cast<float>(hd));
-  attention(pool, config, view, kv_len - m, m, heads, q.data(), row, out.data(), row, scale, scratch->data());
+  const AttentionSequence sequence{.own = view, .length = kv_len - m, .m = m};
+  attention(pool, config, {&sequence, 1}, heads, q.data(), row, out.data(), row, scale, scratch->data());
   std::vector<double> oracle(out.size());
   reference::attention(q.data(), k.data(), v.data(), m, heads, kv_heads, hd, kv_len, scale, oracle.data());
   const double allowed = variant.unit == ExecutionUnit::kMatrix ? 2e-2 : 1e-3;  // values are at most 1

@@ -30,9 +30,8 @@ struct AttentionArgs {
   const float* const* q;  // [rows] pointers to head_dim floats
   float* const* out;      // [rows] pointers to head_dim floats; what is written depends on `partial`
   const uint32_t* limit;  // [rows] row r sees positions < limit[r]
-  const uint16_t* k;      // kKvKeyPanel16 of this KV head, f16, 32-byte aligned
-  const uint16_t* v;      // kKvValueRow of this KV head, f16; rows v_stride elements apart
-  size_t v_stride;
+  const void* k;          // kKvKeyPanel16 of this KV head in the variant's rhs dtype, 32-byte aligned
+  const void* v;          // kKvValuePanel16, likewise
   float* scratch;     // rows * kv_tile floats; three-phase: rows * (kv_end - kv_begin rounded up to 16 + head_dim
                       // rounded up to 16)
   float* max;         // [rows] partial only: running maximum of the scaled scores

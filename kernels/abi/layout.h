@@ -16,11 +16,11 @@ enum class Layout : uint8_t {
   kRowMajor,      // [rows][cols], a row stride given separately
   kLhsQ8Panel16,  // quantised activations, see LhsQ8Block
   kRhsPanel16,    // packed weights, see RhsPanel
-  kKvKeyPanel16,  // K cache: panels of 16 positions, [ceil(pos/16)][head_dim][16] f16
-  kKvValueRow,    // V cache: [pos][head_dim] f16
+  kKvKeyPanel16,    // K cache, see kv_panel_bytes()
+  kKvValuePanel16,  // V cache, likewise
   kCount
 };
-inline constexpr const char* kLayoutNames[] = {"row", "q8p16", "n16k4", "kv16", "kvrow"};
+inline constexpr const char* kLayoutNames[] = {"row", "q8p16", "n16k4", "k16", "v16"};
 
 inline constexpr uint32_t kPanel = 16;          // rows of an lhs panel, columns of an rhs panel, positions of a K panel
 inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
@@ -150,6 +150,23 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
 
 static constexpr size_t rhs_bytes(DType t, size_t n, size_t k) noexcept {
   return (n + kPanel - 1) / kPanel * rhs_planes(t, k).panel_bytes;
+}
+
+// K and V caches of one KV head: panels of 16 positions. A panel of K is a panel of packed weights whose columns are
+// the positions, so whatever multiplies weights can multiply keys; a panel of V holds its positions row by row.
+//   K f16    f16 w[head_dim][16]
+//   K q8_0   u8  q[head_dim/32][8][16][4] (value + 128)   f16 d[head_dim/32][16]
+//   V f16    f16 v[16][head_dim]
+//   V q8_0   i8  q[16][head_dim]                          f16 d[16][head_dim/32]
+// q8_0 (head_dim a multiple of 32): blocks of 32 elements of one position, value = q * d, as in a GGUF file.
+static constexpr size_t kv_panel_bytes(DType t, size_t head_dim) noexcept {
+  return t == DType::kQ8_0 ? rhs_planes(t, head_dim).panel_bytes : kPanel * head_dim * 2;
+}
+static constexpr size_t kv_scale_offset(size_t head_dim) noexcept {  // of the plane d in a panel of q8_0
+  return kPanel * head_dim;
+}
+static constexpr size_t kv_bytes(DType t, size_t positions, size_t head_dim) noexcept {
+  return (positions + kPanel - 1) / kPanel * kv_panel_bytes(t, head_dim);
 }
 
 }  // namespace smepilot

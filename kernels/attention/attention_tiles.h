@@ -295,10 +295,10 @@ struct Call {
     const size_t at = static_cast<size_t>(args.kv_begin) + begin;
     return Block{.q = args.q,
                  .out = args.out,
-                 .k = args.k + at * args.head_dim,
-                 .v = args.v + at * args.v_stride,
+                 .k = static_cast<const uint16_t*>(args.k) + at * args.head_dim,
+                 .v = static_cast<const uint16_t*>(args.v) + at * args.head_dim,
                  .scores = scores,
-                 .v_stride = args.v_stride,
+                 .v_stride = args.head_dim,
                  .panel_stride = static_cast<size_t>(args.rows) * kPanel,
                  .head_dim = args.head_dim,
                  .scale = args.scale};

@@ -1,4 +1,8 @@
-// Division of causal attention among workers: (KV head, block of query rows, piece of the KV range) is a task.
+// Division of causal attention among workers: (segment, KV head, block of query rows, piece of its positions) is a
+// task, a segment being query rows that see the same cache: those of one sequence and its own positions, or those of
+// several sequences and the prefix they share.
+#include "kernels/driver/attention.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -6,135 +10,328 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
-#include "kernels/driver/operators.h"
+#include "kernels/pack/pack_kv.h"
 
 namespace smepilot {
 namespace {
 
-constexpr uint32_t kMaxRows = 64;           // query rows of one task; at least any variant's tile.mr
-constexpr uint32_t kMaxTile = 1024;         // positions of an online-softmax step
-constexpr uint32_t kMaxSplits = 16;         // pieces of the KV range
-constexpr uint32_t kMaxPartialRows = 1024;  // query rows (tokens x heads) up to which the KV range may be split
-constexpr uint32_t kMinSplit = 128;         // positions in a piece worth a task of its own
+constexpr uint32_t kMaxRows = 256;           // query rows of one task; at least any variant's tile.mr
+constexpr uint32_t kMaxTile = 1024;          // positions of an online-softmax step
+constexpr uint32_t kMaxSplits = 16;          // pieces of a segment's positions
+constexpr uint32_t kPartialSlots = 1 << 14;  // partial results (row x piece) that there is always room for
+constexpr uint32_t kMaxPartialRows = 1024;   // query rows (tokens x heads) up to which positions are cut in pieces
+constexpr uint32_t kMinSplit = 128;          // positions in a piece worth a task of its own
+constexpr uint32_t kTasksPerWorker = 4;      // below this, tasks that do not come out even are cut
+constexpr size_t kMaxSequences = 32;         // of one fork and join; more are done in several
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 size_t worker_scratch_floats(uint32_t capacity, uint32_t head_dim) noexcept {
   return size_t{kMaxRows} * (round_up(capacity, kPanel) + round_up(head_dim, kPanel) + kMaxTile);
 }
 
-struct Split {
-  uint32_t pieces, length;  // length: positions, a multiple of 16
+// Results of pieces, unnormalised, until they are merged.
+struct Partials {
+  float* out;  // [slots][stride]
+  float* max;  // [slots]
+  float* sum;  // [slots]
+  size_t stride;
 };
 
-Split split_kv(const AttentionConfig& config, uint32_t tasks, uint32_t rows, uint32_t kv_len) noexcept {
-  uint32_t pieces = config.kv_splits;
-  if (pieces == 0) {
-    pieces = 1;
-    if (tasks < 4u * config.workers && tasks % config.workers != 0)
-      pieces = tasks < config.workers ? ceil_div(config.workers, tasks) : config.workers;
+struct Segment {
+  const KvView* kv = nullptr;
+  uint32_t token = 0, tokens = 0;   // query rows of q and out
+  uint32_t visible = 0;             // positions that the first token sees
+  bool causal = false;              // each further token sees one more
+  uint32_t positions = 0;           // that the last token sees
+  uint32_t sequence = 0;            // the first one
+  uint32_t block = 1, blocks = 0;   // rows of a task, blocks per KV head
+  uint32_t pieces = 1, length = 0;  // of the positions; length: of a piece, a multiple of 16
+  uint32_t tasks = 0;
+  size_t slot = 0;  // first of its partial results
+
+  uint32_t rows(uint32_t group) const noexcept { return tokens * group; }  // of one KV head
+  double task_cost() const noexcept { return double{1} * block * length; }
+  // Partial results of one block and piece are contiguous.
+  size_t slot_of(uint32_t h, uint32_t first, uint32_t count, uint32_t piece, uint32_t group) const noexcept {
+    return slot + (size_t{h} * rows(group) + first) * pieces + size_t{piece} * count;
   }
-  pieces = std::min({pieces, kMaxSplits, std::max(1u, kv_len / kMinSplit)});
-  if (rows > kMaxPartialRows) pieces = 1;
-  const uint32_t length = round_up(ceil_div(kv_len, pieces), kPanel);
-  return {ceil_div(kv_len, length), length};
-}
+};
 
-}  // namespace
+class Division {
+ public:
+  Division(const AttentionConfig& config, std::span<const AttentionSequence> sequences, uint32_t heads) noexcept
+      : kv_heads_(sequences[0].own.kv_heads), group_(heads / kv_heads_) {
+    uint32_t token = 0;
+    for (uint32_t s = 0; s < sequences.size(); ++s) {
+      const AttentionSequence& q = sequences[s];
+      if (has_prefix(q)) {
+        // One segment for all that follow and name the same prefix.
+        if (s == 0 || !same_prefix(sequences[s - 1], q))
+          add({.kv = &q.shared, .token = token, .tokens = 0, .visible = q.shared_length, .causal = false,
+               .positions = q.shared_length, .sequence = s});
+        shared_[s] = s == 0 || !same_prefix(sequences[s - 1], q) ? count_ - 1 : shared_[s - 1];
+        segments_[shared_[s]].tokens += q.m;
+      } else {
+        shared_[s] = kNone;
+      }
+      own_[s] = count_;
+      add({.kv = &q.own, .token = token, .tokens = q.m, .visible = q.length + 1, .causal = true,
+           .positions = q.length + q.m, .sequence = s});
+      token += q.m;
+    }
+    cut(config, token * heads);
+  }
 
-size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t head_dim) {
-  const size_t partial = size_t{kMaxPartialRows} * kMaxSplits * (round_up(head_dim, 16) + 2);
-  return (workers * worker_scratch_floats(capacity, head_dim) + partial) * sizeof(float);
-}
+  uint32_t group() const noexcept { return group_; }
+  uint32_t kv_heads() const noexcept { return kv_heads_; }
+  uint32_t tasks() const noexcept { return tasks_; }
 
-void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& cache, uint32_t pos, uint32_t m,
-               uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
-               std::byte* scratch) noexcept {
-  const uint32_t group = heads / cache.kv_heads, hd = cache.head_dim, kv_len = pos + m;
-  const uint32_t rows = m * group;  // of one KV head, token-major so that a block's causal limits are close
-  const uint32_t block = std::min(config.variant->tile.mr, kMaxRows);
-  const uint32_t blocks = ceil_div(rows, block);
-  const Split split = split_kv(config, blocks * cache.kv_heads, m * heads, kv_len);
-  const bool partial = split.pieces > 1;
-  const uint32_t tasks = cache.kv_heads * blocks * split.pieces;
-  float* const worker_scratch = reinterpret_cast<float*>(scratch);
-  float* const partial_out = worker_scratch + config.workers * worker_scratch_floats(cache.capacity, hd);
-  const size_t partial_stride = round_up(hd, 16);
-  float* const partial_max = partial_out + size_t{kMaxPartialRows} * kMaxSplits * partial_stride;
-  float* const partial_sum = partial_max + size_t{kMaxPartialRows} * kMaxSplits;
+  // A sequence whose rows have more than one partial result.
+  bool merged(uint32_t sequence) const noexcept {
+    return shared_[sequence] != kNone || segments_[own_[sequence]].pieces > 1;
+  }
+  const Segment& own(uint32_t sequence) const noexcept { return segments_[own_[sequence]]; }
+  const Segment* shared(uint32_t sequence) const noexcept {
+    return shared_[sequence] == kNone ? nullptr : &segments_[shared_[sequence]];
+  }
+  // The costliest tasks first. `task` becomes the number within the segment.
+  const Segment& of_task(uint32_t& task) const noexcept {
+    uint32_t i = 0;
+    for (; task >= segments_[order_[i]].tasks; ++i) task -= segments_[order_[i]].tasks;
+    return segments_[order_[i]];
+  }
 
-  std::atomic<uint32_t> next{0};
-  const unsigned workers = std::min<unsigned>(config.workers, tasks);
-  pool.run(workers, [&](unsigned worker, unsigned) {
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  static bool has_prefix(const AttentionSequence& s) noexcept { return s.shared_length != 0; }
+  static bool same_prefix(const AttentionSequence& a, const AttentionSequence& b) noexcept {
+    return a.shared_length == b.shared_length && a.shared.k == b.shared.k;
+  }
+  void add(const Segment& s) noexcept { segments_[count_++] = s; }
+
+  void cut(const AttentionConfig& config, uint32_t total_rows) noexcept {
+    // Blocks of rows: as many as the kernel takes, but enough of them for every worker.
+    const uint32_t most = std::min(config.variant->tile.mr, kMaxRows);
+    double work = 0;
+    bool even = true;
+    tasks_ = 0;
+    for (uint32_t i = 0; i < count_; ++i) {
+      Segment& s = segments_[i];
+      const uint32_t rows = s.rows(group_);
+      const uint32_t wanted = ceil_div(rows * kv_heads_ * count_, 2 * kTasksPerWorker * config.workers);
+      s.block = std::min(most, std::max(round_up(wanted, kPanel), std::min(most, kUsualRows)));
+      s.blocks = ceil_div(rows, s.block);
+      s.pieces = 1;
+      s.length = s.positions;
+      tasks_ += s.blocks * kv_heads_;
+      work += double{1} * rows * kv_heads_ * s.positions;
+      even = even && s.positions == segments_[0].positions && s.blocks == 1 && rows == segments_[0].rows(group_);
+    }
+    // Pieces of the positions: if asked for, or if without them the workers would not finish together.
+    const uint32_t room = std::min(kMaxSplits, total_rows > kMaxPartialRows ? 1 : kPartialSlots / (2 * total_rows));
+    const bool uneven_end = tasks_ < kTasksPerWorker * config.workers && tasks_ % config.workers != 0;
+    const uint32_t same = !uneven_end ? 1 : tasks_ < config.workers ? ceil_div(config.workers, tasks_) : config.workers;
+    tasks_ = 0;
+    size_t slots = 0;
+    for (uint32_t i = 0; i < count_; ++i) {
+      Segment& s = segments_[i];
+      uint32_t pieces = config.kv_splits;
+      if (pieces == 0 && even) pieces = same;
+      if (pieces == 0 && config.workers > 1) {
+        const double share = work / (kTasksPerWorker * config.workers);
+        pieces = static_cast<uint32_t>(std::min(s.task_cost() / share + 0.5, double{kMaxSplits}));
+      }
+      pieces = std::clamp(std::min(pieces, s.positions / kMinSplit), 1u, room);
+      s.length = round_up(ceil_div(s.positions, pieces), kPanel);
+      s.pieces = ceil_div(s.positions, s.length);
+      s.slot = slots;
+      s.tasks = s.blocks * kv_heads_ * s.pieces;
+      tasks_ += s.tasks;
+      slots += size_t{s.pieces} * s.rows(group_) * kv_heads_;
+      order_[i] = i;
+    }
+    std::sort(order_, order_ + count_,
+              [&](uint32_t a, uint32_t b) { return segments_[a].task_cost() > segments_[b].task_cost(); });
+  }
+
+  static constexpr uint32_t kUsualRows = 64;  // block of rows below which sharing K and V among rows suffers
+
+  uint32_t kv_heads_, group_, count_ = 0, tasks_ = 0;
+  Segment segments_[2 * kMaxSequences];
+  uint32_t order_[2 * kMaxSequences];
+  uint32_t own_[kMaxSequences], shared_[kMaxSequences];  // indices of segments
+};
+
+// One call, of at most kMaxSequences sequences.
+struct Call {
+  const AttentionConfig& config;
+  std::span<const AttentionSequence> sequences;
+  const Division& division;
+  uint32_t heads, head_dim;
+  const float* q;
+  size_t q_stride;
+  float* out;
+  size_t out_stride;
+  float scale;
+  float* worker_scratch;
+  size_t worker_floats;
+  Partials partials;
+
+  void task(uint32_t number, unsigned worker) const noexcept {
+    const Segment& s = division.of_task(number);
+    const uint32_t group = division.group(), kv_heads = division.kv_heads();
+    // The last query rows, which see most, first: so no worker ends up alone with a long task.
+    const uint32_t piece = number % s.pieces, h = number / s.pieces % kv_heads;
+    const uint32_t b = s.blocks - 1 - number / s.pieces / kv_heads;
+    const uint32_t first = b * s.block, count = std::min(s.block, s.rows(group) - first);
+    const bool partial = division.merged(s.sequence);
+    const size_t slot = s.slot_of(h, first, count, piece, group);
     const float* q_rows[kMaxRows];
     float* out_rows[kMaxRows];
     uint32_t limits[kMaxRows];
-    for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      // The longest tasks (the last query rows) first, so that no worker ends up alone with one.
-      const uint32_t piece = task % split.pieces, h = task / split.pieces % cache.kv_heads;
-      const uint32_t b = blocks - 1 - task / split.pieces / cache.kv_heads;
-      const uint32_t first = b * block, count = std::min(block, rows - first);
-      const size_t slot = (size_t{h} * rows + first) * split.pieces + size_t{piece} * count;
-      uint32_t longest = 0;
-      for (uint32_t r = 0; r < count; ++r) {
-        const uint32_t token = (first + r) / group, head = h * group + (first + r) % group;
-        q_rows[r] = q + token * q_stride + size_t{head} * hd;
-        out_rows[r] =
-            partial ? partial_out + (slot + r) * partial_stride : out + token * out_stride + size_t{head} * hd;
-        limits[r] = pos + token + 1;
-        longest = std::max(longest, limits[r]);
+    for (uint32_t r = 0; r < count; ++r) {
+      const uint32_t token = (first + r) / group, head = h * group + (first + r) % group;
+      const size_t row = size_t{s.token} + token, at = size_t{head} * head_dim;
+      q_rows[r] = q + row * q_stride + at;
+      out_rows[r] = partial ? partials.out + (slot + r) * partials.stride : out + row * out_stride + at;
+      limits[r] = s.visible + (s.causal ? token : 0);
+    }
+    AttentionArgs a{};
+    a.q = q_rows;
+    a.out = out_rows;
+    a.limit = limits;
+    a.k = s.kv->k + h * s.kv->head_bytes();
+    a.v = s.kv->v + h * s.kv->head_bytes();
+    a.scratch = worker_scratch + worker * worker_floats;
+    a.max = partial ? partials.max + slot : nullptr;
+    a.sum = partial ? partials.sum + slot : nullptr;
+    a.rows = count;
+    a.head_dim = head_dim;
+    a.kv_begin = piece * s.length;
+    a.kv_end = std::min(a.kv_begin + s.length, limits[count - 1]);
+    a.kv_tile = round_up(std::clamp(config.kv_tile, kPanel, kMaxTile), kPanel);
+    a.scale = scale;
+    a.partial = partial;
+    if (a.kv_end > a.kv_begin) {
+      config.variant->attention(&a);
+    } else {  // this piece lies beyond every row of the block
+      std::fill_n(a.max, count, kLowest);
+      std::fill_n(a.sum, count, 0.0f);
+    }
+  }
+
+  // One row of one sequence: out = sum_i exp(max_i - max) out_i / sum_i exp(max_i - max) sum_i
+  void merge(uint32_t sequence, uint32_t token, uint32_t head) const noexcept {
+    const uint32_t group = division.group(), h = head / group;
+    size_t slots[2 * kMaxSplits];
+    uint32_t count = 0;
+    for (const Segment* s : {division.shared(sequence), &division.own(sequence)}) {
+      if (s == nullptr) continue;
+      const uint32_t r = (token - s->token) * group + head % group, first = r / s->block * s->block;
+      const uint32_t block_rows = std::min(s->block, s->rows(group) - first);
+      for (uint32_t i = 0; i < s->pieces; ++i)
+        slots[count++] = s->slot_of(h, first, block_rows, i, group) + (r - first);
+    }
+    float max = kLowest, sum = 0, weight[2 * kMaxSplits];
+    for (uint32_t i = 0; i < count; ++i) max = std::max(max, partials.max[slots[i]]);
+    for (uint32_t i = 0; i < count; ++i) {
+      weight[i] = partials.sum[slots[i]] > 0 ? std::exp(partials.max[slots[i]] - max) : 0.0f;
+      sum += weight[i] * partials.sum[slots[i]];
+    }
+    float* const dst = out + token * out_stride + size_t{head} * head_dim;
+    std::fill_n(dst, head_dim, 0.0f);
+    for (uint32_t i = 0; i < count; ++i) {
+      if (weight[i] == 0) continue;
+      const float* src = partials.out + slots[i] * partials.stride;
+      const float w = weight[i] / sum;
+      for (uint32_t d = 0; d < head_dim; ++d) dst[d] += w * src[d];
+    }
+  }
+};
+
+}  // namespace
+
+void write_kv(WorkerPool& pool, unsigned workers, std::span<const AttentionSequence> sequences, const float* k,
+              size_t k_stride, const float* v, size_t v_stride) noexcept {
+  if (sequences.empty()) return;
+  uint32_t rows = 0;
+  for (const AttentionSequence& s : sequences) rows += s.m;
+  if (rows < kPanel) workers = 1;
+  pool.run(std::min<unsigned>(workers, sequences[0].own.kv_heads), [&](unsigned worker, unsigned count) {
+    size_t row = 0;
+    for (const AttentionSequence& s : sequences) {
+      const KvView& cache = s.own;
+      SMEPILOT_DCHECK(s.length + s.m <= cache.capacity);
+      for (uint32_t h = worker; h < cache.kv_heads; h += count) {
+        const size_t at = size_t{h} * cache.head_dim, bytes = h * cache.head_bytes();
+        pack_key_rows(cache.dtype, k + row * k_stride + at, k_stride, s.m, cache.head_dim, s.length, cache.k + bytes);
+        pack_value_rows(cache.dtype, v + row * v_stride + at, v_stride, s.m, cache.head_dim, s.length, cache.v + bytes);
       }
-      AttentionArgs a{};
-      a.q = q_rows;
-      a.out = out_rows;
-      a.limit = limits;
-      a.k = cache.k + h * cache.head_elems();
-      a.v = cache.v + h * cache.head_elems();
-      a.v_stride = hd;
-      a.scratch = worker_scratch + worker * worker_scratch_floats(cache.capacity, hd);
-      a.max = partial ? partial_max + slot : nullptr;
-      a.sum = partial ? partial_sum + slot : nullptr;
-      a.rows = count;
-      a.head_dim = hd;
-      a.kv_begin = piece * split.length;
-      a.kv_end = std::min(a.kv_begin + split.length, longest);
-      a.kv_tile = round_up(std::clamp(config.kv_tile, kPanel, kMaxTile), kPanel);
-      a.scale = scale;
-      a.partial = partial;
-      if (a.kv_end > a.kv_begin) {
-        config.variant->attention(&a);
-      } else {  // this piece lies beyond every row of the block
-        for (uint32_t r = 0; r < count; ++r) {
-          a.max[r] = -std::numeric_limits<float>::infinity();
-          a.sum[r] = 0;
-        }
-      }
+      row += s.m;
     }
   });
-  if (!partial) return;
+}
 
-  // out = sum_i exp(max_i - max) out_i / sum_i exp(max_i - max) sum_i
-  const uint32_t all_rows = cache.kv_heads * rows;
-  pool.run(all_rows >= 64 ? workers : 1, [&](unsigned worker, unsigned count) {
-    for (uint32_t row = worker; row < all_rows; row += count) {
-      const uint32_t h = row / rows, r = row % rows, first = r / block * block;
-      const uint32_t block_rows = std::min(block, rows - first);
-      const size_t base = (size_t{h} * rows + first) * split.pieces + (r - first);
-      float max = -std::numeric_limits<float>::infinity();
-      for (uint32_t i = 0; i < split.pieces; ++i) max = std::max(max, partial_max[base + i * block_rows]);
-      float sum = 0;
-      float weight[kMaxSplits];
-      for (uint32_t i = 0; i < split.pieces; ++i) {
-        const size_t at = base + i * block_rows;
-        weight[i] = partial_sum[at] > 0 ? std::exp(partial_max[at] - max) : 0.0f;
-        sum += weight[i] * partial_sum[at];
-      }
-      float* dst = out + r / group * out_stride + size_t{h * group + r % group} * hd;
-      std::fill_n(dst, hd, 0.0f);
-      for (uint32_t i = 0; i < split.pieces; ++i) {
-        if (weight[i] == 0) continue;
-        const float* src = partial_out + (base + i * block_rows) * partial_stride;
-        const float w = weight[i] / sum;
-        for (uint32_t d = 0; d < hd; ++d) dst[d] += w * src[d];
-      }
+void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t pos, uint32_t m, const float* k,
+              size_t k_stride, const float* v, size_t v_stride) noexcept {
+  const AttentionSequence sequence{.own = cache, .shared = {}, .shared_length = 0, .length = pos, .m = m};
+  write_kv(pool, workers, {&sequence, 1}, k, k_stride, v, v_stride);
+}
+
+size_t attention_scratch_bytes(unsigned workers, uint32_t rows, uint32_t heads, uint32_t capacity, uint32_t head_dim) {
+  const size_t slots = std::max<size_t>(kPartialSlots, 2 * size_t{rows} * heads);
+  return (workers * worker_scratch_floats(capacity, head_dim) + slots * (round_up(head_dim, kPanel) + 2)) *
+         sizeof(float);
+}
+
+void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const AttentionSequence> sequences,
+               uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
+               std::byte* scratch) noexcept {
+  if (sequences.empty()) return;
+  if (sequences.size() > kMaxSequences) {
+    size_t row = 0;
+    for (size_t at = 0; at < sequences.size(); at += kMaxSequences) {
+      const auto some = sequences.subspan(at, std::min(kMaxSequences, sequences.size() - at));
+      attention(pool, config, some, heads, q + row * q_stride, q_stride, out + row * out_stride, out_stride, scale,
+                scratch);
+      for (const AttentionSequence& s : some) row += s.m;
+    }
+    return;
+  }
+  uint32_t capacity = 0, rows = 0;
+  for (const AttentionSequence& s : sequences) {
+    SMEPILOT_DCHECK(s.m > 0 && s.own.dtype == config.variant->rhs && s.length + s.m <= s.own.capacity);
+    SMEPILOT_DCHECK(s.shared_length <= s.shared.capacity && (s.shared_length == 0 || s.shared.dtype == s.own.dtype));
+    capacity = std::max({capacity, s.own.capacity, s.shared_length == 0 ? 0 : s.shared.capacity});
+    rows += s.m;
+  }
+  const Division division(config, sequences, heads);
+  const uint32_t head_dim = sequences[0].own.head_dim;
+  const size_t slots = std::max<size_t>(kPartialSlots, 2 * size_t{rows} * heads);
+  Call call{config, sequences, division, heads, head_dim, q, q_stride, out, out_stride, scale, {}, {}, {}};
+  call.worker_scratch = reinterpret_cast<float*>(scratch);
+  call.worker_floats = worker_scratch_floats(capacity, head_dim);
+  call.partials.out = call.worker_scratch + config.workers * call.worker_floats;
+  call.partials.stride = round_up(head_dim, kPanel);
+  call.partials.max = call.partials.out + slots * call.partials.stride;
+  call.partials.sum = call.partials.max + slots;
+
+  std::atomic<uint32_t> next{0};
+  const uint32_t tasks = division.tasks();
+  pool.run(std::min<unsigned>(config.workers, tasks), [&](unsigned worker, unsigned) {
+    for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call.task(task, worker);
+  });
+
+  uint32_t to_merge = 0;
+  for (uint32_t s = 0; s < sequences.size(); ++s) to_merge += division.merged(s) ? sequences[s].m * heads : 0;
+  if (to_merge == 0) return;
+  pool.run(to_merge >= 64 ? config.workers : 1, [&](unsigned worker, unsigned count) {
+    for (uint32_t s = 0; s < sequences.size(); ++s) {
+      if (!division.merged(s)) continue;
+      const uint32_t first = division.own(s).token;
+      for (uint32_t i = worker; i < sequences[s].m * heads; i += count) call.merge(s, first + i / heads, i % heads);
     }
   });
 }

@@ -6,7 +6,6 @@
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
 #include "kernels/isa/isa_detect.h"
-#include "kernels/pack/pack_kv.h"
 #include "kernels/registry/registry.h"
 
 namespace smepilot {
@@ -85,19 +84,6 @@ void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float
       const uint32_t m = p * kPanel;
       const QuantizeArgs args{x + m * stride, stride, dst + lhs_q8_bytes(m, k), std::min(kPanel, rows - m), k, group};
       config.quantize->quantize(&args);
-    }
-  });
-}
-
-void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t pos, uint32_t m, const float* k,
-              size_t k_stride, const float* v, size_t v_stride) noexcept {
-  SMEPILOT_DCHECK(pos + m <= cache.capacity);
-  if (m < kPanel) workers = 1;
-  pool.run(std::min<unsigned>(workers, cache.kv_heads), [&](unsigned worker, unsigned count) {
-    for (uint32_t h = worker; h < cache.kv_heads; h += count) {
-      pack_key_rows(k + size_t{h} * cache.head_dim, k_stride, m, cache.head_dim, pos, cache.k + h * cache.head_elems());
-      pack_value_rows(v + size_t{h} * cache.head_dim, v_stride, m, cache.head_dim, pos,
-                      cache.v + h * cache.head_elems());
     }
   });
 }

@@ -8,6 +8,7 @@
 #include "kernels/abi/kernel_variant.h"
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/base/status.h"
+#include "kernels/driver/attention.h"
 #include "kernels/driver/worker_pool.h"
 
 namespace smepilot {
@@ -36,14 +37,6 @@ struct MatmulConfig {
   uint16_t workers = 1;
   uint32_t mc = 128;  // rows per cache block, a multiple of the panel height (16)
   uint32_t nc = 64;   // columns per task, a multiple of 16
-};
-
-struct AttentionConfig {
-  const KernelVariant* variant = nullptr;
-  ExecutionMode mode = ExecutionMode::kCpu;
-  uint16_t workers = 1;
-  uint32_t kv_tile = 128;  // positions per online-softmax step
-  uint32_t kv_splits = 0;  // pieces one head's positions are divided into; 0: only as many as feed every worker
 };
 
 // Element-wise operators: which variants the machine runs. They have no blocking to tune.
@@ -87,25 +80,5 @@ void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float
 constexpr uint32_t lhs_q8_group(DType weights) noexcept {
   return traits(weights).block_elems == kQ8SuperBlock ? kQ8SuperBlock : kQ8Block;
 }
-
-// One layer's K and V cache of one sequence, all KV heads.
-struct KvView {
-  uint16_t* k = nullptr;  // [kv_heads] x kKvKeyPanel16 of `capacity` positions
-  uint16_t* v = nullptr;  // [kv_heads][capacity][head_dim]
-  uint32_t capacity = 0;  // positions, a multiple of 16
-  uint32_t kv_heads = 0, head_dim = 0;
-  size_t head_elems() const noexcept { return size_t{capacity} * head_dim; }
-};
-
-// Writes rows k[m][kv_heads*head_dim] and v, as f16, to positions pos .. pos+m-1 of the cache.
-void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t pos, uint32_t m, const float* k,
-              size_t k_stride, const float* v, size_t v_stride) noexcept;
-
-// Causal attention of m query tokens at positions pos .. pos+m-1 over the cache (which holds them already).
-// q and out: [m][heads*head_dim], strides in floats. scratch: attention_scratch_bytes().
-void attention(WorkerPool& pool, const AttentionConfig& config, const KvView& cache, uint32_t pos, uint32_t m,
-               uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
-               std::byte* scratch) noexcept;
-size_t attention_scratch_bytes(unsigned workers, uint32_t capacity, uint32_t head_dim);
 
 }  // namespace smepilot

@@ -77,7 +77,6 @@ void bench_attention(benchmark::State& state, const KernelVariant& v, const Atte
   args.q = q_rows.data();
   args.out = out_rows.data();
   args.limit = limits.data();
-  args.v_stride = c.head_dim;
   args.scratch = scratch.as<float>();
   args.rows = c.rows;
   args.head_dim = c.head_dim;

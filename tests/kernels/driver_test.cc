@@ -9,14 +9,12 @@
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <thread>
 #include <vector>
 
 #include "kernels/driver/operators.h"
 #include "kernels/driver/thread_affinity.h"
 #include "kernels/isa/isa_detect.h"
-#include "kernels/pack/pack_kv.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
@@ -275,178 +273,6 @@ TEST(Matmul, GroupOfUnlikeCalls) {
   for (size_t i = 0; i < problems.size(); ++i) calls[i] = problems[i]->call(16, 16, 1);
   matmul_group(pool, std::span(calls).subspan(2, 1));
   problems[2]->check("alone");
-}
-
-// ----------------------------------------------------------------------------------------------------------- attention
-
-struct AttentionCase {
-  uint32_t m, pos, heads, kv_heads, head_dim, capacity;
-};
-
-class AttentionProblem {
- public:
-  AttentionProblem(WorkerPool& pool, const AttentionCase& c)
-      : case_(c),
-        cache_bytes_(
-            AlignedBuffer::allocate(2 * size_t{c.capacity} * c.kv_heads * c.head_dim * sizeof(uint16_t)).value()),
-        q_stride_(size_t{c.heads} * c.head_dim + 3),
-        out_stride_(size_t{c.heads} * c.head_dim + 2) {
-    const uint32_t kv_len = c.pos + c.m, width = c.kv_heads * c.head_dim;
-    reference::Random random(c.m + 100 * c.pos + c.head_dim);
-    std::vector<float> k(size_t{kv_len} * width), v(size_t{kv_len} * width);
-    random.fill_uniform(k.data(), k.size(), -2, 2);
-    random.fill_uniform(v.data(), v.size(), -1, 1);
-    std::fill_n(cache_bytes_.data(), cache_bytes_.size(), std::byte{0xff});  // NaN wherever nothing is written
-    uint16_t* const keys = cache_bytes_.as<uint16_t>();
-    cache_ = {keys, keys + size_t{c.capacity} * width, c.capacity, c.kv_heads, c.head_dim};
-    if (c.pos > 0) write_kv(pool, 2, cache_, 0, c.pos, k.data(), width, v.data(), width);
-    write_kv(pool, 3, cache_, c.pos, c.m, k.data() + size_t{c.pos} * width, width, v.data() + size_t{c.pos} * width,
-             width);
-    // What the cache holds, by head; and that it is what was written, rounded to f16.
-    for (uint32_t h = 0; h < c.kv_heads; ++h) {
-      keys_.emplace_back(size_t{kv_len} * c.head_dim);
-      values_.emplace_back(size_t{kv_len} * c.head_dim);
-      unpack_key_rows(cache_.k + h * cache_.head_elems(), 0, kv_len, c.head_dim, keys_[h].data());
-      unpack_value_rows(cache_.v + h * cache_.head_elems(), 0, kv_len, c.head_dim, values_[h].data());
-      for (size_t t = 0; t < kv_len; ++t)
-        for (size_t d = 0; d < c.head_dim; ++d) {
-          const size_t from = t * width + h * c.head_dim + d, at = t * c.head_dim + d;
-          written_ = written_ && std::fabs(keys_[h][at] - k[from]) <= 0x1p-10f &&
-                     std::fabs(values_[h][at] - v[from]) <= 0x1p-11f;
-        }
-    }
-    q_.assign(c.m * q_stride_, kNan);
-    for (uint32_t t = 0; t < c.m; ++t) random.fill_uniform(&q_[t * q_stride_], c.heads * c.head_dim, -2, 2);
-    scale_ = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-    for (uint32_t t = 0; t < c.m; ++t)
-      for (uint32_t h = 0; h < c.heads; ++h) {
-        const uint32_t kv = h / (c.heads / c.kv_heads);
-        expected_.push_back(reference::attention_row(&q_[t * q_stride_ + size_t{h} * c.head_dim], keys_[kv].data(),
-                                                     values_[kv].data(), c.head_dim, c.head_dim, c.pos + t + 1,
-                                                     static_cast<double>(scale_)));
-      }
-  }
-
-  bool written() const { return written_; }
-
-  void run(WorkerPool& pool, const KernelVariant& v, uint32_t kv_tile, uint32_t kv_splits, unsigned workers) {
-    const AttentionConfig config{&v, ExecutionMode::kCpu, static_cast<uint16_t>(workers), kv_tile, kv_splits};
-    const size_t scratch_bytes = attention_scratch_bytes(workers, case_.capacity, case_.head_dim);
-    AlignedBuffer scratch = AlignedBuffer::allocate(scratch_bytes + 64).value();
-    std::fill_n(scratch.data(), scratch.size(), std::byte{0xff});
-    std::vector<float> out(case_.m * out_stride_, kNan);
-    attention(pool, config, cache_, case_.pos, case_.m, case_.heads, q_.data(), q_stride_, out.data(), out_stride_,
-              scale_, scratch.data());
-
-    Comparator comparator;
-    const auto name = [&] {
-      return fmt::format("{} m={} pos={} heads={}/{} head_dim={} kv_tile={} kv_splits={} workers={}", v.id, case_.m,
-                         case_.pos, case_.heads, case_.kv_heads, case_.head_dim, kv_tile, kv_splits, workers);
-    };
-    for (size_t i = scratch_bytes; i < scratch.size(); ++i)
-      if (scratch.data()[i] != std::byte{0xff}) comparator.fail(name() + ": wrote beyond its scratch");
-    const double input = v.lhs == DType::kBF16 ? kUnitBf16 : v.lhs == DType::kF16 ? kUnitF16 : 0;
-    const double subnormal = v.lhs == DType::kF16 ? 0x1p-25 : 0;
-    for (uint32_t t = 0; t < case_.m; ++t) {
-      for (uint32_t h = 0; h < case_.heads; ++h) {
-        const reference::AttentionRow& row = expected_[size_t{t} * case_.heads + h];
-        const double limit = case_.pos + t + 1;
-        const double score =
-            (kUnitF32 * (2 + std::sqrt(case_.head_dim)) + input) * row.score_magnitude + kUnitF32 * 2 * row.max_score;
-        const double weight = 2 * score + input + kUnitF32 * (48 + std::sqrt(limit));  // merging pieces: 24 more
-        for (uint32_t d = 0; d < case_.head_dim; ++d)
-          comparator.compare(row.out[d], static_cast<double>(out[t * out_stride_ + size_t{h} * case_.head_dim + d]),
-                             weight * row.magnitude[d] + subnormal * limit,
-                             [&] { return fmt::format("{} token {} head {} element {}", name(), t, h, d); });
-      }
-      for (size_t gap = size_t{case_.heads} * case_.head_dim; gap < out_stride_; ++gap)
-        if (!std::isnan(out[t * out_stride_ + gap])) comparator.fail(name() + ": wrote beside out");
-    }
-    EXPECT_TRUE(comparator.ok()) << comparator.message();
-  }
-
- private:
-  AttentionCase case_;
-  AlignedBuffer cache_bytes_;
-  KvView cache_;
-  size_t q_stride_, out_stride_;
-  std::vector<std::vector<float>> keys_, values_;  // [kv_heads] of [kv_len][head_dim]
-  std::vector<float> q_;
-  std::vector<reference::AttentionRow> expected_;  // [m][heads]
-  float scale_ = 1;
-  bool written_ = true;
-};
-
-void check_attention_case(const AttentionCase& c, std::initializer_list<uint32_t> splits) {
-  WorkerPool pool(3);
-  AttentionProblem problem(pool, c);
-  EXPECT_TRUE(problem.written()) << "the cache does not hold what write_kv() was given";
-  unsigned workers = 0;
-  for (const KernelVariant* v : usable_variants(OpKind::kAttention))
-    for (const uint32_t s : splits) {
-      workers = workers % 3 + 1;
-      problem.run(pool, *v, workers == 1 ? 0 : workers == 2 ? 48 : 4096, s, workers);
-    }
-}
-
-TEST(Attention, Prefill) {
-  check_attention_case({37, 0, 4, 4, 16, 48}, {0, 1, 2, 16});
-  check_attention_case({150, 0, 2, 1, 8, 256}, {0, 1, 4});
-}
-TEST(Attention, PrefillAfterOthers) {
-  check_attention_case({9, 301, 4, 2, 32, 320}, {0, 1, 2, 3, 16});
-}
-TEST(Attention, Decode) {
-  check_attention_case({1, 0, 4, 2, 16, 64}, {0, 1, 16});
-  check_attention_case({1, 511, 8, 2, 64, 1024}, {0, 1, 2, 3, 4, 5, 7, 16, 1000});
-}
-TEST(Attention, DecodeOfALongContext) {
-  check_attention_case({1, 2300, 6, 1, 20, 2400}, {0, 8, 16});
-}
-TEST(Attention, QueriesOfOneHeadInSeveralBlocks) {
-  check_attention_case({40, 260, 6, 2, 12, 304}, {0, 2});
-}
-TEST(Attention, TooManyRowsToSplit) {
-  check_attention_case({140, 130, 8, 4, 8, 272}, {0, 2, 16});
-}
-
-TEST(Attention, AllSplitsAndWorkersOfTheFirstVariant) {
-  WorkerPool pool(3);
-  const std::vector<const KernelVariant*> variants = usable_variants(OpKind::kAttention);
-  AttentionProblem problem(pool, {3, 700, 4, 2, 16, 704});
-  for (const KernelVariant* v : {variants.front(), variants.back()})
-    for (uint32_t splits = 0; splits <= 16; ++splits)
-      for (unsigned workers = 1; workers <= 3; ++workers) problem.run(pool, *v, 64, splits, workers);
-}
-
-// A cache row that exists already stays as it is when others are written beside it.
-TEST(WriteKv, AppendsWithoutTouchingNeighbours) {
-  WorkerPool pool(2);
-  constexpr uint32_t kHeads = 2, kDim = 8, kCapacity = 48, kWidth = kHeads * kDim;
-  std::vector<uint16_t> k(kCapacity * kWidth, 0x7e01), v(kCapacity * kWidth, 0x7e01);
-  const KvView cache{k.data(), v.data(), kCapacity, kHeads, kDim};
-  std::vector<float> rows(kCapacity * kWidth);
-  std::iota(rows.begin(), rows.end(), 1.0f);  // small integers: exact in f16
-  uint32_t pos = 0;
-  for (const uint32_t m : {1u, 5u, 16u, 17u, 2u}) {
-    write_kv(pool, 2, cache, pos, m, rows.data() + pos * kWidth, kWidth, rows.data() + pos * kWidth, kWidth);
-    pos += m;
-    for (uint32_t h = 0; h < kHeads; ++h) {
-      std::vector<float> keys(kCapacity * kDim), values(kCapacity * kDim);
-      unpack_key_rows(cache.k + h * cache.head_elems(), 0, kCapacity, kDim, keys.data());
-      unpack_value_rows(cache.v + h * cache.head_elems(), 0, kCapacity, kDim, values.data());
-      for (uint32_t t = 0; t < kCapacity; ++t)
-        for (uint32_t d = 0; d < kDim; ++d) {
-          if (t < pos) {
-            ASSERT_EQ(keys[t * kDim + d], rows[t * kWidth + h * kDim + d]) << "position " << t << " after " << pos;
-            ASSERT_EQ(values[t * kDim + d], rows[t * kWidth + h * kDim + d]) << "position " << t << " after " << pos;
-          } else {
-            ASSERT_TRUE(std::isnan(keys[t * kDim + d])) << "position " << t << " after " << pos;
-            ASSERT_TRUE(std::isnan(values[t * kDim + d])) << "position " << t << " after " << pos;
-          }
-        }
-    }
-  }
 }
 
 TEST(QuantizeLhs, PanelsOfEveryWorkerCountAndGroup) {

@@ -227,11 +227,11 @@ TEST(KvCache, KeysAndValuesComeBackAndNeighboursStay) {
   std::vector<float> x(rows * stride);
   reference::Random random(1);
   random.fill_uniform(x.data(), x.size(), -2, 2);
-  pack_key_rows(x.data(), stride, rows, head_dim, pos, keys.as<uint16_t>());
-  pack_value_rows(x.data(), stride, rows, head_dim, pos, values.as<uint16_t>());
+  pack_key_rows(DType::kF16, x.data(), stride, rows, head_dim, pos, keys.as<std::byte>());
+  pack_value_rows(DType::kF16, x.data(), stride, rows, head_dim, pos, values.as<std::byte>());
   std::vector<float> k(capacity * head_dim), v(capacity * head_dim);
-  unpack_key_rows(keys.as<uint16_t>(), 0, capacity, head_dim, k.data());
-  unpack_value_rows(values.as<uint16_t>(), 0, capacity, head_dim, v.data());
+  unpack_key_rows(DType::kF16, keys.as<std::byte>(), 0, capacity, head_dim, k.data());
+  unpack_value_rows(DType::kF16, values.as<std::byte>(), 0, capacity, head_dim, v.data());
   for (size_t t = 0; t < capacity; ++t) {
     for (size_t i = 0; i < head_dim; ++i) {
       const bool written = t >= pos && t < pos + rows;

@@ -23,26 +23,24 @@ struct Case {
 // One KV head with its cache, and query rows of a causal block: the last rows see kv_len positions, earlier ones fewer.
 class Problem {
  public:
-  explicit Problem(const Case& c)
+  Problem(DType dtype, const Case& c)
       : case_(c),
         random_(1 + c.rows + 100 * c.head_dim + 100000ull * c.kv_len),
         keys_(size_t{c.kv_len} * c.head_dim),
         values_(size_t{c.kv_len} * c.head_dim),
         q_stride_(c.head_dim + c.rows % 3),
-        v_stride_(c.head_dim + (c.rows % 2 == 0 ? 8 : 0)),
         q_(((c.rows - 1) * q_stride_ + c.head_dim) * sizeof(float), 4, c.edge),
-        // Positions beyond kv_len of the last key panel stay NaN: nobody has written them yet.
-        k_cache_((size_t{c.kv_len} + kPanel - 1) / kPanel * kPanel * c.head_dim * sizeof(uint16_t), 32, c.edge),
-        v_cache_(((c.kv_len - 1) * v_stride_ + c.head_dim) * sizeof(uint16_t), 2, c.edge) {
+        k_cache_(kv_bytes(dtype, c.kv_len, c.head_dim), 32, c.edge),
+        v_cache_(kv_bytes(dtype, c.kv_len, c.head_dim), 32, c.edge) {
     random_.fill_uniform(keys_.data(), keys_.size(), -2, 2);
     random_.fill_uniform(values_.data(), values_.size(), -1, 1);
-    pack_key_rows(keys_.data(), c.head_dim, c.kv_len, c.head_dim, 0, k_cache_.as<uint16_t>());
-    unpack_key_rows(k_cache_.as<uint16_t>(), 0, c.kv_len, c.head_dim, keys_.data());
-    for (size_t t = 0; t < c.kv_len; ++t) {
-      pack_value_rows(values_.data() + t * c.head_dim, c.head_dim, 1, c.head_dim, 0,
-                      v_cache_.as<uint16_t>() + t * v_stride_);
-      unpack_value_rows(v_cache_.as<uint16_t>() + t * v_stride_, 0, 1, c.head_dim, values_.data() + t * c.head_dim);
-    }
+    // NaN wherever nothing is written: the positions beyond kv_len of the last panels.
+    std::fill_n(k_cache_.as<uint8_t>(), k_cache_.size(), uint8_t{0xff});
+    std::fill_n(v_cache_.as<uint8_t>(), v_cache_.size(), uint8_t{0xff});
+    pack_key_rows(dtype, keys_.data(), c.head_dim, c.kv_len, c.head_dim, 0, k_cache_.as<std::byte>());
+    unpack_key_rows(dtype, k_cache_.as<std::byte>(), 0, c.kv_len, c.head_dim, keys_.data());
+    pack_value_rows(dtype, values_.data(), c.head_dim, c.kv_len, c.head_dim, 0, v_cache_.as<std::byte>());
+    unpack_value_rows(dtype, v_cache_.as<std::byte>(), 0, c.kv_len, c.head_dim, values_.data());
     for (uint32_t r = 0; r < c.rows; ++r) {
       random_.fill_uniform(q_.as<float>() + r * q_stride_, c.head_dim, -2, 2);
       rows_.push_back(q_.as<float>() + r * q_stride_);
@@ -70,9 +68,8 @@ class Problem {
     args.q = rows_.data();
     args.out = out_rows.data();
     args.limit = limits_.data();
-    args.k = k_cache_.as<uint16_t>();
-    args.v = v_cache_.as<uint16_t>();
-    args.v_stride = v_stride_;
+    args.k = k_cache_.as<std::byte>();
+    args.v = v_cache_.as<std::byte>();
     args.scratch = scratch.as<float>();
     args.max = max_out.as<float>();
     args.sum = sum_out.as<float>();
@@ -92,22 +89,14 @@ class Problem {
   }
 
   void compare(const KernelVariant& v, const double* out, Comparator& comparator) const {
-    // A variant that declares 16-bit inputs rounds queries and probabilities to them.
-    const double input = v.lhs == DType::kBF16 ? kUnitBf16 : v.lhs == DType::kF16 ? kUnitF16 : 0;
-    // The subnormals of f16 end at 2^-24.
-    const double subnormal = v.lhs == DType::kF16 ? 0x1p-25 : 0;
     for (uint32_t r = 0; r < case_.rows; ++r) {
       const reference::AttentionRow expected =
           reference::attention_row(rows_[r], keys_.data(), values_.data(), case_.head_dim, case_.head_dim, limits_[r],
                                    static_cast<double>(scale()));
-      // An error e of a score is an error of e, relative, of its weight; the range reduction of exp adds an error that
-      // grows with the score, and exp itself is allowed 16 units.
-      const double score = (kUnitF32 * (2 + std::sqrt(case_.head_dim)) + input) * expected.score_magnitude +
-                           kUnitF32 * 2 * expected.max_score;
-      const double weight = 2 * score + input + kUnitF32 * (24 + std::sqrt(limits_[r]));
+      const AttentionTolerance tolerance = attention_tolerance(v, expected, case_.head_dim, limits_[r]);
       for (uint32_t i = 0; i < case_.head_dim; ++i)
         comparator.compare(expected.out[i], out[size_t{r} * case_.head_dim + i],
-                           weight * expected.magnitude[i] + subnormal * limits_[r],
+                           tolerance.of(expected.magnitude[i]),
                            [&] { return fmt::format("{} row {} (limit {}) element {}", name(v), r, limits_[r], i); });
     }
   }
@@ -122,14 +111,14 @@ class Problem {
   Case case_;
   reference::Random random_;
   std::vector<float> keys_, values_;  // [kv_len][head_dim], exactly what the caches hold
-  size_t q_stride_, v_stride_;
+  size_t q_stride_;
   GuardedBuffer q_, k_cache_, v_cache_;
   std::vector<const float*> rows_;
   std::vector<uint32_t> limits_;
 };
 
 void check_case(const KernelVariant& v, const Case& c, Comparator& comparator) {
-  Problem problem(c);
+  Problem problem(v.rhs, c);
   const size_t elems = size_t{c.rows} * c.head_dim;
   std::vector<float> out(elems), max(c.rows), sum(c.rows);
   std::vector<double> merged(elems);
@@ -156,6 +145,19 @@ void check_case(const KernelVariant& v, const Case& c, Comparator& comparator) {
 }
 
 }  // namespace
+
+AttentionTolerance attention_tolerance(const KernelVariant& v, const reference::AttentionRow& row, size_t head_dim,
+                                       size_t limit) {
+  // A variant that declares 16-bit inputs rounds queries and probabilities to them; the subnormals of f16 end at 2^-24.
+  const double input = v.lhs == DType::kBF16 ? kUnitBf16 : v.lhs == DType::kF16 ? kUnitF16 : 0;
+  const double subnormal = v.lhs == DType::kF16 ? 0x1p-25 : 0;
+  // An error e of a score is an error of e, relative, of its weight; the range reduction of exp adds an error that
+  // grows with the score, exp itself is allowed 16 units, and merging pieces 24.
+  const double score = (kUnitF32 * (2 + std::sqrt(static_cast<double>(head_dim))) + input) * row.score_magnitude +
+                       kUnitF32 * 2 * row.max_score;
+  return {2 * score + input + kUnitF32 * (48 + std::sqrt(static_cast<double>(limit))),
+          subnormal * static_cast<double>(limit)};
+}
 
 void check_attention(const KernelVariant& v, Comparator& comparator) {
   const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);

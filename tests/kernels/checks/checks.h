@@ -1,12 +1,22 @@
 // One checker per operator: runs a variant on awkward shapes between guard pages and compares it with the oracle.
 #pragma once
 #include "kernels/abi/kernel_variant.h"
+#include "kernels/reference/operators.h"
 #include "tests/kernels/support/comparator.h"
 
 namespace smepilot::test {
 
 void check_matmul(const KernelVariant& variant, Comparator& comparator);
 void check_attention(const KernelVariant& variant, Comparator& comparator);
+// What an attention variant may differ from the oracle by, in one row that sees `limit` positions.
+struct AttentionTolerance {
+  double relative;  // to the sum of p * |v|
+  double absolute;
+  double of(double magnitude) const noexcept { return relative * magnitude + absolute; }
+};
+AttentionTolerance attention_tolerance(const KernelVariant& variant, const reference::AttentionRow& row,
+                                       size_t head_dim, size_t limit);
+
 void check_norm(const KernelVariant& variant, Comparator& comparator);
 void check_rope(const KernelVariant& variant, Comparator& comparator);
 void check_swiglu(const KernelVariant& variant, Comparator& comparator);
