@@ -26,7 +26,7 @@ constexpr int kParts = kHasHalves<D> ? 2 : 1;
 struct alignas(64) Scratch {
   int32_t products[kTurn][kPanel][kPanel];
   int8_t w[2][kTurn][8][64];  // unpacked blocks of two panels
-  float scale[2][kTurn][2][kPanel];
+  float scale[2][kTurn][3][kPanel];
   float sums[2][kMr][kPanel];
 };
 
@@ -43,7 +43,8 @@ SMEPILOT_INLINE void unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb
     _mm512_store_si512(w[i], b.w[i]);
   }
   _mm512_store_ps(scale[0], b.s0);
-  if constexpr (kHasMin<D> || kHasHalves<D>) _mm512_store_ps(scale[1], b.s1);
+  if constexpr (kScaleVectors<D> > 1) _mm512_store_ps(scale[1], b.s1);
+  if constexpr (kScaleVectors<D> > 2) _mm512_store_ps(scale[2], b.s2);
 }
 
 // Tile registers: 0 .. 3 hold products, two hold rows and two hold weights.
@@ -134,6 +135,12 @@ struct Turn {
         } else {
           acc[r] = _mm512_fmadd_ps(x, _mm512_mul_ps(s0, d), acc[r]);
           if constexpr (kHasMin<D>) acc[r] = _mm512_fmadd_ps(s1, bcast_f32(planes + R * kPlaneDs + r * 4), acc[r]);
+          if constexpr (kHasHalfMins<D>) {
+            const __m512 sum_a = _mm512_cvtepi32_ps(bcast_i32(planes + R * kPlaneN32a + r * 4));
+            const __m512 sum_b = _mm512_cvtepi32_ps(bcast_i32(planes + R * kPlaneN32b + r * 4));
+            const __m512 s2 = _mm512_load_ps(scratch.scale[p][kb][2]);
+            acc[r] = _mm512_fmadd_ps(_mm512_fmadd_ps(sum_b, s2, _mm512_mul_ps(sum_a, s1)), d, acc[r]);
+          }
         }
       }
       planes += R * kLhsQ8BlockBytes;
@@ -268,11 +275,19 @@ constexpr KernelVariant variant(const char* id) noexcept {
 }  // namespace
 
 extern const KernelVariant kMatmulF32Q8Q8_0AmxInt8, kMatmulF32Q8Q4_0AmxInt8, kMatmulF32Q8Q4_1AmxInt8,
-    kMatmulF32Q8Q4_KAmxInt8, kMatmulF32Q8Q6_KAmxInt8;
+    kMatmulF32Q8Q5_0AmxInt8, kMatmulF32Q8Q5_1AmxInt8, kMatmulF32Q8Iq4NlAmxInt8, kMatmulF32Q8Q2_KAmxInt8,
+    kMatmulF32Q8Q3_KAmxInt8, kMatmulF32Q8Q4_KAmxInt8, kMatmulF32Q8Q5_KAmxInt8, kMatmulF32Q8Q6_KAmxInt8;
 constexpr KernelVariant kMatmulF32Q8Q8_0AmxInt8 = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.32x32.amxint8.tdpbssd");
 constexpr KernelVariant kMatmulF32Q8Q4_0AmxInt8 = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.32x32.amxint8.tdpbssd");
 constexpr KernelVariant kMatmulF32Q8Q4_1AmxInt8 = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q5_0AmxInt8 = variant<DType::kQ5_0>("matmul.f32.q8.q5_0.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q5_1AmxInt8 = variant<DType::kQ5_1>("matmul.f32.q8.q5_1.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Iq4NlAmxInt8 =
+    variant<DType::kIQ4_NL>("matmul.f32.q8.iq4_nl.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q2_KAmxInt8 = variant<DType::kQ2_K>("matmul.f32.q8.q2_k.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q3_KAmxInt8 = variant<DType::kQ3_K>("matmul.f32.q8.q3_k.32x32.amxint8.tdpbssd");
 constexpr KernelVariant kMatmulF32Q8Q4_KAmxInt8 = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.32x32.amxint8.tdpbssd");
+constexpr KernelVariant kMatmulF32Q8Q5_KAmxInt8 = variant<DType::kQ5_K>("matmul.f32.q8.q5_k.32x32.amxint8.tdpbssd");
 constexpr KernelVariant kMatmulF32Q8Q6_KAmxInt8 = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.32x32.amxint8.tdpbssd");
 
 }  // namespace smepilot

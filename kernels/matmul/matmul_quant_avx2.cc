@@ -2,13 +2,15 @@
 // columns, which is two registers wide.
 //
 // vpmaddubsw multiplies unsigned weights by signed activations and adds neighbours into 16 bits, saturating. So sums
-// are widened to 32 bits before 16 bits could overflow: a block of 4-bit weights fits (16 * 15 * 127 < 32767), 6-bit
-// weights fit two at a time (4 * 63 * 127 < 32767). 8-bit weights only fit as magnitudes (2 * 128 * 127 < 32767): they
-// are multiplied by activations that carry the weight's sign.
+// are widened to 32 bits before 16 bits could overflow: a block of 4-bit weights fits (16 * 15 * 127 < 32767), half a
+// block of 5-bit weights (8 * 31 * 127 < 32767), 6-bit weights fit two at a time (4 * 63 * 127 < 32767). 8-bit weights
+// only fit as magnitudes (2 * 128 * 127 < 32767): they are multiplied by activations that carry the weight's sign. Half
+// a block of q2_k and q3_k fits, and is widened by vpmaddwd, which multiplies with the scale of that half in passing.
 #include <immintrin.h>
 
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
+#include "kernels/matmul/rhs_types.h"
 
 namespace smepilot {
 namespace {
@@ -22,10 +24,17 @@ constexpr size_t kWidth = 512;  // bytes of an unpacked block: 8 steps of 4 k, 1
 // for unsigned weights.
 constexpr size_t kPlaneD = 32, kPlaneDs = 36, kPlaneN8 = 40, kPlaneN32a = 48, kPlaneN32b = 52;
 
+// Weights that unpack() gives signed.
 template <DType D>
-constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
+constexpr bool kSigned = D == DType::kQ8_0 || D == DType::kIQ4_NL;
+// Integer scales of each half of a block.
 template <DType D>
-constexpr bool kHasHalves = D == DType::kQ6_K;
+constexpr bool kHasIntegerScales = D == DType::kQ2_K || D == DType::kQ3_K;
+// Steps whose sums fit 16 bits.
+template <DType D>
+constexpr int kSteps = D == DType::kQ6_K                           ? 2
+                       : kHasSingleBits<D> || kHasIntegerScales<D> ? 4
+                                                                   : 8;
 
 SMEPILOT_INLINE __m256i load(const uint8_t* p) noexcept {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -51,26 +60,70 @@ SMEPILOT_INLINE __m256 bytes_to_f32(const uint8_t* p, bool is_signed) noexcept {
   return _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes));
 }
 
-// Step i of a block (0 .. 7: k = 4i .. 4i+3), columns 8h .. 8h+7, unsigned; for q8_0 signed.
-template <DType D>
-SMEPILOT_INLINE __m256i unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb, int i, int h) noexcept {
-  if constexpr (D == DType::kQ8_0)
-    return _mm256_xor_si256(load(panel + kb * kWidth + i * 64 + h * 32), _mm256_set1_epi8(-128));
-  const __m256i raw = load(panel + kb * 256 + i % 4 * 64 + h * 32);
-  const __m256i nibble = _mm256_and_si256(i < 4 ? raw : _mm256_srli_epi16(raw, 4), _mm256_set1_epi8(0x0f));
-  if constexpr (D != DType::kQ6_K) return nibble;
-  const __m256i bits = load(panel + at.high + kb * 128 + i / 4 * 64 + h * 32);
-  const __m256i shifted = i % 4 == 3   ? _mm256_srli_epi16(bits, 2)
-                          : i % 4 == 2 ? bits
-                                       : _mm256_slli_epi16(bits, i % 4 == 1 ? 2 : 4);
-  return _mm256_or_si256(nibble, _mm256_and_si256(shifted, _mm256_set1_epi8(0x30)));
+// Bits `from` .. of each byte moved to bits `to` .. and masked: 16-bit shifts drag others along.
+SMEPILOT_INLINE __m256i move_bits(__m256i bytes, int from, int to, int mask) noexcept {
+  const __m256i moved = to > from   ? _mm256_slli_epi16(bytes, to - from)
+                        : to < from ? _mm256_srli_epi16(bytes, from - to)
+                                    : bytes;
+  return _mm256_and_si256(moved, _mm256_set1_epi8(static_cast<char>(mask)));
 }
 
-// The two scales of a block for columns 8h .. 8h+7. The second is the minimum (q4_1), minus the minimum (q4_k), so that
-// both are added, or the scale of the block's second half (q6_k).
+// Step i of a block (0 .. 7: k = 4i .. 4i+3), columns 8h .. 8h+7, unsigned unless kSigned.
+template <DType D>
+SMEPILOT_INLINE __m256i unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb, int i, int h) noexcept {
+  const uint8_t* quants = panel + kb * kQuantBytes<D> + h * 32;
+  const uint8_t* high = panel + at.high + kb * kHighBytes<D> + h * 32;
+  if constexpr (D == DType::kQ8_0) return _mm256_xor_si256(load(quants + i * 64), _mm256_set1_epi8(-128));
+  if constexpr (kHasIntegerScales<D>) {
+    const __m256i pair = move_bits(load(quants + i / 4 * 64), i % 4 * 2, 0, 3);
+    if constexpr (D == DType::kQ2_K) return pair;
+    return _mm256_or_si256(pair, move_bits(load(high), i, 2, 4));
+  }
+  const __m256i nibble = move_bits(load(quants + i % 4 * 64), i < 4 ? 0 : 4, 0, 0x0f);
+  if constexpr (D == DType::kIQ4_NL) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4NlValues));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibble);
+  }
+  if constexpr (kHasSingleBits<D>) return _mm256_or_si256(nibble, move_bits(load(high), i, 4, 0x10));
+  if constexpr (D == DType::kQ6_K)
+    return _mm256_or_si256(nibble, move_bits(load(high + i / 4 * 64), i % 4 * 2, 4, 0x30));
+  return nibble;
+}
+
+// The integer scales of half a block for columns 8h .. 8h+7, each twice: what vpmaddwd multiplies two 16-bit sums with.
+template <DType D>
+SMEPILOT_INLINE __m256i integer_scale(const uint8_t* panel, const RhsPlanes& at, size_t kb, int h, int half) noexcept {
+  const auto bytes = [](const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); };
+  __m256i s;
+  if constexpr (D == DType::kQ2_K) {
+    s = _mm256_cvtepu8_epi32(bytes(panel + at.scale + kb * 32 + half * 16 + h * 8));
+    s = _mm256_and_si256(s, _mm256_set1_epi32(15));
+  } else {
+    const __m256i low = _mm256_cvtepu8_epi32(bytes(panel + at.scale + kb * 16 + h * 8));
+    const __m256i high = _mm256_cvtepu8_epi32(bytes(panel + at.scale_high + kb / 2 * 16 + h * 8));
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(kb % 2 * 4) + half * 2);
+    const __m256i top = _mm256_and_si256(_mm256_srl_epi32(high, shift), _mm256_set1_epi32(3));
+    s = _mm256_and_si256(half == 0 ? low : _mm256_srli_epi32(low, 4), _mm256_set1_epi32(15));
+    s = _mm256_sub_epi32(_mm256_or_si256(s, _mm256_slli_epi32(top, 4)), _mm256_set1_epi32(32));
+  }
+  return _mm256_blend_epi16(s, _mm256_slli_epi32(s, 16), 0xaa);
+}
+
+// The scales of a block for columns 8h .. 8h+7. The first is the scale. The second is the minimum (q4_1, q5_1), minus
+// the minimum (q4_k, q5_k), so that all are added, or the scale of the block's second half (q6_k). q2_k has minima for
+// both halves, second and third, to be multiplied with d * n32a and d * n32b.
 template <DType D>
 SMEPILOT_INLINE __m256 scale(const uint8_t* panel, const RhsPlanes& at, size_t kb, int h, int which) noexcept {
-  if constexpr (D == DType::kQ4_K) {
+  if constexpr (kHasIntegerScales<D>) {
+    if (which == 0) return load_half(panel + at.super + kb / 8 * 32 + h * 16);
+    const uint8_t* sub = panel + at.scale + kb * 32 + (which - 1) * 16 + h * 8;
+    const __m256i min =
+        _mm256_srli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(sub))), 4);
+    const __m256 dmin =
+        _mm256_mul_ps(load_half(panel + at.super_min + kb / 8 * 32 + h * 16), _mm256_set1_ps(1.0f / 32));
+    return _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(min));
+  }
+  if constexpr (D == DType::kQ4_K || D == DType::kQ5_K) {
     const size_t super = (which == 0 ? at.super : at.super_min) + kb / 8 * 32 + static_cast<size_t>(h) * 16;
     const size_t sub = (which == 0 ? at.scale : at.min) + kb * 16 + static_cast<size_t>(h) * 8;
     const __m256 s = _mm256_mul_ps(load_half(panel + super), bytes_to_f32(panel + sub, false));
@@ -90,7 +143,8 @@ SMEPILOT_INLINE void pin(__m256i& v) noexcept {
 
 struct alignas(64) Scratch {
   uint8_t w[kChunk][kWidth];
-  float scale[kChunk][2][kPanel];
+  float scale[kChunk][3][kPanel];
+  int16_t integer_scale[kChunk][2][2 * kPanel];
   float sums[kMr][kPanel];
 };
 
@@ -103,6 +157,9 @@ struct FromPanel {
   SMEPILOT_INLINE __m256 scales(size_t kb, int h, int which) const noexcept {
     return scale<D>(panel, at, kb, h, which);
   }
+  SMEPILOT_INLINE __m256i integer_scales(size_t kb, int h, int half) const noexcept {
+    return integer_scale<D>(panel, at, kb, h, half);
+  }
 };
 struct FromScratch {
   const Scratch& scratch;
@@ -111,6 +168,9 @@ struct FromScratch {
   }
   SMEPILOT_INLINE __m256 scales(size_t kb, int h, int which) const noexcept {
     return _mm256_load_ps(&scratch.scale[kb][which][h * 8]);
+  }
+  SMEPILOT_INLINE __m256i integer_scales(size_t kb, int h, int half) const noexcept {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(&scratch.integer_scale[kb][half][h * 16]));
   }
 };
 
@@ -134,6 +194,20 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
         SMEPILOT_UNROLL
         for (int r = 0; r < R; ++r) dot[r][0] = dot[r][1] = narrow[r][0] = narrow[r][1] = _mm256_setzero_si256();
       }
+      if constexpr (D ==
+                    DType::kQ3_K) {  // the zero point, 4: an eighth of that of q6_k. One of the two sums starts at it
+        SMEPILOT_UNROLL
+        for (int r = 0; r < R; ++r) {
+          int32_t n32;
+          __builtin_memcpy(&n32, plane(half ? kPlaneN32b : kPlaneN32a, r), sizeof n32);
+          narrow[r][0] = narrow[r][1] = _mm256_set1_epi32(n32 / 8 & 0xffff);
+        }
+      }
+      __m256i integer[2] = {};
+      if constexpr (kHasIntegerScales<D>) {
+        integer[0] = source.integer_scales(kb, 0, half);
+        integer[1] = source.integer_scales(kb, 1, half);
+      }
       SMEPILOT_UNROLL
       for (int step = 0; step < 4; ++step) {
         const int i = half * 4 + step;
@@ -143,16 +217,16 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
           const __m256i a = bcast_i32(lhs.q + r * 32 + i * 4);
           SMEPILOT_UNROLL
           for (int h = 0; h < 2; ++h) {
-            if constexpr (D == DType::kQ8_0) {
+            if constexpr (kSigned<D>) {
               const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]), _mm256_sign_epi8(a, w[h]));
               dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(pairs, ones));
               pin(dot[r][h]);
             } else {
               narrow[r][h] = _mm256_add_epi16(narrow[r][h], _mm256_maddubs_epi16(w[h], a));
               pin(narrow[r][h]);
-              const bool full = D == DType::kQ6_K ? step % 2 == 1 : i == 7;
-              if (full) {
-                dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(narrow[r][h], ones));
+              if (i % kSteps<D> == kSteps<D> - 1) {
+                const __m256i times = kHasIntegerScales<D> ? integer[h] : ones;
+                dot[r][h] = _mm256_add_epi32(dot[r][h], _mm256_madd_epi16(narrow[r][h], times));
                 narrow[r][h] = _mm256_setzero_si256();
               }
             }
@@ -167,6 +241,7 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
         for (int r = 0; r < R; ++r) {
           __m256i x = dot[r][h];
           if constexpr (D == DType::kQ4_0) x = _mm256_add_epi32(x, bcast_i32(plane(kPlaneN8, r)));
+          if constexpr (D == DType::kQ5_0) x = _mm256_add_epi32(x, _mm256_slli_epi32(bcast_i32(plane(kPlaneN8, r)), 1));
           if constexpr (kHasHalves<D>) x = _mm256_add_epi32(x, bcast_i32(plane(half ? kPlaneN32b : kPlaneN32a, r)));
           const __m256 d = _mm256_mul_ps(s, bcast_f32(plane(kPlaneD, r)));
           sum[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(x), d, sum[r][h]);
@@ -175,6 +250,16 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
           const __m256 m = source.scales(kb, h, 1);
           SMEPILOT_UNROLL
           for (int r = 0; r < R; ++r) sum[r][h] = _mm256_fmadd_ps(m, bcast_f32(plane(kPlaneDs, r)), sum[r][h]);
+        }
+        if constexpr (kHasHalfMins<D>) {
+          const __m256 min_a = source.scales(kb, h, 1), min_b = source.scales(kb, h, 2);
+          SMEPILOT_UNROLL
+          for (int r = 0; r < R; ++r) {
+            const __m256 sum_a = _mm256_cvtepi32_ps(bcast_i32(plane(kPlaneN32a, r)));
+            const __m256 sum_b = _mm256_cvtepi32_ps(bcast_i32(plane(kPlaneN32b, r)));
+            const __m256 both = _mm256_fmadd_ps(sum_b, min_b, _mm256_mul_ps(sum_a, min_a));
+            sum[r][h] = _mm256_fmadd_ps(both, bcast_f32(plane(kPlaneD, r)), sum[r][h]);
+          }
         }
       }
     }
@@ -281,8 +366,16 @@ void many_rows(const MatmulArgs* args) noexcept {
             _mm256_store_si256(reinterpret_cast<__m256i*>(&scratch.w[kb][i * 64 + h * 32]),
                                unpack<D>(panel, at, kb0 + kb, i, h));
           _mm256_store_ps(&scratch.scale[kb][0][h * 8], scale<D>(panel, at, kb0 + kb, h, 0));
-          if constexpr (kHasMin<D> || kHasHalves<D>)
+          if constexpr (kHasMin<D> || kHasHalves<D> || kHasHalfMins<D>)
             _mm256_store_ps(&scratch.scale[kb][1][h * 8], scale<D>(panel, at, kb0 + kb, h, 1));
+          if constexpr (kHasHalfMins<D>)
+            _mm256_store_ps(&scratch.scale[kb][2][h * 8], scale<D>(panel, at, kb0 + kb, h, 2));
+          if constexpr (kHasIntegerScales<D>) {
+            SMEPILOT_UNROLL
+            for (int half = 0; half < 2; ++half)
+              _mm256_store_si256(reinterpret_cast<__m256i*>(&scratch.integer_scale[kb][half][h * 16]),
+                                 integer_scale<D>(panel, at, kb0 + kb, h, half));
+          }
         }
       }
       for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
@@ -319,12 +412,19 @@ constexpr KernelVariant variant(const char* id) noexcept {
 
 }  // namespace
 
-extern const KernelVariant kMatmulF32Q8Q8_0Avx2, kMatmulF32Q8Q4_0Avx2, kMatmulF32Q8Q4_1Avx2, kMatmulF32Q8Q4_KAvx2,
-    kMatmulF32Q8Q6_KAvx2;
+extern const KernelVariant kMatmulF32Q8Q8_0Avx2, kMatmulF32Q8Q4_0Avx2, kMatmulF32Q8Q4_1Avx2, kMatmulF32Q8Q5_0Avx2,
+    kMatmulF32Q8Q5_1Avx2, kMatmulF32Q8Iq4NlAvx2, kMatmulF32Q8Q2_KAvx2, kMatmulF32Q8Q3_KAvx2, kMatmulF32Q8Q4_KAvx2,
+    kMatmulF32Q8Q5_KAvx2, kMatmulF32Q8Q6_KAvx2;
 constexpr KernelVariant kMatmulF32Q8Q8_0Avx2 = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.4x16.avx2.vpmaddubsw");
 constexpr KernelVariant kMatmulF32Q8Q4_0Avx2 = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.4x16.avx2.vpmaddubsw");
 constexpr KernelVariant kMatmulF32Q8Q4_1Avx2 = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q5_0Avx2 = variant<DType::kQ5_0>("matmul.f32.q8.q5_0.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q5_1Avx2 = variant<DType::kQ5_1>("matmul.f32.q8.q5_1.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Iq4NlAvx2 = variant<DType::kIQ4_NL>("matmul.f32.q8.iq4_nl.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q2_KAvx2 = variant<DType::kQ2_K>("matmul.f32.q8.q2_k.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q3_KAvx2 = variant<DType::kQ3_K>("matmul.f32.q8.q3_k.4x16.avx2.vpmaddubsw");
 constexpr KernelVariant kMatmulF32Q8Q4_KAvx2 = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.4x16.avx2.vpmaddubsw");
+constexpr KernelVariant kMatmulF32Q8Q5_KAvx2 = variant<DType::kQ5_K>("matmul.f32.q8.q5_k.4x16.avx2.vpmaddubsw");
 constexpr KernelVariant kMatmulF32Q8Q6_KAvx2 = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.4x16.avx2.vpmaddubsw");
 
 }  // namespace smepilot

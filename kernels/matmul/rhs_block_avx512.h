@@ -4,7 +4,7 @@
 #include <immintrin.h>
 
 #include "kernels/abi/compiler.h"
-#include "kernels/abi/layout.h"
+#include "kernels/matmul/rhs_types.h"
 
 namespace smepilot {
 namespace {
@@ -13,22 +13,24 @@ namespace {
 // that start the dot products.
 inline constexpr size_t kPlaneD = 32, kPlaneDs = 36, kPlaneN8 = 40, kPlaneN128 = 44, kPlaneN32a = 48, kPlaneN32b = 52;
 
-// What must be subtracted from the unsigned weights of a type.
+// What must be subtracted from the unsigned weights of a type, as load_block gives them.
 template <DType D>
-inline constexpr int kZeroPoint = D == DType::kQ8_0   ? 128
-                                  : D == DType::kQ4_0 ? 8
-                                  : D == DType::kQ6_K ? 32
-                                                      : 0;
+inline constexpr int kZeroPoint = D == DType::kQ4_0               ? 8
+                                  : D == DType::kQ6_K             ? 32
+                                  : kHasMin<D> || kHasHalfMins<D> ? 0
+                                                                  : 128;
 
+// How many scale vectors a block has.
 template <DType D>
-inline constexpr bool kHasMin = D == DType::kQ4_1 || D == DType::kQ4_K;
-template <DType D>
-inline constexpr bool kHasHalves = D == DType::kQ6_K;
+inline constexpr int kScaleVectors = kHasHalfMins<D>               ? 3
+                                     : kHasMin<D> || kHasHalves<D> ? 2
+                                                                   : 1;
 
-// The two scale vectors of a block; what they hold depends on the type (see load_block).
 struct Block {
   __m512i w[8];  // w[i]: k = 4i .. 4i+3 of 16 columns, unsigned
-  __m512 s0, s1;
+  // s0: scale. s1: minimum, to be multiplied with d * sum(q) of the lhs; or (kHasHalves) the scale of the second half,
+  // s0 being that of the first. kHasHalfMins: s1 and s2 are to be multiplied with d * n32a and d * n32b.
+  __m512 s0, s1, s2;
 };
 
 SMEPILOT_INLINE __m512 load_half(const uint8_t* p) noexcept {
@@ -66,6 +68,105 @@ SMEPILOT_INLINE void unpack_nibbles(const uint8_t* q, __m512i* w) noexcept {
   }
 }
 
+// Nibbles with a fifth bit each, the lowest bit at `Shift`.
+template <int Shift>
+SMEPILOT_INLINE void unpack_five_bits(const uint8_t* q, const uint8_t* h, __m512i* w) noexcept {
+  const __m512i low = _mm512_set1_epi8(0x0f << Shift), high = _mm512_set1_epi8(static_cast<char>(0x10 << Shift));
+  const __m512i bits = load_zmm(h);
+  constexpr int kOrAnd = 0xf8;  // a | (b & c)
+  SMEPILOT_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    const __m512i raw = load_zmm(q + 64 * (i % 4));
+    // Masks remove what 16-bit shifts drag along.
+    const __m512i nibble = _mm512_and_si512(i >= 4      ? _mm512_srli_epi16(raw, 4 - Shift)
+                                            : Shift > 0 ? _mm512_slli_epi16(raw, Shift)
+                                                        : raw,
+                                            low);
+    const int left = 4 + Shift - i;  // from bit i to the fifth
+    const __m512i fifth = left > 0   ? _mm512_slli_epi16(bits, static_cast<unsigned>(left))
+                          : left < 0 ? _mm512_srli_epi16(bits, static_cast<unsigned>(-left))
+                                     : bits;
+    w[i] = _mm512_ternarylogic_epi32(nibble, fifth, high, kOrAnd);
+  }
+}
+
+// Each 128-bit lane holds 4 columns, and pairs of bits have 4 values: so a vpshufb of a table of 4 entries for each
+// column gives any function of column and value, here their products with scales. This is its index.
+SMEPILOT_INLINE __m512i pair_index(__m512i q, int i) noexcept {
+  const __m512i column = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+  constexpr int kAndOr = 0xea;  // (a & b) | c
+  const __m512i pair = i == 0 ? q : _mm512_srli_epi16(q, static_cast<unsigned>(2 * i));
+  return _mm512_ternarylogic_epi32(pair, _mm512_set1_epi8(3), column, kAndOr);
+}
+
+// Byte c to both 16-bit halves of column c.
+SMEPILOT_INLINE __m512i twice_epi16(__m128i bytes) noexcept {
+  constexpr int kNone = static_cast<int>(0x80008000u);  // what fills the upper bytes with zeros
+  const auto at = [](int c) { return kNone | c << 16 | c; };
+  const __m512i index = _mm512_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10),
+                                          at(11), at(12), at(13), at(14), at(15));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index);
+}
+
+// q2_k: weights times their scale, 0 .. 45, so that one dot product takes both halves of the block.
+SMEPILOT_INLINE void load_q2_k(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
+  const __m512 super_min = _mm512_mul_ps(load_half(panel + at.super_min + kb / 8 * 32), _mm512_set1_ps(1.0f / 32));
+  __m512 min[2];
+  SMEPILOT_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const __m512i q = load_zmm(panel + kb * 128 + 64 * half);
+    const __m512i sc = twice_epi16(load_xmm(panel + at.scale + kb * 32 + 16 * half));
+    const __m512i table =
+        _mm512_mullo_epi16(_mm512_and_si512(sc, _mm512_set1_epi16(15)), _mm512_set1_epi32(0x03020100));
+    min[half] = _mm512_mul_ps(super_min, _mm512_cvtepi32_ps(_mm512_srli_epi32(sc, 20)));
+    SMEPILOT_UNROLL
+    for (int i = 0; i < 4; ++i) b.w[4 * half + i] = _mm512_shuffle_epi8(table, pair_index(q, i));
+  }
+  b.s0 = load_half(panel + at.super + kb / 8 * 32);
+  b.s1 = min[0];
+  b.s2 = min[1];
+}
+
+// q3_k: 128 minus weights (-4 .. 3) times their scale (-32 .. 31), which are 0 .. 252, and so minus the scale of 256.
+SMEPILOT_INLINE void load_q3_k(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
+  const __m128i low = load_xmm(panel + at.scale + kb * 16);
+  const __m128i high =
+      _mm_srl_epi16(load_xmm(panel + at.scale_high + kb / 2 * 16), _mm_cvtsi32_si128(static_cast<int>(kb % 2 * 4)));
+  const __m128i nibble = _mm_set1_epi8(0x0f), pair = _mm_set1_epi8(0x30);
+  const __m128i sc[2] = {
+      _mm_or_si128(_mm_and_si128(low, nibble), _mm_and_si128(_mm_slli_epi16(high, 4), pair)),
+      _mm_or_si128(_mm_and_si128(_mm_srli_epi16(low, 4), nibble), _mm_and_si128(_mm_slli_epi16(high, 2), pair))};
+  const __m512i third = load_zmm(panel + at.high + kb * 64);
+  const __m512i first_byte = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+  SMEPILOT_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const __m512i q = load_zmm(panel + kb * 128 + 64 * half);
+    // Of s, the scale minus 32: bytes 128 + 4s, 128 + 3s, 128 + 2s, 128 + s, for pairs 0 .. 3. All are within 0 .. 255,
+    // so multiplications and additions of the 16 bits of two give both.
+    constexpr uint32_t kPlusLow = (0x8080u - 32 * 0x0304u) & 0xffffu, kPlusHigh = 0x8080u - 32 * 0x0102u;
+    const __m512i table = _mm512_add_epi16(_mm512_mullo_epi16(twice_epi16(sc[half]), _mm512_set1_epi32(0x01020304)),
+                                           _mm512_set1_epi32(static_cast<int>(kPlusHigh << 16 | kPlusLow)));
+    // 4s, modulo 256, is what a third bit takes off.
+    const __m512i four = _mm512_xor_si512(_mm512_shuffle_epi8(table, first_byte), _mm512_set1_epi8(-128));
+    SMEPILOT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const __mmask64 set = _mm512_test_epi8_mask(third, _mm512_set1_epi8(static_cast<char>(1 << (4 * half + i))));
+      const __m512i w = _mm512_shuffle_epi8(table, pair_index(q, i));
+      b.w[4 * half + i] = _mm512_mask_sub_epi8(w, set, w, four);
+    }
+  }
+  b.s0 = _mm512_sub_ps(_mm512_setzero_ps(), load_half(panel + at.super + kb / 8 * 32));
+}
+
+SMEPILOT_INLINE void load_k_scales(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
+  const __m512 d = load_half(panel + at.super + kb / 8 * 32);
+  const __m512 dmin = load_half(panel + at.super_min + kb / 8 * 32);
+  const __m512 sc = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.scale + kb * 16)));
+  const __m512 mn = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.min + kb * 16)));
+  b.s0 = _mm512_mul_ps(d, sc);
+  b.s1 = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), mn);  // added, as the minimum of q4_1 is
+}
+
 template <DType D>
 SMEPILOT_INLINE void load_block(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
   if constexpr (D == DType::kQ8_0) {
@@ -75,19 +176,36 @@ SMEPILOT_INLINE void load_block(const uint8_t* panel, const RhsPlanes& at, size_
   } else if constexpr (D == DType::kQ4_0) {
     unpack_nibbles(panel + kb * 256, b.w);
     b.s0 = load_half(panel + at.scale + kb * 32);
-  } else if constexpr (D == DType::kQ4_1) {  // s1: the minimum
+  } else if constexpr (D == DType::kQ4_1) {
     unpack_nibbles(panel + kb * 256, b.w);
     b.s0 = load_half(panel + at.scale + kb * 32);
     b.s1 = load_half(panel + at.min + kb * 32);
-  } else if constexpr (D == DType::kQ4_K) {  // s1: minus the minimum, so that it is added as in q4_1
+  } else if constexpr (D == DType::kQ5_0) {  // weights times 8, so that their zero point, 16, is one that n128 corrects
+    unpack_five_bits<3>(panel + kb * 256, panel + at.high + kb * 64, b.w);
+    b.s0 = _mm512_mul_ps(load_half(panel + at.scale + kb * 32), _mm512_set1_ps(1.0f / 8));
+  } else if constexpr (D == DType::kQ5_1) {
+    unpack_five_bits<0>(panel + kb * 256, panel + at.high + kb * 64, b.w);
+    b.s0 = load_half(panel + at.scale + kb * 32);
+    b.s1 = load_half(panel + at.min + kb * 32);
+  } else if constexpr (D == DType::kIQ4_NL) {
     unpack_nibbles(panel + kb * 256, b.w);
-    const __m512 d = load_half(panel + at.super + kb / 8 * 32);
-    const __m512 dmin = load_half(panel + at.super_min + kb / 8 * 32);
-    const __m512 sc = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.scale + kb * 16)));
-    const __m512 mn = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.min + kb * 16)));
-    b.s0 = _mm512_mul_ps(d, sc);
-    b.s1 = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), mn);
-  } else {  // q6_k. s0, s1: the scales of the two halves of the block
+    const __m128i values = load_xmm(reinterpret_cast<const uint8_t*>(kIq4NlValues));
+    const __m512i table = _mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8(-128)));  // plus 128
+    SMEPILOT_UNROLL
+    for (int i = 0; i < 8; ++i) b.w[i] = _mm512_shuffle_epi8(table, b.w[i]);
+    b.s0 = load_half(panel + at.scale + kb * 32);
+  } else if constexpr (D == DType::kQ2_K) {
+    load_q2_k(panel, at, kb, b);
+  } else if constexpr (D == DType::kQ3_K) {
+    load_q3_k(panel, at, kb, b);
+  } else if constexpr (D == DType::kQ4_K) {
+    unpack_nibbles(panel + kb * 256, b.w);
+    load_k_scales(panel, at, kb, b);
+  } else if constexpr (D == DType::kQ5_K) {
+    unpack_five_bits<0>(panel + kb * 256, panel + at.high + kb * 64, b.w);
+    load_k_scales(panel, at, kb, b);
+  } else {
+    static_assert(D == DType::kQ6_K);
     const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8(0x30);
     const __m512i h0 = load_zmm(panel + at.high + kb * 128), h1 = load_zmm(panel + at.high + kb * 128 + 64);
     // The pairs of high bits, moved to bits 4..5 of each byte; the mask removes what 16-bit shifts drag along.
