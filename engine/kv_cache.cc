@@ -10,7 +10,7 @@ Result<KvCache> KvCache::allocate(uint32_t layers, uint32_t kv_heads, uint32_t h
                                   DType dtype) {
   if (!kv_dtype_fits(dtype, head_dim))
     return error("a {} KV cache cannot hold heads of {} elements: {}", traits(dtype).name, head_dim,
-                 dtype == DType::kQ8_0  ? "q8_0 needs a multiple of 32, use f16"
+                 dtype == DType::kQ8_0  ? "q8_0 needs a multiple of 32 up to 512, use f16"
                  : dtype == DType::kF16 ? "f16 needs a multiple of 4"
                                         : "f16 and q8_0 are possible");
   KvCache cache;

@@ -23,8 +23,8 @@ static constexpr KernelVariant matmul_variant(const char* id, IsaSet isa, DType 
           .matmul = fn};
 }
 
-// lhs: what queries and probabilities are rounded to, kF32 for not at all. mr: query rows that one call accepts.
-static constexpr KernelVariant attention_variant(const char* id, IsaSet isa, DType lhs, uint32_t mr,
+// lhs: what queries and probabilities are rounded to, kF32 for not at all. rhs: of the KV cache. mr: query rows that one call accepts.
+static constexpr KernelVariant attention_variant(const char* id, IsaSet isa, DType lhs, DType rhs, uint32_t mr,
                                                  AttentionFn fn) noexcept {
   return {.id = id,
           .op = OpKind::kAttention,
@@ -32,11 +32,11 @@ static constexpr KernelVariant attention_variant(const char* id, IsaSet isa, DTy
           .unit = ExecutionUnit::kCpu,
           .dst = DType::kF32,
           .lhs = lhs,
-          .rhs = DType::kF16,
+          .rhs = rhs,
           .dst_layout = Layout::kRowMajor,
           .lhs_layout = Layout::kRowMajor,
           .rhs_layout = Layout::kKvKeyPanel16,
-          .tile = {mr, kPanel, 4},
+          .tile = {mr, kPanel, rhs == DType::kQ8_0 ? kQ8Block : 4},
           .max_m = 0,
           .attention = fn};
 }

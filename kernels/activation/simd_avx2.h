@@ -34,6 +34,16 @@ struct Simd {
   static SMEPILOT_INLINE Vec load_f16_partial(const uint16_t* p, uint32_t) noexcept {
     return _mm256_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
+  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), mask = _mm256_set1_epi32(0xff);
+    out[0] = _mm256_cvtepi32_ps(_mm256_and_si256(x, mask));
+    out[1] = _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(x, 8), mask));
+    out[2] = _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(x, 16), mask));
+    out[3] = _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 24));
+  }
+  static SMEPILOT_INLINE Vec load_i8(const int8_t* p) noexcept {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept {
     return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }

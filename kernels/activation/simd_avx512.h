@@ -40,6 +40,16 @@ struct Simd {
   static SMEPILOT_INLINE Vec load_f16_partial(const uint16_t* p, uint32_t n) noexcept {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_below(n), p));
   }
+  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+    const __m512i x = _mm512_loadu_si512(p), mask = _mm512_set1_epi32(0xff);
+    out[0] = _mm512_cvtepi32_ps(_mm512_and_si512(x, mask));
+    out[1] = _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(x, 8), mask));
+    out[2] = _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(x, 16), mask));
+    out[3] = _mm512_cvtepi32_ps(_mm512_srli_epi32(x, 24));
+  }
+  static SMEPILOT_INLINE Vec load_i8(const int8_t* p) noexcept {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept {
     return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }

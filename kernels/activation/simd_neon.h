@@ -40,6 +40,18 @@ struct Simd {
     if (n > 2) h = vld1_lane_u16(p + 2, h, 2);
     return vcvt_f32_f16(vreinterpret_f16_u16(h));
   }
+  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+    const uint32x4_t x = vreinterpretq_u32_u8(vld1q_u8(p)), mask = vdupq_n_u32(0xff);
+    out[0] = vcvtq_f32_u32(vandq_u32(x, mask));
+    out[1] = vcvtq_f32_u32(vandq_u32(vshrq_n_u32(x, 8), mask));
+    out[2] = vcvtq_f32_u32(vandq_u32(vshrq_n_u32(x, 16), mask));
+    out[3] = vcvtq_f32_u32(vshrq_n_u32(x, 24));
+  }
+  static SMEPILOT_INLINE Vec load_i8(const int8_t* p) noexcept {
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(static_cast<uint32_t>(four))))));
+  }
   static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept { return vcvt_f32_f16(vcvt_f16_f32(v)); }
   static SMEPILOT_INLINE Vec add(Vec a, Vec b) noexcept { return vaddq_f32(a, b); }
   static SMEPILOT_INLINE Vec sub(Vec a, Vec b) noexcept { return vsubq_f32(a, b); }

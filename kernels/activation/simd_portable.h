@@ -54,6 +54,15 @@ struct Simd {
     for (uint32_t i = 0; i < n; ++i) h[i] = p[i];
     return load_f16(h);
   }
+  // 4 * kWidth unsigned bytes: byte j of each group of four becomes a lane of out[j].
+  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+    U32x4 x;
+    __builtin_memcpy(&x, p, sizeof(x));
+    for (uint32_t j = 0; j < 4; ++j) out[j] = __builtin_convertvector((x >> (8 * j)) & 0xffu, Vec);
+  }
+  static SMEPILOT_INLINE Vec load_i8(const int8_t* p) noexcept {
+    return Vec{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
+  }
   static SMEPILOT_INLINE Vec round_to_f16(Vec v) noexcept {
     for (uint32_t i = 0; i < kWidth; ++i) v[i] = f16_to_f32(f32_to_f16(v[i]));
     return v;

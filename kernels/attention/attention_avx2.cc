@@ -1,4 +1,4 @@
-// Attention over the f16 KV cache, avx2.
+// Attention over f16 and Q8_0 KV caches, avx2.
 #include "kernels/activation/simd_avx2.h"
 
 namespace smepilot {
@@ -13,12 +13,17 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a con
 
 namespace smepilot {
 
-extern const KernelVariant kAvx2AttentionOnline, kAvx2AttentionThreephase;
+extern const KernelVariant kAvx2AttentionOnline, kAvx2AttentionOnlineQ8_0, kAvx2AttentionThreephase;
 
 constexpr KernelVariant kAvx2AttentionOnline =
-    attention_variant("attention.f32.f32.f16.64x16.avx2.online", kIsaAvx2, DType::kF32, kMaxRows, attention_online);
+    attention_variant("attention.f32.f32.f16.64x16.avx2.online", kIsaAvx2, DType::kF32, DType::kF16, kMaxRows,
+                      attention_online<F16Cache>);
+
+constexpr KernelVariant kAvx2AttentionOnlineQ8_0 =
+    attention_variant("attention.f32.f32.q8_0.64x16.avx2.online", kIsaAvx2, DType::kF32, DType::kQ8_0, kMaxRows,
+                      attention_online<Q8Cache>);
 
 constexpr KernelVariant kAvx2AttentionThreephase = attention_variant(
-    "attention.f32.f16.f16.64x16.avx2.threephase", kIsaAvx2, DType::kF16, kMaxRows, attention_threephase);
+    "attention.f32.f16.f16.64x16.avx2.threephase", kIsaAvx2, DType::kF16, DType::kF16, kMaxRows, attention_threephase);
 
 }  // namespace smepilot

@@ -1,4 +1,4 @@
-// Attention over the f16 KV cache, avx512.
+// Attention over f16 and Q8_0 KV caches, avx512.
 #include "kernels/activation/simd_avx512.h"
 
 namespace smepilot {
@@ -13,12 +13,18 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a con
 
 namespace smepilot {
 
-extern const KernelVariant kAvx512AttentionOnline, kAvx512AttentionThreephase;
+extern const KernelVariant kAvx512AttentionOnline, kAvx512AttentionOnlineQ8_0, kAvx512AttentionThreephase;
 
 constexpr KernelVariant kAvx512AttentionOnline =
-    attention_variant("attention.f32.f32.f16.64x16.avx512.online", kIsaAvx512, DType::kF32, kMaxRows, attention_online);
+    attention_variant("attention.f32.f32.f16.64x16.avx512.online", kIsaAvx512, DType::kF32, DType::kF16, kMaxRows,
+                      attention_online<F16Cache>);
 
-constexpr KernelVariant kAvx512AttentionThreephase = attention_variant(
-    "attention.f32.f16.f16.64x16.avx512.threephase", kIsaAvx512, DType::kF16, kMaxRows, attention_threephase);
+constexpr KernelVariant kAvx512AttentionOnlineQ8_0 =
+    attention_variant("attention.f32.f32.q8_0.64x16.avx512.online", kIsaAvx512, DType::kF32, DType::kQ8_0, kMaxRows,
+                      attention_online<Q8Cache>);
+
+constexpr KernelVariant kAvx512AttentionThreephase =
+    attention_variant("attention.f32.f16.f16.64x16.avx512.threephase", kIsaAvx512, DType::kF16, DType::kF16, kMaxRows,
+                      attention_threephase);
 
 }  // namespace smepilot

@@ -1,4 +1,4 @@
-// Attention over the f16 KV cache, neon.
+// Attention over f16 and Q8_0 KV caches, neon.
 #include "kernels/activation/simd_neon.h"
 
 namespace smepilot {
@@ -13,12 +13,17 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which K and V are c
 
 namespace smepilot {
 
-extern const KernelVariant kNeonAttentionOnline, kNeonAttentionThreephase;
+extern const KernelVariant kNeonAttentionOnline, kNeonAttentionOnlineQ8_0, kNeonAttentionThreephase;
 
 constexpr KernelVariant kNeonAttentionOnline =
-    attention_variant("attention.f32.f32.f16.64x16.neon.online", kIsaNeon, DType::kF32, kMaxRows, attention_online);
+    attention_variant("attention.f32.f32.f16.64x16.neon.online", kIsaNeon, DType::kF32, DType::kF16, kMaxRows,
+                      attention_online<F16Cache>);
+
+constexpr KernelVariant kNeonAttentionOnlineQ8_0 =
+    attention_variant("attention.f32.f32.q8_0.64x16.neon.online", kIsaNeon, DType::kF32, DType::kQ8_0, kMaxRows,
+                      attention_online<Q8Cache>);
 
 constexpr KernelVariant kNeonAttentionThreephase = attention_variant(
-    "attention.f32.f16.f16.64x16.neon.threephase", kIsaNeon, DType::kF16, kMaxRows, attention_threephase);
+    "attention.f32.f16.f16.64x16.neon.threephase", kIsaNeon, DType::kF16, DType::kF16, kMaxRows, attention_threephase);
 
 }  // namespace smepilot

@@ -1,4 +1,4 @@
-// Attention over the f16 KV cache, portable.
+// Attention over f16 and Q8_0 KV caches, portable.
 #include "kernels/activation/simd_portable.h"
 
 namespace smepilot {
@@ -13,12 +13,18 @@ constexpr unsigned kStagedTiles = 2;  // register tiles from which sharing a con
 
 namespace smepilot {
 
-extern const KernelVariant kPortableAttentionOnline, kPortableAttentionThreephase;
+extern const KernelVariant kPortableAttentionOnline, kPortableAttentionOnlineQ8_0, kPortableAttentionThreephase;
 
-constexpr KernelVariant kPortableAttentionOnline = attention_variant(
-    "attention.f32.f32.f16.64x16.portable.online", kIsaPortable, DType::kF32, kMaxRows, attention_online);
+constexpr KernelVariant kPortableAttentionOnline =
+    attention_variant("attention.f32.f32.f16.64x16.portable.online", kIsaPortable, DType::kF32, DType::kF16, kMaxRows,
+                      attention_online<F16Cache>);
 
-constexpr KernelVariant kPortableAttentionThreephase = attention_variant(
-    "attention.f32.f16.f16.64x16.portable.threephase", kIsaPortable, DType::kF16, kMaxRows, attention_threephase);
+constexpr KernelVariant kPortableAttentionOnlineQ8_0 =
+    attention_variant("attention.f32.f32.q8_0.64x16.portable.online", kIsaPortable, DType::kF32, DType::kQ8_0, kMaxRows,
+                      attention_online<Q8Cache>);
+
+constexpr KernelVariant kPortableAttentionThreephase =
+    attention_variant("attention.f32.f16.f16.64x16.portable.threephase", kIsaPortable, DType::kF16, DType::kF16,
+                      kMaxRows, attention_threephase);
 
 }  // namespace smepilot

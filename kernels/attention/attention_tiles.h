@@ -12,6 +12,7 @@
 #pragma once
 #include "kernels/abi/describe.h"
 #include "kernels/activation/vector_exp.h"
+#include "kernels/attention/kv_formats.h"
 
 namespace smepilot {
 namespace {
@@ -33,20 +34,20 @@ constexpr uint32_t tile_vectors(uint32_t rows, uint32_t most) noexcept {
   return v;
 }
 
-constexpr uint32_t kPanelGroup = 4;       // panels of K that all rows visit before the next ones are read
-constexpr uint32_t kRowsAhead = 24;       // rows of V from prefetch to use
-constexpr uint32_t kLineElements = 32;    // f16 elements of a cache line
-constexpr uint32_t kStagedFloats = 4096;  // K or V converted to f32 for all rows: a third of a first-level cache
+constexpr uint32_t kPanelGroup = 4;           // panels of K that all rows visit before the next ones are read
+constexpr uint32_t kRowsAhead = 24;           // rows of V from prefetch to use
+constexpr uint32_t kLineElements = 32;        // f16 elements of a cache line
+constexpr uint32_t kStagedFloats = 4096;      // K or V converted to f32 for all rows: a third of a first-level cache
+constexpr uint32_t kMostStagedFloats = 8192;  // one panel of the largest Q8_0 heads, which are always converted
 constexpr uint32_t kStrip = tile_vectors(kTileRows, 8) * kWidth;  // elements of a V row converted at a time
 
 // What the register tiles of one block of positions share. Positions are counted from kv_begin.
 struct Block {
   const float* const* q;
   float* const* out;
-  const uint16_t* k;    // first panel of the block
-  const uint16_t* v;    // first row of the block
-  float* scores;        // first panel of the block
-  size_t v_stride;      // elements between rows of V
+  const uint8_t* k;     // first panel of the block
+  const uint8_t* v;     // likewise
+  float* scores;        // likewise
   size_t panel_stride;  // floats between panels of scores: rows * 16
   uint32_t head_dim;
   float scale;
@@ -160,16 +161,21 @@ SMEPILOT_INLINE void value_tile(const Block& b, uint32_t row, const T* v, size_t
   }
 }
 
-// The same for all elements from d on, straight from the cache.
+SMEPILOT_INLINE const uint16_t* direct_values(const Block& b) noexcept {
+  return reinterpret_cast<const uint16_t*>(b.v);
+}
+
+// The same for all elements from d on, straight from the cache (f16: rows of 16 positions follow each other without a
+// gap, and so do panels).
 template <uint32_t MR, uint32_t NV>
 void value_rows(const Block& b, uint32_t row, uint32_t positions, uint32_t d, const float* factor) noexcept {
   for (; d + NV * kWidth <= b.head_dim; d += NV * kWidth)
-    value_tile<MR, NV, false>(b, row, b.v + d, b.v_stride, positions, d, factor, 0);
+    value_tile<MR, NV, false>(b, row, direct_values(b) + d, b.head_dim, positions, d, factor, 0);
   if (d == b.head_dim) return;
   if constexpr (NV > 1)
     value_rows<MR, NV / 2>(b, row, positions, d, factor);
   else if constexpr (kWidth > 4)  // a head dimension is a multiple of 4
-    value_tile<MR, 1, true>(b, row, b.v + d, b.v_stride, positions, d, factor, b.head_dim - d);
+    value_tile<MR, 1, true>(b, row, direct_values(b) + d, b.head_dim, positions, d, factor, b.head_dim - d);
 }
 
 // The same for a strip of kStrip elements of V, converted to f32 at v.
@@ -263,6 +269,7 @@ void softmax_row(float* scores, size_t panel_stride, uint32_t panels, uint32_t v
 }
 
 // One call, cut into register tiles of rows as even as they come.
+template <typename Cache>
 struct Call {
   const AttentionArgs& args;
   uint32_t tiles;               // register tiles of rows
@@ -291,35 +298,42 @@ struct Call {
     return args.limit[r] <= args.kv_begin ? 0 : smaller(args.limit[r] - args.kv_begin, count);
   }
 
+  // `begin` is a multiple of 16.
   Block block(uint32_t begin, float* scores) const noexcept {
-    const size_t at = static_cast<size_t>(args.kv_begin) + begin;
+    const size_t at = (static_cast<size_t>(args.kv_begin) + begin) / kPanel * Cache::panel_bytes(args.head_dim);
     return Block{.q = args.q,
                  .out = args.out,
-                 .k = static_cast<const uint16_t*>(args.k) + at * args.head_dim,
-                 .v = static_cast<const uint16_t*>(args.v) + at * args.head_dim,
+                 .k = static_cast<const uint8_t*>(args.k) + at,
+                 .v = static_cast<const uint8_t*>(args.v) + at,
                  .scores = scores,
-                 .v_stride = args.head_dim,
                  .panel_stride = static_cast<size_t>(args.rows) * kPanel,
                  .head_dim = args.head_dim,
                  .scale = args.scale};
   }
 
-  // Enough rows for a conversion of K and V to f32 to be shared by several register tiles.
-  bool staged() const noexcept { return tiles >= kStagedTiles && args.head_dim * kPanel <= kStagedFloats; }
+  // Whether K and V are converted to f32 first: always if registers cannot read the cache's type, else if there are
+  // enough rows for the conversion to be shared by several register tiles.
+  bool staged() const noexcept {
+    return !Cache::kDirect || (tiles >= kStagedTiles && args.head_dim * kPanel <= kStagedFloats);
+  }
 
   // Scores of positions [begin, begin + count). A few panels at a time for all rows, so that they are read from memory
   // once and found in the first-level cache by every register tile but the first.
   void scores(const Block& b, uint32_t begin, uint32_t count) const noexcept {
-    alignas(64) float stage[kStagedFloats];
-    const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel;
+    alignas(64) float stage[Cache::kDirect ? kStagedFloats : kMostStagedFloats];
+    const size_t k_panel = static_cast<size_t>(b.head_dim) * kPanel, bytes = Cache::panel_bytes(b.head_dim);
     const bool convert = staged();
     const uint32_t panels = (count + kPanel - 1) / kPanel;
-    const uint32_t most = convert ? smaller(kPanelGroup, static_cast<uint32_t>(kStagedFloats / k_panel)) : kPanelGroup;
+    uint32_t most = kPanelGroup;
+    if (convert) most = smaller(most, k_panel >= kStagedFloats ? 1 : static_cast<uint32_t>(kStagedFloats / k_panel));
     for (uint32_t p = 0; p < panels; p += most) {
       const uint32_t group = smaller(most, panels - p), first = begin + p * kPanel;
-      const uint16_t* k = b.k + p * k_panel;
+      const uint8_t* k = b.k + p * bytes;
       if (convert)
-        for (size_t i = 0; i < group * k_panel; i += kWidth) Simd::store(stage + i, Simd::load_f16(k + i));
+        for (uint32_t i = 0; i < group; ++i) {
+          for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(k + (i + most) * bytes + line);
+          Cache::stage_keys(k + i * bytes, b.head_dim, stage + i * k_panel);
+        }
       for (uint32_t t = 0; t < tiles; ++t) {
         if (tile_end[t] <= first) continue;
         const uint32_t wanted = smaller(group, (tile_end[t] - first + kPanel - 1) / kPanel), row = tile_row[t];
@@ -328,7 +342,7 @@ struct Call {
         if (convert)
           fns.scores_staged(b, row, stage, wanted, to);
         else
-          fns.scores(b, row, k, wanted, to);
+          fns.scores(b, row, reinterpret_cast<const uint16_t*>(k), wanted, to);
       }
     }
   }
@@ -390,16 +404,20 @@ struct Call {
     constexpr uint32_t kMost = kStagedFloats / kStrip;  // positions
     static_assert(kMost % kPanel == 0);
     alignas(64) float stage[kStagedFloats];
+    const size_t bytes = Cache::panel_bytes(b.head_dim);
     float one[kMaxRows];
     for (uint32_t at = 0; at < count; at += kMost) {
       const uint32_t some = smaller(kMost, smaller(end - begin, count) - at), first = begin + at;
       Block part = b;
       part.scores += at / kPanel * b.panel_stride;
       for (uint32_t d = 0; d < d_end; d += kStrip) {
-        const uint16_t* v = b.v + at * b.v_stride + d;
-        for (uint32_t i = 0; i < some; ++i)
-          SMEPILOT_UNROLL for (uint32_t c = 0; c < kStrip; c += kWidth)
-              Simd::store(stage + i * kStrip + c, Simd::load_f16(v + i * b.v_stride + c));
+        const uint8_t* v = b.v + at / kPanel * bytes;
+        for (uint32_t i = 0; i < some; ++i) {
+          const uint8_t* panel = v + i / kPanel * bytes;
+          if (d == 0 && i % kPanel == 0)
+            for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(panel + 2 * bytes + line);
+          Cache::template stage_values<kStrip>(panel, i % kPanel, b.head_dim, d, stage + i * kStrip);
+        }
         for (uint32_t t = 0; t < tiles; ++t) {
           if (tile_end[t] <= first) continue;
           const uint32_t positions = smaller(tile_end[t] - first, some), row = tile_row[t];
@@ -434,8 +452,9 @@ struct Call {
 
 // Tile by tile of kv_tile positions: the scores of a tile never leave the cache, the output is rescaled as the running
 // maximum grows.
+template <typename Cache>
 void attention_online(const AttentionArgs* args) noexcept {
-  const Call call(*args);
+  const Call<Cache> call(*args);
   State state;
   call.start(state);
   for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
@@ -452,7 +471,7 @@ void attention_online(const AttentionArgs* args) noexcept {
 // the whole score matrix. Queries and complete probabilities are rounded to f16 before they meet K and V, as llama.cpp
 // does without flash attention, so that the two can be compared closely; the online form has no complete probabilities.
 void attention_threephase(const AttentionArgs* args) noexcept {
-  const Call call(*args);
+  const Call<F16Cache> call(*args);
   State state;
   call.start(state);
   Block whole = call.block(0, args->scratch);

@@ -68,16 +68,26 @@ class Division {
       if (has_prefix(q)) {
         // One segment for all that follow and name the same prefix.
         if (s == 0 || !same_prefix(sequences[s - 1], q))
-          add({.kv = &q.shared, .token = token, .tokens = 0, .visible = q.shared_length, .causal = false,
-               .positions = q.shared_length, .sequence = s});
+          add({.kv = &q.shared,
+               .token = token,
+               .tokens = 0,
+               .visible = q.shared_length,
+               .causal = false,
+               .positions = q.shared_length,
+               .sequence = s});
         shared_[s] = s == 0 || !same_prefix(sequences[s - 1], q) ? count_ - 1 : shared_[s - 1];
         segments_[shared_[s]].tokens += q.m;
       } else {
         shared_[s] = kNone;
       }
       own_[s] = count_;
-      add({.kv = &q.own, .token = token, .tokens = q.m, .visible = q.length + 1, .causal = true,
-           .positions = q.length + q.m, .sequence = s});
+      add({.kv = &q.own,
+           .token = token,
+           .tokens = q.m,
+           .visible = q.length + 1,
+           .causal = true,
+           .positions = q.length + q.m,
+           .sequence = s});
       token += q.m;
     }
     cut(config, token * heads);

@@ -8,9 +8,11 @@
 
 namespace smepilot {
 
-// Whether a cache of this type can hold rows of head_dim elements: f16 any multiple of 4, q8_0 whole blocks of 32.
+// Whether a cache of this type can hold rows of head_dim elements: f16 any multiple of 4, q8_0 whole blocks of 32,
+// up to 512 elements.
 constexpr bool kv_dtype_fits(DType dtype, size_t head_dim) noexcept {
-  return (dtype == DType::kF16 && head_dim % 4 == 0) || (dtype == DType::kQ8_0 && head_dim % 32 == 0);
+  return (dtype == DType::kF16 && head_dim % 4 == 0) ||
+         (dtype == DType::kQ8_0 && head_dim % 32 == 0 && head_dim <= 512);
 }
 
 // Rows k[rows][head_dim], stride floats apart, to positions pos .. pos+rows-1 of a key or value cache. Q8_0: blocks of

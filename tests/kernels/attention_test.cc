@@ -1,6 +1,8 @@
 // Attention as the driver makes it of micro-kernels: whatever the sequences, the prefixes they share, the pieces and
 // the number of workers, the result is the oracle's, each output is written once and nothing beside it is. And the KV
 // caches that it reads.
+#include "kernels/driver/attention.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -11,7 +13,6 @@
 #include <vector>
 
 #include "kernels/base/aligned_buffer.h"
-#include "kernels/driver/attention.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
 #include "kernels/reference/operators.h"
@@ -185,11 +186,10 @@ class AttentionProblem {
 };
 
 constexpr DType kDTypes[] = {DType::kF16, DType::kQ8_0};
-constexpr DType kAttentionDTypes[] = {DType::kF16};
 
 void check_case(const AttentionCase& c, std::initializer_list<uint32_t> splits) {
   WorkerPool pool(3);
-  for (const DType dtype : kAttentionDTypes) {
+  for (const DType dtype : kDTypes) {
     if (!kv_dtype_fits(dtype, c.head_dim)) continue;
     AttentionProblem problem(pool, dtype, c);
     unsigned workers = 0;
@@ -241,12 +241,9 @@ TEST(Attention, OneSequenceWithAPrefix) {
   check_case({{1}, {{0, 8, 1}}, 2, 2, 32}, {0});
 }
 TEST(Attention, SomeShareAndSomeDoNot) {
-  check_case({{64, 200},
-              {{-1, 20, 1}, {0, 9, 1}, {0, 130, 2}, {1, 2, 1}, {1, 0, 3}, {-1, 400, 1}, {0, 1, 1}},
-              4,
-              2,
-              32},
-             {0, 1, 3});
+  check_case(
+      {{64, 200}, {{-1, 20, 1}, {0, 9, 1}, {0, 130, 2}, {1, 2, 1}, {1, 0, 3}, {-1, 400, 1}, {0, 1, 1}}, 4, 2, 32},
+      {0, 1, 3});
 }
 TEST(Attention, MoreSequencesThanOneForkTakes) {
   AttentionCase c{{30}, {}, 2, 1, 32};

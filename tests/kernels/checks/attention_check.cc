@@ -95,8 +95,7 @@ class Problem {
                                    static_cast<double>(scale()));
       const AttentionTolerance tolerance = attention_tolerance(v, expected, case_.head_dim, limits_[r]);
       for (uint32_t i = 0; i < case_.head_dim; ++i)
-        comparator.compare(expected.out[i], out[size_t{r} * case_.head_dim + i],
-                           tolerance.of(expected.magnitude[i]),
+        comparator.compare(expected.out[i], out[size_t{r} * case_.head_dim + i], tolerance.of(expected.magnitude[i]),
                            [&] { return fmt::format("{} row {} (limit {}) element {}", name(v), r, limits_[r], i); });
     }
   }
@@ -164,6 +163,7 @@ void check_attention(const KernelVariant& v, Comparator& comparator) {
   const auto rows = [&](uint32_t r) { return std::min(r, limit); };
   Edge edge = Edge::kEnd;
   const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split) {
+    head_dim = (head_dim + v.tile.kr - 1) / v.tile.kr * v.tile.kr;
     check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge}, comparator);
     edge = edge == Edge::kEnd ? Edge::kBegin : Edge::kEnd;
   };
