@@ -1,11 +1,11 @@
-// Quantised weights times quantised activations with AVX-512 VNNI: one register tile of up to 16 rows by one panel of
-// 16 columns.
+// Quantised weights times quantised activations with AVX-512 VNNI: register tiles of up to 16 rows by one panel of 16
+// columns, whose weights come straight from the panel, or of 6 rows by two panels unpacked to the first-level cache.
 //
-// A block of 32 k is held as eight zmm of unsigned weights and used by all rows. Per row: the integer accumulator
-// starts at the row's correction (a broadcast load, which costs no arithmetic port), takes eight vpdpbusd whose signed
-// operand is a broadcast from memory, and is scaled into the row's f32 accumulator. Eleven operations for two
-// arithmetic ports, eight of them dot products: 8/11 of the VNNI peak is the ceiling of the format for one scale per
-// block, 8/12 where a minimum is added (q4_1, q4_k), 8/13 where there are two scales per block (q6_k).
+// Per row and panel of a block of 32 k: the integer accumulator starts at the row's correction (a broadcast load, which
+// costs no arithmetic port), takes eight vpdpbusd whose signed operand is a broadcast from memory, and is scaled into
+// the row's f32 accumulator. Eleven operations for two arithmetic ports, eight of them dot products: 8/11 of the VNNI
+// peak is the ceiling of the format for one scale per block, 8/12 where a minimum is added, 8/13 where there are two
+// scales per block. Loads come close to being the limit too: ten per eleven operations with one panel, six with two.
 #include "kernels/abi/describe.h"
 #include "kernels/matmul/rhs_block_avx512.h"
 
@@ -22,76 +22,164 @@ SMEPILOT_INLINE void prefetch_block(const uint8_t* panel, const uint8_t* next, c
     kb -= blocks;
   }
   const auto fetch = [](const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); };
-  constexpr size_t kQuants = D == DType::kQ8_0 ? 512 : 256;
   SMEPILOT_UNROLL
-  for (size_t line = 0; line < kQuants; line += 64) fetch(panel + kb * kQuants + line);
-  if constexpr (D == DType::kQ6_K) {
-    fetch(panel + at.high + kb * 128);
-    fetch(panel + at.high + kb * 128 + 64);
-  }
-  constexpr size_t kScales = D == DType::kQ4_K ? 16 : 32;
-  fetch(panel + at.scale + kb * kScales);
-  if constexpr (kHasMin<D>) fetch(panel + at.min + kb * kScales);
+  for (size_t line = 0; line < kQuantBytes<D>; line += 64) fetch(panel + kb * kQuantBytes<D> + line);
+  SMEPILOT_UNROLL
+  for (size_t line = 0; line < kHighBytes<D>; line += 64) fetch(panel + at.high + kb * kHighBytes<D> + line);
+  fetch(panel + at.scale + kb * kScaleBytes<D>);
+  if constexpr (kHasMin<D>) fetch(panel + at.min + kb * kScaleBytes<D>);
+  if constexpr (D == DType::kQ3_K) fetch(panel + at.scale_high + kb / 2 * 16);
+  if constexpr (traits(D).block_elems == kQ8SuperBlock) fetch(panel + at.super + kb / 8 * 32);
+  if constexpr (kHasHalfMins<D> || (kHasMin<D> && traits(D).block_elems == kQ8SuperBlock))
+    fetch(panel + at.super_min + kb / 8 * 32);
 }
 
-// Four activations, broadcast from memory, into one row's dot product. In assembly for g++, which has no pattern for
-// the broadcast operand, and because both compilers otherwise hoist the broadcasts of a whole block and spill to make
-// room.
-SMEPILOT_INLINE __m512i dot_step(__m512i dot, __m512i w, const uint8_t* q) noexcept {
-  struct __attribute__((may_alias, packed)) Quad {
-    int32_t value;
-  };
-  __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(dot) : "v"(w), "m"(*reinterpret_cast<const Quad*>(q)));
-  return dot;
+// Four activations to every lane, and their dot product with four weights of each column. In assembly, because both
+// compilers otherwise hoist the broadcasts of a whole block and spill to make room.
+struct __attribute__((may_alias, packed)) Quad {
+  int32_t value;
+};
+SMEPILOT_INLINE __m512i broadcast(const Quad& q) noexcept {
+  __m512i a;
+  __asm__ volatile("vpbroadcastd %1, %0" : "=v"(a) : "m"(q));
+  return a;
+}
+SMEPILOT_INLINE void dot_step(__m512i& dot, __m512i w, __m512i a) noexcept {
+  __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(dot) : "v"(w), "v"(a));
+}
+SMEPILOT_INLINE void dot_step(__m512i& dot, __m512i w, const Quad& q) noexcept {
+  __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(dot) : "v"(w), "m"(q));
 }
 
-// Adds one block of `Rows` rows, from row `Row` on, to acc; R is the height of the lhs panel. The rows run side by
-// side, because one row's dot products depend on each other (five cycles each).
-template <DType D, int R, int Row, int Rows>
-SMEPILOT_INLINE void add_rows(const uint8_t* lhs, const Block& b, __m512* acc) noexcept {
-  constexpr size_t kStart = R * (D == DType::kQ4_0 ? kPlaneN8 : D == DType::kQ8_0 ? kPlaneN128 : kPlaneN32a);
-  __m512i dot[Rows], dot2[Rows];
-  SMEPILOT_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    dot[r] = kHasMin<D> ? _mm512_setzero_si512() : bcast_i32(lhs + kStart + (Row + r) * 4);
-    if constexpr (kHasHalves<D>) dot2[r] = bcast_i32(lhs + R * kPlaneN32b + (Row + r) * 4);
+// Rows of an lhs panel, from one row of it on, at one block of k.
+struct Lhs {
+  const uint8_t* q;       // 32 bytes per row
+  const uint8_t* planes;  // entry of the first row in a plane that would begin at the block
+  size_t height;          // rows of the panel
+
+  Lhs(const uint8_t* panel, size_t rows, size_t row) noexcept
+      : q(panel + row * kQ8Block), planes(panel + row * 4), height(rows) {}
+  SMEPILOT_INLINE Lhs from(int row) const noexcept {
+    Lhs l = *this;
+    l.q += row * static_cast<int>(kQ8Block);
+    l.planes += row * 4;
+    return l;
   }
-  SMEPILOT_UNROLL
-  for (int i = 0; i < (kHasHalves<D> ? 4 : 8); ++i) {
+  SMEPILOT_INLINE void advance() noexcept {
+    q += height * kLhsQ8BlockBytes;
+    planes += height * kLhsQ8BlockBytes;
+    // Not an index that both share: with an index register, a memory operand takes a second slot of every stage.
+    __asm__("" : "+r"(q), "+r"(planes));
+  }
+  template <DType D>
+  SMEPILOT_INLINE void prefetch(size_t ahead, int rows) const noexcept {
+    const size_t step = height * kLhsQ8BlockBytes * ahead;
+    const auto fetch = [](const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); };
     SMEPILOT_UNROLL
-    for (int r = 0; r < Rows; ++r) {
-      const uint8_t* q = lhs + (Row + r) * 32 + i * 4;
-      dot[r] = dot_step(dot[r], b.w[i], q);
-      if constexpr (kHasHalves<D>) dot2[r] = dot_step(dot2[r], b.w[i + 4], q + 16);
+    for (int r = 0; r < rows; r += 2) fetch(q + step + r * 32);
+    fetch(planes + height * kPlaneD + step);
+    if (kHasMin<D>) fetch(planes + height * kPlaneDs + step);
+    if (kZeroPoint<D> != 0) fetch(planes + height * kPlaneN8 + step);
+  }
+  SMEPILOT_INLINE const uint8_t* plane(size_t which, int r) const noexcept { return planes + height * which + r * 4; }
+};
+
+// What a dot product starts at: the correction for the zero point of unsigned weights.
+template <DType D>
+SMEPILOT_INLINE __m512i start_of_dot(const Lhs& lhs, int half, int r) noexcept {
+  if constexpr (kHasHalves<D>) return bcast_i32(lhs.plane(half == 0 ? kPlaneN32a : kPlaneN32b, r));
+  if constexpr (kZeroPoint<D> == 0) return _mm512_setzero_si512();
+  return bcast_i32(lhs.plane(kZeroPoint<D> == 8 ? kPlaneN8 : kPlaneN128, r));
+}
+
+// Adds one block of R rows times P panels to acc, with all dot products side by side.
+template <DType D, int R, int P, typename Source>
+SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc)[P]) noexcept {
+  constexpr int kHalves = kHasHalves<D> ? 2 : 1, kSteps = 8 / kHalves;
+  __m512i dot[kHalves][R][P];
+  SMEPILOT_UNROLL
+  for (int half = 0; half < kHalves; ++half) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m512i start = start_of_dot<D>(lhs, half, r);
+      SMEPILOT_UNROLL
+      for (int p = 0; p < P; ++p) dot[half][r][p] = start;
     }
   }
   SMEPILOT_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    const __m512 d = bcast_f32(lhs + R * kPlaneD + (Row + r) * 4);
-    __m512& sum = acc[Row + r];
-    const __m512 x = _mm512_cvtepi32_ps(dot[r]);
-    if constexpr (kHasHalves<D>) {
-      const __m512 both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot2[r]), b.s1, _mm512_mul_ps(x, b.s0));
-      sum = _mm512_fmadd_ps(both, d, sum);
-    } else {
-      if constexpr (kHasMin<D>) sum = _mm512_fmadd_ps(b.s1, bcast_f32(lhs + R * kPlaneDs + (Row + r) * 4), sum);
-      sum = _mm512_fmadd_ps(x, _mm512_mul_ps(b.s0, d), sum);
+  for (int step = 0; step < 8; ++step) {
+    const int half = step % kHalves, i = half * kSteps + step / kHalves;
+    __m512i w[P];
+    SMEPILOT_UNROLL
+    for (int p = 0; p < P; ++p) w[p] = source.weights(p, i);
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const Quad& q = *reinterpret_cast<const Quad*>(lhs.q + r * 32 + i * 4);
+      if constexpr (P == 1) {
+        dot_step(dot[half][r][0], w[0], q);
+      } else {
+        const __m512i a = broadcast(q);
+        SMEPILOT_UNROLL
+        for (int p = 0; p < P; ++p) dot_step(dot[half][r][p], w[p], a);
+      }
+    }
+  }
+  SMEPILOT_UNROLL
+  for (int p = 0; p < P; ++p) {
+    const __m512 s = source.scale(p, 0);
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m512 d = bcast_f32(lhs.plane(kPlaneD, r)), x = _mm512_cvtepi32_ps(dot[0][r][p]);
+      if constexpr (kHasHalves<D>) {
+        const __m512 y = _mm512_cvtepi32_ps(dot[1][r][p]);
+        acc[r][p] = _mm512_fmadd_ps(_mm512_fmadd_ps(y, source.scale(p, 1), _mm512_mul_ps(x, s)), d, acc[r][p]);
+      } else {
+        acc[r][p] = _mm512_fmadd_ps(x, _mm512_mul_ps(s, d), acc[r][p]);
+      }
+    }
+  }
+  if constexpr (kHasMin<D>) {
+    SMEPILOT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const __m512 min = source.scale(p, 1);
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][p] = _mm512_fmadd_ps(min, bcast_f32(lhs.plane(kPlaneDs, r)), acc[r][p]);
+    }
+  }
+  if constexpr (kHasHalfMins<D>) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m512 sum_a = _mm512_cvtepi32_ps(bcast_i32(lhs.plane(kPlaneN32a, r)));
+      const __m512 sum_b = _mm512_cvtepi32_ps(bcast_i32(lhs.plane(kPlaneN32b, r)));
+      SMEPILOT_UNROLL
+      for (int p = 0; p < P; ++p) {
+        const __m512 both = _mm512_fmadd_ps(sum_b, source.scale(p, 2), _mm512_mul_ps(sum_a, source.scale(p, 1)));
+        acc[r][p] = _mm512_fmadd_ps(both, bcast_f32(lhs.plane(kPlaneD, r)), acc[r][p]);
+      }
     }
   }
 }
 
-template <DType D, int R, int Row = 0>
-SMEPILOT_INLINE void add_all_rows(const uint8_t* lhs, const Block& b, __m512* acc) noexcept {
-  constexpr int kGroup = kHasHalves<D> ? 2 : 4;  // four dot products side by side
-  constexpr int kRows = R - Row < kGroup ? R - Row : kGroup;
-  add_rows<D, R, Row, kRows>(lhs, b, acc);
-  if constexpr (Row + kRows < R) add_all_rows<D, R, Row + kRows>(lhs, b, acc);
+// The same for any R. With one panel the weights stay in registers, which leaves room for four dot products; with two,
+// they are loaded for each step.
+template <DType D, int R, int P, typename Source>
+SMEPILOT_INLINE void add_block(const Source& source, const Lhs& lhs, __m512 (*acc)[P]) noexcept {
+  constexpr int kSideBySide = P == 2 ? R : kHasHalves<D> ? 2 : 4;
+  constexpr int kRows = R < kSideBySide ? R : kSideBySide;
+  add_rows<D, kRows, P>(source, lhs, acc);
+  if constexpr (kRows < R) add_block<D, R - kRows, P>(source, lhs.from(kRows), acc + kRows);
 }
 
 // --- One lhs panel: weights go from the rhs panel through registers ---
 
 // Blocks to prefetch ahead: 2 to 8 KiB. Measured from memory at one row: 1 to 3 % faster, and farther gains nothing.
 constexpr size_t kAhead = 16;
+
+struct InRegisters {
+  const Block& b;
+  SMEPILOT_INLINE __m512i weights(int, int i) const noexcept { return b.w[i]; }
+  SMEPILOT_INLINE __m512 scale(int, int j) const noexcept { return j == 0 ? b.s0 : j == 1 ? b.s1 : b.s2; }
+};
 
 template <DType D, int R>
 void one_panel(const MatmulArgs* args) noexcept {
@@ -101,108 +189,184 @@ void one_panel(const MatmulArgs* args) noexcept {
   float* dst = args->dst;
   for (uint32_t left = args->n;; left -= kPanel) {
     const uint8_t* next = left > kPanel ? panel + args->rhs_stride : panel;
-    __m512 acc[R];
+    __m512 acc[R][1];
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_ps();
-    const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
-    for (size_t kb = 0; kb < blocks; ++kb, lhs += R * kLhsQ8BlockBytes) {
+    for (int r = 0; r < R; ++r) acc[r][0] = _mm512_setzero_ps();
+    Lhs lhs(static_cast<const uint8_t*>(args->lhs), R, 0);
+    for (size_t kb = 0; kb < blocks; ++kb, lhs.advance()) {
       prefetch_block<D>(panel, next, at, kb + kAhead, blocks);
       Block b;
       load_block<D>(panel, at, kb, b);
-      add_all_rows<D, R>(lhs, b, acc);
+      add_block<D, R, 1>(InRegisters{b}, lhs, acc);
     }
     const __mmask16 mask = column_mask(left);
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * args->dst_stride, mask, acc[r]);
+    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * args->dst_stride, mask, acc[r][0]);
     if (left <= kPanel) return;
     panel += args->rhs_stride;
     dst += kPanel;
   }
 }
 
-// --- Several lhs panels: weights are unpacked to L1 a chunk of K at a time and used by all of them ---
+// --- Several lhs panels: weights are unpacked to L1 a chunk of K at a time and used by all rows ---
 
-constexpr uint32_t kMr = 64;   // rows of a call
+constexpr uint32_t kMr = 128;  // rows of a call
 constexpr size_t kChunk = 16;  // k blocks unpacked at a time
 
+// Rhs panels that share a register tile: two, so that a broadcast serves two dot products; but where blocks have two
+// scales, the registers are better used for half sums.
+template <DType D>
+constexpr int kShared = kHasHalves<D> ? 1 : 2;
+// Rows of a register tile. With two panels, twelve dot products side by side cover the latency of vpdpbusd, and their
+// twelve sums still have registers.
+template <int P>
+constexpr int kTileRows = P == 2 ? 6 : 16;
+
 struct alignas(64) Scratch {
-  uint8_t w[kChunk][8][64];
-  float scale[kChunk][2][kPanel];
-  float acc[kMr][kPanel];
+  uint8_t w[2][kChunk][8][64];
+  float scale[2][kChunk][3][kPanel];
+  float sums[kMr][2][kPanel];
 };
 
+// What the register tiles of one chunk share.
 struct Chunk {
-  const uint8_t* w;  // 512 bytes per block: in the scratch, or where nothing needs unpacking in the panel
+  const uint8_t* w[2];  // 512 bytes per block: in the scratch, or where nothing needs unpacking in the panel
+  Scratch& scratch;
   size_t blocks;
   bool first, last;
+  size_t dst_stride;
+  __mmask16 mask[2];
 };
 
-// One lhs panel of R rows times one chunk.
-template <DType D, int R>
-void tile(const Chunk& chunk, const Scratch& scratch, const uint8_t* lhs, float* sums, float* dst, size_t dst_stride,
-          __mmask16 mask) noexcept {
-  __m512 acc[R];
-  if (chunk.first) {
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_ps();
-  } else {
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) acc[r] = _mm512_load_ps(sums + r * kPanel);
+struct Unpacked {
+  const uint8_t* w[2];
+  const float (*scales)[3][kPanel];  // of the first panel; the second one's are kChunk further on
+  SMEPILOT_INLINE __m512i weights(int p, int i) const noexcept { return load_zmm(w[p] + i * 64); }
+  SMEPILOT_INLINE __m512 scale(int p, int j) const noexcept {
+    return _mm512_load_ps(scales[static_cast<size_t>(p) * kChunk][j]);
   }
-  for (size_t kb = 0; kb < chunk.blocks; ++kb, lhs += R * kLhsQ8BlockBytes) {
+  template <DType D>
+  SMEPILOT_INLINE Block block() const noexcept {  // of the first panel
     Block b;
     SMEPILOT_UNROLL
-    for (int i = 0; i < 8; ++i) b.w[i] = load_zmm(chunk.w + kb * 512 + i * 64);
-    b.s0 = _mm512_load_ps(scratch.scale[kb][0]);
-    if constexpr (kHasMin<D> || kHasHalves<D>) b.s1 = _mm512_load_ps(scratch.scale[kb][1]);
-    add_all_rows<D, R>(lhs, b, acc);
+    for (int i = 0; i < 8; ++i) b.w[i] = weights(0, i);
+    b.s0 = scale(0, 0);
+    if constexpr (kScaleVectors<D> > 1) b.s1 = scale(0, 1);
+    if constexpr (kScaleVectors<D> > 2) b.s2 = scale(0, 2);
+    return b;
   }
-  if (chunk.last) {
+  SMEPILOT_INLINE void advance() noexcept {
+    w[0] += 512;
+    w[1] += 512;
+    ++scales;
+    __asm__("" : "+r"(w[0]), "+r"(w[1]), "+r"(scales));
+  }
+};
+
+template <DType D, int R, int P>
+void tile(const Chunk& chunk, Lhs lhs, float (*sums)[2][kPanel], float* dst) noexcept {
+  __m512 acc[R][P];
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * dst_stride, mask, acc[r]);
-  } else {
+    for (int p = 0; p < P; ++p) acc[r][p] = chunk.first ? _mm512_setzero_ps() : _mm512_load_ps(sums[r][p]);
+  }
+  Unpacked source{{chunk.w[0], chunk.w[1]}, chunk.scratch.scale[0]};
+  for (size_t left = chunk.blocks; left > 0; --left) {
+    if constexpr (P == 2) {
+      lhs.prefetch<D>(2, R);
+      add_block<D, R, P>(source, lhs, acc);
+    } else {
+      add_block<D, R, P>(InRegisters{source.template block<D>()}, lhs, acc);
+    }
+    lhs.advance();
+    source.advance();
+  }
+  SMEPILOT_UNROLL
+  for (int r = 0; r < R; ++r) {
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_store_ps(sums + r * kPanel, acc[r]);
+    for (int p = 0; p < P; ++p) {
+      if (chunk.last)
+        _mm512_mask_storeu_ps(dst + static_cast<size_t>(r) * chunk.dst_stride + static_cast<size_t>(p) * kPanel,
+                              chunk.mask[p], acc[r][p]);
+      else
+        _mm512_store_ps(sums[r][p], acc[r][p]);
+    }
+  }
+}
+
+using TileFn = void (*)(const Chunk&, Lhs, float (*)[2][kPanel], float*) noexcept;
+template <DType D, int R, int P>
+constexpr TileFn tile_fn() noexcept {
+  if constexpr (R <= kTileRows<P>)
+    return tile<D, R, P>;
+  else
+    return nullptr;
+}
+
+// All rows of a call times P panels.
+template <DType D, int P>
+void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t left, Scratch& scratch) noexcept {
+  static constexpr TileFn kTiles[kPanel] = {
+      tile_fn<D, 1, P>(),  tile_fn<D, 2, P>(),  tile_fn<D, 3, P>(),  tile_fn<D, 4, P>(),
+      tile_fn<D, 5, P>(),  tile_fn<D, 6, P>(),  tile_fn<D, 7, P>(),  tile_fn<D, 8, P>(),
+      tile_fn<D, 9, P>(),  tile_fn<D, 10, P>(), tile_fn<D, 11, P>(), tile_fn<D, 12, P>(),
+      tile_fn<D, 13, P>(), tile_fn<D, 14, P>(), tile_fn<D, 15, P>(), tile_fn<D, 16, P>()};
+  const size_t blocks = args->k / kQ8Block;
+  const RhsPlanes at = rhs_planes(D, args->k);
+  Chunk chunk{{scratch.w[0][0][0], scratch.w[1][0][0]}, scratch, 0, true, false, args->dst_stride, {}};
+  for (uint32_t p = 0; p < P; ++p) chunk.mask[p] = column_mask(left - p * kPanel);
+  for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
+    chunk.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
+    chunk.first = kb0 == 0;
+    chunk.last = kb0 + chunk.blocks == blocks;
+    for (int p = 0; p < P; ++p) {
+      const uint8_t* from = panel + static_cast<size_t>(p) * args->rhs_stride;
+      const uint8_t* next = left > P * kPanel ? from + P * args->rhs_stride : from;
+      if constexpr (D == DType::kQ8_0) chunk.w[p] = from + kb0 * 512;
+      for (size_t kb = 0; kb < chunk.blocks; ++kb) {
+        prefetch_block<D>(from, next, at, kb0 + kb + kChunk, blocks);
+        Block b;
+        load_block<D>(from, at, kb0 + kb, b);
+        if constexpr (D != DType::kQ8_0) {
+          SMEPILOT_UNROLL
+          for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[p][kb][i], b.w[i]);
+        }
+        _mm512_store_ps(scratch.scale[p][kb][0], b.s0);
+        if constexpr (kScaleVectors<D> > 1) _mm512_store_ps(scratch.scale[p][kb][1], b.s1);
+        if constexpr (kScaleVectors<D> > 2) _mm512_store_ps(scratch.scale[p][kb][2], b.s2);
+      }
+    }
+    for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
+      const uint32_t height = args->m - m0 < kPanel ? args->m - m0 : kPanel;
+      const uint8_t* lhs =
+          static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(m0, args->k) + kb0 * height * kLhsQ8BlockBytes;
+      constexpr uint32_t kRows = kTileRows<P>;
+      const uint32_t tiles = (height + kRows - 1) / kRows;
+      for (uint32_t t = 0, row = 0; t < tiles; ++t) {  // as even as they come
+        const uint32_t rows = (height - row + tiles - t - 1) / (tiles - t);
+        kTiles[rows - 1](chunk, Lhs(lhs, height, row), scratch.sums + m0 + row, dst + (m0 + row) * args->dst_stride);
+        row += rows;
+      }
+    }
   }
 }
 
 template <DType D>
 void several_panels(const MatmulArgs* args) noexcept {
-  using Tile = decltype(&tile<D, 1>);
-  static constexpr Tile kTiles[kPanel] = {tile<D, 1>,  tile<D, 2>,  tile<D, 3>,  tile<D, 4>,  tile<D, 5>,  tile<D, 6>,
-                                          tile<D, 7>,  tile<D, 8>,  tile<D, 9>,  tile<D, 10>, tile<D, 11>, tile<D, 12>,
-                                          tile<D, 13>, tile<D, 14>, tile<D, 15>, tile<D, 16>};
   Scratch scratch;
-  const size_t blocks = args->k / kQ8Block;
-  const RhsPlanes at = rhs_planes(D, args->k);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
-  for (uint32_t left = args->n;; left -= kPanel) {
-    for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
-      Chunk chunk;
-      chunk.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
-      chunk.first = kb0 == 0;
-      chunk.last = kb0 + chunk.blocks == blocks;
-      chunk.w = D == DType::kQ8_0 ? panel + kb0 * 512 : scratch.w[0][0];
-      for (size_t kb = 0; kb < chunk.blocks; ++kb) {
-        Block b;
-        load_block<D>(panel, at, kb0 + kb, b);
-        if constexpr (D != DType::kQ8_0) {
-          SMEPILOT_UNROLL
-          for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[kb][i], b.w[i]);
-        }
-        _mm512_store_ps(scratch.scale[kb][0], b.s0);
-        if constexpr (kHasMin<D> || kHasHalves<D>) _mm512_store_ps(scratch.scale[kb][1], b.s1);
-      }
-      for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
-        const uint32_t height = args->m - m0 < kPanel ? args->m - m0 : kPanel;
-        const uint8_t* lhs =
-            static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(m0, args->k) + kb0 * height * kLhsQ8BlockBytes;
-        kTiles[height - 1](chunk, scratch, lhs, scratch.acc[m0], dst + m0 * args->dst_stride, args->dst_stride,
-                           column_mask(left));
-      }
+  uint32_t left = args->n;
+  if constexpr (kShared<D> == 2) {
+    for (; left > kPanel; left -= left < 2 * kPanel ? left : 2 * kPanel) {
+      panels<D, 2>(args, panel, dst, left, scratch);
+      panel += 2 * args->rhs_stride;
+      dst += 2 * kPanel;
     }
-    if (left <= kPanel) return;
+  }
+  for (; left > 0; left -= left < kPanel ? left : kPanel) {
+    panels<D, 1>(args, panel, dst, left, scratch);
     panel += args->rhs_stride;
     dst += kPanel;
   }
@@ -228,15 +392,28 @@ constexpr KernelVariant variant(const char* id) noexcept {
 }  // namespace
 
 extern const KernelVariant kMatmulF32Q8Q8_0Avx512Vnni, kMatmulF32Q8Q4_0Avx512Vnni, kMatmulF32Q8Q4_1Avx512Vnni,
-    kMatmulF32Q8Q4_KAvx512Vnni, kMatmulF32Q8Q6_KAvx512Vnni;
+    kMatmulF32Q8Q5_0Avx512Vnni, kMatmulF32Q8Q5_1Avx512Vnni, kMatmulF32Q8Iq4NlAvx512Vnni, kMatmulF32Q8Q2_KAvx512Vnni,
+    kMatmulF32Q8Q3_KAvx512Vnni, kMatmulF32Q8Q4_KAvx512Vnni, kMatmulF32Q8Q5_KAvx512Vnni, kMatmulF32Q8Q6_KAvx512Vnni;
 constexpr KernelVariant kMatmulF32Q8Q8_0Avx512Vnni =
     variant<DType::kQ8_0>("matmul.f32.q8.q8_0.16x16.avx512vnni.vpdpbusd");
 constexpr KernelVariant kMatmulF32Q8Q4_0Avx512Vnni =
     variant<DType::kQ4_0>("matmul.f32.q8.q4_0.16x16.avx512vnni.vpdpbusd");
 constexpr KernelVariant kMatmulF32Q8Q4_1Avx512Vnni =
     variant<DType::kQ4_1>("matmul.f32.q8.q4_1.16x16.avx512vnni.vpdpbusd");
+constexpr KernelVariant kMatmulF32Q8Q5_0Avx512Vnni =
+    variant<DType::kQ5_0>("matmul.f32.q8.q5_0.16x16.avx512vnni.vpdpbusd");
+constexpr KernelVariant kMatmulF32Q8Q5_1Avx512Vnni =
+    variant<DType::kQ5_1>("matmul.f32.q8.q5_1.16x16.avx512vnni.vpdpbusd");
+constexpr KernelVariant kMatmulF32Q8Iq4NlAvx512Vnni =
+    variant<DType::kIQ4_NL>("matmul.f32.q8.iq4_nl.16x16.avx512vnni.vpdpbusd");
+constexpr KernelVariant kMatmulF32Q8Q2_KAvx512Vnni =
+    variant<DType::kQ2_K>("matmul.f32.q8.q2_k.16x16.avx512vnni.vpdpbusd");
+constexpr KernelVariant kMatmulF32Q8Q3_KAvx512Vnni =
+    variant<DType::kQ3_K>("matmul.f32.q8.q3_k.16x16.avx512vnni.vpdpbusd");
 constexpr KernelVariant kMatmulF32Q8Q4_KAvx512Vnni =
     variant<DType::kQ4_K>("matmul.f32.q8.q4_k.16x16.avx512vnni.vpdpbusd");
+constexpr KernelVariant kMatmulF32Q8Q5_KAvx512Vnni =
+    variant<DType::kQ5_K>("matmul.f32.q8.q5_k.16x16.avx512vnni.vpdpbusd");
 constexpr KernelVariant kMatmulF32Q8Q6_KAvx512Vnni =
     variant<DType::kQ6_K>("matmul.f32.q8.q6_k.16x16.avx512vnni.vpdpbusd");
 
