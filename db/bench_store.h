@@ -11,12 +11,14 @@ namespace smepilot {
 
 struct Bench {
   int64_t id = 0, session_id = 0;
-  int64_t model_id = 0;    // set by the store
-  int64_t plan_id = 0;     // 0: no plan of the database drove it
-  std::string plan_mode;   // "db", "file", "none"
-  std::string model_file;  // file name without its folder
+  int64_t model_id = 0;         // set by the store
+  int64_t plan_id = 0;          // 0: no plan of the database drove it
+  std::string plan_mode;        // "db", "file", "none"
+  std::string model_file;       // file name without its folder
+  std::string kv_type = "f16";  // what the KV cache held
   uint32_t n_threads = 0, n_prompt = 0, n_gen = 0, n_depth = 0;
-  double avg_ts = 0, stddev_ts = 0;  // tokens per second
+  uint32_t n_seqs = 1;               // sequences that generated together
+  double avg_ts = 0, stddev_ts = 0;  // tokens per second, of all sequences
   std::vector<double> samples_ts;
   std::string created;  // set by the store
 };

@@ -5,6 +5,7 @@
 
 #include "db/database.h"
 #include "kernels/base/build_info.h"
+#include "kernels/base/text.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
 
@@ -25,29 +26,56 @@ uint32_t next_random(uint32_t& state) {  // xorshift32, Marsaglia 2003
   return state ^= state << 5;
 }
 
-Status evaluate_tokens(Engine& engine, KvCache& cache, uint32_t count, bool one_by_one,
-                       const std::atomic<bool>& cancel) {
-  uint32_t random = 2463534242u;
+std::vector<int32_t> random_tokens(uint32_t count, uint32_t vocab, uint32_t seed = 2463534242u) {
   std::vector<int32_t> tokens(count);
-  for (int32_t& t : tokens) t = static_cast<int32_t>(next_random(random) % engine.vocab());
-  if (!one_by_one) return engine.evaluate(tokens, cache, Transformer::Logits::kLast, &cancel).status();
-  for (const int32_t& t : tokens)
-    if (Result<std::span<const float>> r = engine.evaluate({&t, 1}, cache, Transformer::Logits::kLast, &cancel);
-        !r.ok())
-      return r.status();
-  return {};
+  for (int32_t& t : tokens) t = static_cast<int32_t>(next_random(seed) % vocab);
+  return tokens;
 }
 
-std::string json_escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20)
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    else
-      out += c;
+// The sequences of a test and the tokens that they are given.
+struct Sequences {
+  std::vector<KvCache> caches;
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<SequenceTokens> step;
+};
+
+Result<Sequences> make_sequences(Engine& engine, const BenchTest& test, const std::atomic<bool>& cancel) {
+  Sequences s;
+  const std::vector<int32_t> before = random_tokens(test.n_depth, engine.vocab());
+  const uint32_t own = test.n_prompt + test.n_gen;
+  std::shared_ptr<KvCache> prefix;
+  for (uint32_t i = 0; i < test.n_seqs; ++i) {
+    Result<KvCache> cache = error("");
+    if (test.n_seqs == 1) {
+      cache = engine.new_cache(test.n_depth + own);
+      if (cache.ok() && test.n_depth != 0)
+        SMEPILOT_TRY(engine.evaluate(before, *cache, Transformer::Logits::kNone, &cancel).status());
+    } else {
+      if (test.n_depth != 0 && prefix == nullptr) {
+        SMEPILOT_ASSIGN(KvCache shared, engine.new_cache(test.n_depth));
+        SMEPILOT_TRY(engine.evaluate(before, shared, Transformer::Logits::kNone, &cancel).status());
+        prefix = std::make_shared<KvCache>(std::move(shared));
+      }
+      cache = prefix != nullptr ? KvCache::fork(prefix, own) : engine.new_cache(own);
+    }
+    if (!cache.ok()) return cache.status();
+    s.caches.push_back(std::move(cache).value());
+    s.tokens.push_back(random_tokens(own, engine.vocab(), 2463534242u + i));
   }
-  return out;
+  for (KvCache& cache : s.caches) s.step.push_back({&cache, {}});
+  return s;
+}
+
+// `count` tokens of each sequence: in passes of many (one sequence), or one of each sequence at a time.
+Status evaluate_tokens(Engine& engine, Sequences& s, uint32_t count, bool one_by_one, const std::atomic<bool>& cancel) {
+  if (!one_by_one)
+    return engine.evaluate(std::span(s.tokens[0]).first(count), s.caches[0], Transformer::Logits::kLast, &cancel)
+        .status();
+  for (uint32_t at = 0; at < count; ++at) {
+    for (size_t i = 0; i < s.step.size(); ++i) s.step[i].tokens = std::span(s.tokens[i]).subspan(at, 1);
+    SMEPILOT_TRY(engine.evaluate(s.step, &cancel).status());
+  }
+  return {};
 }
 
 // The fields of one row in order, as (name, JSON value, plain value).
@@ -96,6 +124,7 @@ uint64_t model_params(const Engine& engine) {
 
 std::vector<Field> fields(const Engine& engine, const BenchResult& r) {
   const BuildInfo& build = build_info();
+  const char* const kv = traits(engine.kv_type()).name;
   const auto number = [](auto v) { return fmt::format("{}", v); };
   return {{"build_commit", build.revision, true},
           {"build_number", "0", false},
@@ -106,17 +135,18 @@ std::vector<Field> fields(const Engine& engine, const BenchResult& r) {
           {"model_type", model_type(engine), true},
           {"model_size", number(model_bytes(engine)), false},
           {"model_n_params", number(model_params(engine)), false},
-          {"n_batch", number(engine.batch()), false},
-          {"n_ubatch", number(engine.batch()), false},
+          {"n_batch", number(engine.ubatch()), false},
+          {"n_ubatch", number(engine.ubatch()), false},
           {"n_threads", number(engine.workers()), false},
-          {"type_k", "f16", true},
-          {"type_v", "f16", true},
+          {"type_k", kv, true},
+          {"type_v", kv, true},
           {"n_gpu_layers", "0", false},
           {"plan", engine.plan().planner, true},
           {"plan_id", number(engine.plan().plan != nullptr ? engine.plan().plan->id : 0), false},
-          {"n_prompt", number(r.n_prompt), false},
-          {"n_gen", number(r.n_gen), false},
-          {"n_depth", number(r.n_depth), false},
+          {"n_prompt", number(r.test.n_prompt), false},
+          {"n_gen", number(r.test.n_gen), false},
+          {"n_depth", number(r.test.n_depth), false},
+          {"n_seqs", number(r.test.n_seqs), false},
           {"test_time", r.test_time, true},
           {"avg_ns", fmt::format("{:.0f}", r.avg_ns()), false},
           {"stddev_ns", fmt::format("{:.0f}", r.stddev_ns()), false},
@@ -134,17 +164,11 @@ std::string json_row(const Engine& engine, const BenchResult& r, const char* ind
   return out;
 }
 
-std::string test_name(const BenchResult& r) {
-  std::string name = r.n_prompt != 0 ? fmt::format("pp{}", r.n_prompt) : fmt::format("tg{}", r.n_gen);
-  if (r.n_depth != 0) name += fmt::format(" @ d{}", r.n_depth);
-  return name;
-}
-
 }  // namespace
 
 std::vector<double> BenchResult::samples_ts() const {
   std::vector<double> ts;
-  for (const double ns : samples_ns) ts.push_back(1e9 * (n_prompt + n_gen) / ns);
+  for (const double ns : samples_ns) ts.push_back(1e9 * test.n_prompt / ns + 1e9 * test.n_gen * test.n_seqs / ns);
   return ts;
 }
 double BenchResult::avg_ns() const {
@@ -160,21 +184,33 @@ double BenchResult::stddev_ts() const {
   return stddev(samples_ts());
 }
 
-Result<BenchResult> run_bench(Engine& engine, uint32_t n_prompt, uint32_t n_gen, uint32_t depth, unsigned repetitions,
+std::string BenchTest::name() const {
+  std::string name = n_prompt != 0 ? fmt::format("pp{}", n_prompt) : fmt::format("tg{}", n_gen);
+  if (n_seqs > 1) name += fmt::format(" b{}", n_seqs);
+  if (n_depth != 0) name += fmt::format(" @ d{}", n_depth);
+  return name;
+}
+
+Result<BenchResult> run_bench(Engine& engine, const BenchTest& test, unsigned repetitions,
                               const std::function<void(unsigned done)>& progress, const std::atomic<bool>& cancel) {
-  if ((n_prompt == 0) == (n_gen == 0)) return error("a test is either of a prompt or of generation");
-  const uint32_t count = n_prompt + n_gen;
-  if (uint64_t{depth} + count > engine.context())
-    return error("{} tokens after {} do not fit into the context of {} (--ctx sets it)", count, depth,
+  if ((test.n_prompt == 0) == (test.n_gen == 0)) return error("a test is either of a prompt or of generation");
+  if (test.n_seqs == 0 || (test.n_seqs > 1 && test.n_prompt != 0))
+    return error("several sequences are for tests of generation");
+  if (test.n_seqs > engine.sequences())
+    return error("{} sequences were asked for, this engine evaluates up to {} together", test.n_seqs,
+                 engine.sequences());
+  const uint32_t count = test.n_prompt + test.n_gen;
+  if (uint64_t{test.n_depth} + count > engine.context())
+    return error("{} tokens after {} do not fit into the context of {} (--ctx sets it)", count, test.n_depth,
                  engine.context());
-  SMEPILOT_ASSIGN(KvCache cache, engine.new_cache());
-  BenchResult result{n_prompt, n_gen, depth, utc_now(), {}};
-  if (depth != 0) SMEPILOT_TRY(evaluate_tokens(engine, cache, depth, false, cancel));
-  SMEPILOT_TRY(evaluate_tokens(engine, cache, n_gen != 0 ? 1 : count, n_gen != 0, cancel));  // warm-up
+  SMEPILOT_ASSIGN(Sequences sequences, make_sequences(engine, test, cancel));
+  BenchResult result{test, utc_now(), {}};
+  const bool generation = test.n_gen != 0;
+  SMEPILOT_TRY(evaluate_tokens(engine, sequences, generation ? 1 : count, generation, cancel));  // warm-up
   for (unsigned i = 0; i < repetitions; ++i) {
-    cache.set_length(depth);
+    for (KvCache& cache : sequences.caches) cache.set_length(test.n_depth);
     const int64_t begin = now_ns();
-    SMEPILOT_TRY(evaluate_tokens(engine, cache, count, n_gen != 0, cancel));
+    SMEPILOT_TRY(evaluate_tokens(engine, sequences, count, generation, cancel));
     result.samples_ns.push_back(static_cast<double>(now_ns() - begin));
     if (progress) progress(i + 1);
   }
@@ -215,17 +251,18 @@ std::string format_bench(const Engine& engine, const std::vector<BenchResult>& r
       return out;
     }
     case BenchFormat::kMarkdown: {
-      out = fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>14} | {:>18} |\n", "model", "size", "params",
-                        "threads", "plan", "test", "t/s");
+      out = fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>6} | {:>14} | {:>18} |\n", "model", "size",
+                        "params", "threads", "plan", "type_k", "test", "t/s");
       out +=
-          "| ------------------------------ | ---------: | -------: | ------: | -------- | -------------: | "
+          "| ------------------------------ | ---------: | -------: | ------: | -------- | -----: | -------------: | "
           "-----------------: |\n";
       for (const BenchResult& r : results)
         out +=
-            fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>14} | {:>18} |\n", model_type(engine),
+            fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>6} | {:>14} | {:>18} |\n", model_type(engine),
                         fmt::format("{:.2f} MiB", static_cast<double>(model_bytes(engine)) / 1048576.0),
                         fmt::format("{:.2f} M", static_cast<double>(model_params(engine)) / 1e6), engine.workers(),
-                        engine.plan().planner, test_name(r), fmt::format("{:.2f} ± {:.2f}", r.avg_ts(), r.stddev_ts()));
+                        engine.plan().planner, traits(engine.kv_type()).name, r.test.name(),
+                        fmt::format("{:.2f} ± {:.2f}", r.avg_ts(), r.stddev_ts()));
       return out;
     }
   }

@@ -10,17 +10,24 @@
 
 namespace smepilot {
 
+// n_prompt tokens in passes of many, or n_gen tokens one by one, after n_depth tokens. With several sequences (of
+// generation only) each has its own next token in every step; the n_depth tokens before are a prefix that all share.
+struct BenchTest {
+  uint32_t n_prompt = 0, n_gen = 0, n_depth = 0, n_seqs = 1;
+  std::string name() const;  // pp512, tg128 b8 @ d1024
+};
+
 struct BenchResult {
-  uint32_t n_prompt = 0, n_gen = 0, n_depth = 0;
+  BenchTest test;
   std::string test_time;                   // ISO 8601, UTC
   std::vector<double> samples_ns;          // one per repetition
-  std::vector<double> samples_ts() const;  // tokens per second
+  std::vector<double> samples_ts() const;  // tokens of all sequences per second
   double avg_ns() const, stddev_ns() const, avg_ts() const, stddev_ts() const;
 };
 
-// One test: n_prompt tokens in batches, or n_gen tokens one by one after `depth` tokens, `repetitions` times after one
-// warm-up. Tokens are pseudo-random and the same in each run. Logits are computed for the last token of a prompt.
-Result<BenchResult> run_bench(Engine& engine, uint32_t n_prompt, uint32_t n_gen, uint32_t depth, unsigned repetitions,
+// Runs the test `repetitions` times after one warm-up. Tokens are pseudo-random and the same in each run. Logits are
+// computed for the last token of a prompt.
+Result<BenchResult> run_bench(Engine& engine, const BenchTest& test, unsigned repetitions,
                               const std::function<void(unsigned done)>& progress, const std::atomic<bool>& cancel);
 
 enum class BenchFormat : uint8_t { kJson, kJsonl, kCsv, kMarkdown };

@@ -47,9 +47,10 @@ uint16_t clamp_workers(uint16_t workers, unsigned available) {
 }  // namespace
 
 Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32_t max_kv, unsigned workers,
-                                 const Lookup& lookup) {
+                                 const Lookup& lookup, DType kv_type) {
   Dispatch d;
   d.workers_ = workers;
+  d.kv_type_ = kv_type;
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
   SMEPILOT_ASSIGN(d.elementwise_, default_elementwise(workers));
   const std::vector<uint32_t> ms = grid(max_m, 8);
@@ -57,13 +58,16 @@ Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32
     if (std::any_of(d.matrices_.begin(), d.matrices_.end(),
                     [&](const Matrix& m) { return m.dtype == matrix.dtype && m.n == matrix.n && m.k == matrix.k; }))
       continue;
-    Matrix out{matrix.dtype, matrix.n, matrix.k, 0, {}};
+    Matrix out{matrix.dtype, matrix.n, matrix.k, 0, false, {}};
     for (const uint32_t m : ms) {
       const OperatorShape shape{OpKind::kMatmul, matrix.dtype, m, matrix.n, matrix.k, 0, 0};
       SMEPILOT_ASSIGN(const PlanEntry entry, lookup(shape));
       SMEPILOT_ASSIGN(const KernelVariant* variant, resolve(entry, shape, isa));
       const MatmulConfig config{variant, entry.mode, clamp_workers(entry.workers, workers), entry.mc, entry.nc};
-      if (variant->lhs_layout == Layout::kLhsQ8Panel16) out.q8_group = lhs_q8_group(matrix.dtype);
+      if (variant->lhs_layout == Layout::kLhsQ8Panel16)
+        out.q8_group = lhs_q8_group(matrix.dtype);
+      else
+        out.reads_f32 = true;
       if (!out.ranges.empty() && same(out.ranges.back().config, config))
         out.ranges.back().m_max = m;
       else
@@ -74,7 +78,7 @@ Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32
   for (const uint32_t kv : grid(max_kv, 4)) {
     if (kv < 64 && kv != max_kv) continue;  // no plan tells such short contexts apart
     for (const uint32_t m : ms) {
-      const OperatorShape shape{OpKind::kAttention, DType::kF16,   m, model.heads, model.head_dim,
+      const OperatorShape shape{OpKind::kAttention, kv_type,       m, model.heads, model.head_dim,
                                 std::max(kv, m),    model.kv_heads};
       SMEPILOT_ASSIGN(const PlanEntry entry, lookup(shape));
       SMEPILOT_ASSIGN(const KernelVariant* variant, resolve(entry, shape, isa));

@@ -18,10 +18,11 @@ class Dispatch {
   // What answers for a call. Must succeed for every shape of the model and every m in 1 .. max_m.
   using Lookup = std::function<Result<PlanEntry>(const OperatorShape&)>;
 
-  // Resolves `lookup` for every matrix of the model and for attention. `max_kv` is the KV cache's capacity. Error:
-  // an entry names a variant that this build lacks, this machine cannot run, or that does not fit the operator.
+  // Resolves `lookup` for every matrix of the model and for attention. `max_kv` is the KV cache's capacity, `kv_type`
+  // what it holds. Error: an entry names a variant that this build lacks, this machine cannot run, or that does not fit
+  // the operator.
   static Result<Dispatch> build(const ModelShape& model, uint32_t max_m, uint32_t max_kv, unsigned workers,
-                                const Lookup& lookup);
+                                const Lookup& lookup, DType kv_type = DType::kF16);
 
   // Lookups. by_plan() answers with `fallback` where the plan has no entry and counts those shapes in `*uncovered`.
   static Lookup by_plan(const Plan& plan, Lookup fallback, unsigned* uncovered = nullptr);
@@ -37,6 +38,9 @@ class Dispatch {
   // If any configuration of this matrix reads the quantised form of its left operand, how many activations are to share
   // a scale (kernels/driver/operators.h, lhs_q8_group); else 0.
   uint32_t q8_group(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].q8_group; }
+  // If any configuration of this matrix reads its left operand as floats.
+  bool reads_f32(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].reads_f32; }
+  DType kv_type() const noexcept { return kv_type_; }
   unsigned workers() const noexcept { return workers_; }
 
  private:
@@ -49,12 +53,14 @@ class Dispatch {
     DType dtype;
     uint32_t n, k;
     uint32_t q8_group;
+    bool reads_f32;
     std::vector<Range<MatmulConfig>> ranges;  // ascending m_max
   };
 
   std::vector<Matrix> matrices_;
   std::vector<Range<AttentionConfig>> attention_;  // ascending (kv_max, m_max)
   ElementwiseConfig elementwise_;
+  DType kv_type_ = DType::kF16;
   unsigned workers_ = 1;
 };
 

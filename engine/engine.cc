@@ -8,6 +8,7 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kDefaultContext = 4096;
+constexpr uint32_t kMaxSequences = 4096;
 
 // CPUs to pin workers to: one per physical core, fast classes first. Empty if there are more workers than that.
 std::vector<int> pin_order(const Platform& platform, unsigned workers) {
@@ -36,7 +37,11 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
     return error("{}: a context of {} was asked for, the model was trained for {}", options.model, options.context,
                  hp.context);
   e->context_ = options.context != 0 ? options.context : std::min(hp.context, kDefaultContext);
-  const uint32_t batch = std::clamp<uint32_t>(options.batch, 1, e->context_);
+  if (options.sequences == 0 || options.sequences > kMaxSequences)
+    return error("{} sequences were asked for, 1 to {} are possible", options.sequences, kMaxSequences);
+  if (options.kv_type != DType::kF16 && options.kv_type != DType::kQ8_0)
+    return error("a KV cache of {} was asked for, f16 and q8_0 are possible", traits(options.kv_type).name);
+  const uint32_t ubatch = std::max(std::clamp<uint32_t>(options.ubatch, 1, e->context_), options.sequences);
 
   unsigned workers = options.workers;
   if (workers == 0) workers = e->plan_.plan != nullptr ? e->plan_.plan->workers : e->platform_.cores;
@@ -52,39 +57,48 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   if (e->plan_.planner != "untuned" && e->plan_.roofline != nullptr)
     lookup = Dispatch::by_roofline(*e->plan_.roofline, isa, workers);
   if (e->plan_.plan != nullptr) lookup = Dispatch::by_plan(*e->plan_.plan, std::move(lookup), &e->uncovered_);
-  SMEPILOT_ASSIGN(e->dispatch_, Dispatch::build(e->shape_, batch, e->context_, workers, lookup));
+  SMEPILOT_ASSIGN(e->dispatch_, Dispatch::build(e->shape_, ubatch, e->context_, workers, lookup, options.kv_type));
 
-  SMEPILOT_ASSIGN(e->transformer_,
-                  Transformer::create(e->file_, e->weights_, e->dispatch_, *e->pool_, batch, e->context_));
+  SMEPILOT_ASSIGN(e->transformer_, Transformer::create(e->file_, e->weights_, e->dispatch_, *e->pool_,
+                                                       {ubatch, options.sequences, e->context_}));
+  e->rest_.reserve(options.sequences);
+  e->pass_.reserve(options.sequences);
   return e;
 }
 
-Result<KvCache> Engine::new_cache() const {
+Result<KvCache> Engine::new_cache(uint32_t capacity) const {
   const HyperParameters& hp = file_.hyper;
-  return KvCache::allocate(hp.layers, hp.kv_heads, hp.head_dim, context_);
+  return KvCache::allocate(hp.layers, hp.kv_heads, hp.head_dim, capacity == 0 ? context_ : std::min(capacity, context_),
+                           kv_type());
+}
+
+Status Engine::check(const SequenceTokens& s) const {
+  if (s.tokens.empty()) return error("nothing to evaluate: no tokens");
+  if (s.cache->dtype() != kv_type())
+    return error("the cache holds {}, this engine computes with {}", traits(s.cache->dtype()).name,
+                 traits(kv_type()).name);
+  const uint32_t room = std::min(context_, s.cache->capacity());
+  if (s.tokens.size() > room || s.cache->length() > room - s.tokens.size())
+    return error("the context is full: {} positions hold {} tokens, {} more do not fit (--ctx sets the size)", room,
+                 s.cache->length(), s.tokens.size());
+  for (const int32_t t : s.tokens)
+    if (t < 0 || static_cast<uint32_t>(t) >= vocab())
+      return error("token {} is outside the vocabulary of {}", t, vocab());
+  return {};
 }
 
 Result<std::span<const float>> Engine::evaluate(std::span<const int32_t> tokens, KvCache& cache,
                                                 Transformer::Logits logits, const std::atomic<bool>* cancel) {
   using Logits = Transformer::Logits;
-  if (tokens.empty()) return error("nothing to evaluate: no tokens");
-  if (tokens.size() > context_ || cache.length() > context_ - tokens.size())
-    return error("the context is full: {} positions hold {} tokens, {} more do not fit (--ctx sets the size)", context_,
-                 cache.length(), tokens.size());
-  for (const int32_t t : tokens)
-    if (t < 0 || static_cast<uint32_t>(t) >= vocab())
-      return error("token {} is outside the vocabulary of {}", t, vocab());
-  const size_t batch = transformer_->max_batch();
+  SMEPILOT_TRY(check({&cache, tokens}));
+  const size_t rows = ubatch();
   if (logits == Logits::kAll) all_logits_.clear();
   std::span<const float> out;
-  for (size_t at = 0; at < tokens.size(); at += batch) {
+  for (size_t at = 0; at < tokens.size(); at += rows) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return error("cancelled");
-    const size_t count = std::min(batch, tokens.size() - at);
-    const bool last = at + count == tokens.size();
-    out = transformer_->forward(tokens.subspan(at, count), cache,
-                                logits == Logits::kAll ? Logits::kAll
-                                : last                 ? logits
-                                                       : Logits::kNone);
+    const SequenceTokens piece{&cache, tokens.subspan(at, std::min(rows, tokens.size() - at))};
+    const bool last = at + piece.tokens.size() == tokens.size();
+    out = transformer_->forward({&piece, 1}, logits == Logits::kAll || last ? logits : Logits::kNone);
     if (logits == Logits::kAll) {
       if (last && at == 0) return out;
       all_logits_.insert(all_logits_.end(), out.begin(), out.end());
@@ -92,6 +106,44 @@ Result<std::span<const float>> Engine::evaluate(std::span<const int32_t> tokens,
     }
   }
   return out;
+}
+
+Result<std::span<const float>> Engine::evaluate(std::span<const SequenceTokens> batch,
+                                                const std::atomic<bool>* cancel) {
+  using Logits = Transformer::Logits;
+  if (batch.empty()) return error("nothing to evaluate: no sequences");
+  if (batch.size() > sequences())
+    return error("{} sequences were given, this engine evaluates up to {} together", batch.size(), sequences());
+  size_t total = 0;
+  for (const SequenceTokens& s : batch) {
+    SMEPILOT_TRY(check(s));
+    total += s.tokens.size();
+  }
+  if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return error("cancelled");
+  if (total <= ubatch()) return transformer_->forward(batch, Logits::kLast);
+
+  // Passes of `ubatch` rows: the sequences one after the other, cut where a pass is full.
+  rest_.assign(batch.begin(), batch.end());
+  all_logits_.resize(batch.size() * vocab());
+  for (size_t next = 0; next < rest_.size();) {
+    if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return error("cancelled");
+    pass_.clear();
+    size_t done = next;
+    for (size_t i = next, room = ubatch(); i < rest_.size() && room > 0; ++i) {
+      SequenceTokens& rest = rest_[i];
+      const size_t count = std::min(room, rest.tokens.size());
+      pass_.push_back({rest.cache, rest.tokens.first(count)});
+      rest.tokens = rest.tokens.subspan(count);
+      room -= count;
+      if (rest.tokens.empty()) done = i + 1;
+    }
+    const std::span<const float> rows = transformer_->forward(pass_, done > next ? Logits::kLast : Logits::kNone);
+    for (size_t i = next; i < done; ++i)
+      std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>((i - next) * vocab()), vocab(),
+                  all_logits_.begin() + static_cast<std::ptrdiff_t>(i * vocab()));
+    next = done;
+  }
+  return std::span<const float>(all_logits_);
 }
 
 }  // namespace smepilot

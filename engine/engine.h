@@ -19,9 +19,11 @@ namespace smepilot {
 struct EngineOptions {
   std::string model;  // path of a GGUF file
   PlanRequest plan;
-  unsigned workers = 0;  // 0: the plan's, or all physical cores
-  uint32_t context = 0;  // positions of the KV cache, 0: the model's context, at most 4096
-  uint32_t batch = 512;  // tokens per forward pass of a prompt
+  unsigned workers = 0;         // 0: the plan's, or all physical cores
+  uint32_t context = 0;         // positions of the KV cache, 0: the model's context, at most 4096
+  uint32_t ubatch = 512;        // tokens per forward pass of a prompt
+  uint32_t sequences = 1;       // how many one forward pass can decode together
+  DType kv_type = DType::kF16;  // what the KV cache holds: kF16 or kQ8_0
   std::function<void(const char* stage, double fraction)> progress;
 };
 
@@ -29,13 +31,19 @@ class Engine {
  public:
   static Result<std::unique_ptr<Engine>> open(const EngineOptions& options);
 
-  Result<KvCache> new_cache() const;
+  // Room for `capacity` positions; 0: for the whole context.
+  Result<KvCache> new_cache(uint32_t capacity = 0) const;
 
-  // Appends the tokens to the cache, `batch` at a time, and returns logits [vocab] of the last one (or [n][vocab] of
+  // Appends the tokens to the cache, `ubatch` at a time, and returns logits [vocab] of the last one (or [n][vocab] of
   // all, kAll), valid until the next call. Errors: a token outside the vocabulary, the context is full. `cancel`, if
   // given, is looked at between batches; a cancelled evaluation is an error that says so.
   Result<std::span<const float>> evaluate(std::span<const int32_t> tokens, KvCache& cache,
                                           Transformer::Logits logits = Transformer::Logits::kLast,
+                                          const std::atomic<bool>* cancel = nullptr);
+
+  // The same for several sequences, whose tokens share the forward passes: one pass if all of them together are at most
+  // `ubatch`. Returns logits [sequences][vocab] of each one's last token. The caches are different ones.
+  Result<std::span<const float>> evaluate(std::span<const SequenceTokens> batch,
                                           const std::atomic<bool>* cancel = nullptr);
 
   const GgufFile& gguf() const noexcept { return gguf_; }
@@ -45,7 +53,10 @@ class Engine {
   const PlanChoice& plan() const noexcept { return plan_; }
   const Weights& weights() const noexcept { return weights_; }
   unsigned workers() const noexcept { return pool_->size(); }
-  uint32_t batch() const noexcept { return transformer_->max_batch(); }
+  uint32_t ubatch() const noexcept { return transformer_->limits().rows; }
+  uint32_t sequences() const noexcept { return transformer_->limits().sequences; }
+  DType kv_type() const noexcept { return dispatch_.kv_type(); }
+  WorkerPool& pool() noexcept { return *pool_; }
   uint32_t context() const noexcept { return context_; }
   uint32_t vocab() const noexcept { return file_.hyper.vocab; }
   unsigned uncovered_shapes() const noexcept { return uncovered_; }
@@ -53,6 +64,7 @@ class Engine {
 
  private:
   Engine() = default;
+  Status check(const SequenceTokens& sequence) const;
 
   GgufFile gguf_;
   ModelFile file_;
@@ -63,7 +75,8 @@ class Engine {
   Weights weights_;
   Dispatch dispatch_;
   std::optional<Transformer> transformer_;
-  std::vector<float> all_logits_;
+  std::vector<float> all_logits_;            // of several passes, in one piece
+  std::vector<SequenceTokens> rest_, pass_;  // scratch of evaluate()
   uint32_t context_ = 0;
   unsigned uncovered_ = 0;
 };

@@ -1,81 +1,20 @@
 #include "engine/run_modes.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <charconv>
-#include <cstring>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <random>
 
-#include "db/bench_store.h"
-#include "db/session_store.h"
-#include "engine/bench.h"
-#include "engine/logits_dump.h"
-#include "kernels/base/console.h"
+#include "engine/generate_batch.h"
+#include "engine/run_session.h"
 #include "kernels/base/text.h"
 
 namespace smepilot {
 namespace {
 
-constexpr const char* kProgram = "smepilot-run";
-
 bool terminal(int fd) {
   return ::isatty(fd) != 0;
-}
-
-int fail(const Status& status) {
-  return print_error(kProgram, status);
-}
-
-void note(const std::string& text) {
-  if (!text.empty()) fmt::print(stderr, "{}: {}\n", kProgram, text);
-}
-
-// The engine and what every mode needs beside it.
-struct Session {
-  std::unique_ptr<Engine> engine;
-  std::unique_ptr<Stats> stats;
-};
-
-Result<Session> open(const RunOptions& options) {
-  Session s;
-  EngineOptions engine_options = options.engine;
-  ProgressLine line;
-  engine_options.progress = [&](const char* stage, double fraction) { line.update(fraction, stage, -1); };
-  SMEPILOT_ASSIGN(s.engine, Engine::open(engine_options));
-  line.clear();
-  note(s.engine->plan().notice);
-  for (const std::string& warning : s.engine->file().warnings) note(warning);
-  if (s.engine->uncovered_shapes() != 0)
-    note("the plan does not cover every shape of this run; those use the default: search again to cover them");
-  if (options.stats) {
-    s.stats = std::make_unique<Stats>(s.engine->plan().roofline.get());
-    s.engine->set_stats(s.stats.get());
-  }
-  return s;
-}
-
-Result<uint32_t> parse_count(const std::string& text, const char* option) {
-  uint32_t value = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc() || end != text.data() + text.size() || text.empty())
-    return error("{}: '{}' is not a number of tokens", option, text);
-  return value;
-}
-
-// "512" or "128,512"; "" and "0" mean none.
-Result<std::vector<uint32_t>> parse_counts(const std::string& text, const char* option) {
-  std::vector<uint32_t> counts;
-  for (size_t at = 0; at <= text.size() && !text.empty();) {
-    const size_t end = std::min(text.find(',', at), text.size());
-    SMEPILOT_ASSIGN(const uint32_t count, parse_count(text.substr(at, end - at), option));
-    if (count != 0) counts.push_back(count);
-    at = end + 1;
-  }
-  return counts;
 }
 
 // --n-predict of a mode that generates text.
@@ -85,35 +24,10 @@ Status read_length(RunOptions& options) {
   return {};
 }
 
-Result<std::string> read_prompt(const RunOptions& options) {
-  if (options.prompt_file.empty()) return options.prompt;
-  if (options.prompt_file == "-") return std::string{std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream in(options.prompt_file, std::ios::binary);
-  if (!in) return error("{}: cannot read the prompt: {}", options.prompt_file, std::strerror(errno));
-  return std::string{std::istreambuf_iterator<char>(in), {}};
-}
-
-std::string rate(uint32_t tokens, double ns) {
-  return fmt::format("{} tokens, {:.1f} tokens/s", tokens, ns > 0 ? tokens * 1e9 / ns : 0.0);
-}
-
 std::string summary(const Engine& engine, const Generated& g) {
-  const PlanChoice& plan = engine.plan();
-  const std::string by =
-      plan.planner == "plan" && plan.plan->id != 0 ? fmt::format("plan {}", plan.plan->id) : plan.planner;
   return fmt::format("[prompt {}{}; generated {}; {}, {} workers; measured]", rate(g.prompt_tokens, g.prompt_ns),
                      g.reused_tokens != 0 ? fmt::format(" (+{} cached)", g.reused_tokens) : "",
-                     rate(static_cast<uint32_t>(g.tokens.size()), g.generate_ns), by, engine.workers());
-}
-
-int print_stats(const RunOptions& options, const Session& session) {
-  if (session.stats == nullptr) return kExitOk;
-  if (!options.json) {
-    fmt::print(stderr, "\n{}", stats_table(session.stats->rows()));
-    return kExitOk;
-  }
-  const Status written = print_out(stats_json(session.stats->rows()));
-  return written.ok() ? kExitOk : fail(written);
+                     rate(static_cast<uint32_t>(g.tokens.size()), g.generate_ns), plan_name(engine), engine.workers());
 }
 
 Result<Sampler> make_sampler(RunOptions& options) {
@@ -147,13 +61,97 @@ void explain_stop(const Engine& engine, const Generated& g) {
     note(fmt::format("stopped: the context of {} tokens is full (--ctx sets it)", engine.context()));
 }
 
+// The texts one after the other, under headings that name prompt and seed.
+std::string batch_text(const BatchGenerated& all, std::span<const std::string> prompts,
+                       std::span<const uint64_t> seeds) {
+  std::string out;
+  for (size_t i = 0; i < all.texts.size(); ++i) {
+    const Generated& g = all.texts[i];
+    const char* const why = g.reason == StopReason::kEnd           ? "ended"
+                            : g.reason == StopReason::kLength      ? "length reached"
+                            : g.reason == StopReason::kContextFull ? "context full"
+                                                                   : "interrupted";
+    out += fmt::format("=== {} of {}: seed {}, {} tokens, {}\n{}{}\n", i + 1, all.texts.size(), seeds[i],
+                       g.tokens.size(), why, prompts[i], g.text);
+  }
+  return out;
+}
+
 }  // namespace
+
+int run_batch_mode(RunOptions& options) {
+  if (const Status bad = read_length(options); !bad.ok()) return fail(bad), kExitUsage;
+  Result<std::string> first = read_prompt(options);
+  if (!first.ok()) return fail(first.status());
+  // One text of each prompt, or many of one prompt.
+  std::vector<std::string> prompts = options.prompts;
+  if (prompts.size() < 2) prompts.assign(options.batch, *first);
+  options.engine.sequences = static_cast<uint32_t>(prompts.size());
+  Result<Session> session = open_session(options);
+  if (!session.ok()) return fail(session.status());
+  Engine& engine = *session->engine;
+  Result<Tokenizer> tokenizer = Tokenizer::from_gguf(engine.gguf());
+  if (!tokenizer.ok()) return fail(tokenizer.status());
+  for (const std::string& warning : tokenizer->warnings()) note(warning);
+  std::optional<ChatTemplate> chat;
+  if (options.chat) {
+    Result<ChatTemplate> read = ChatTemplate::from_gguf(engine.gguf(), *tokenizer);
+    if (!read.ok()) return fail(read.status());
+    chat = std::move(read).value();
+    note(chat->note());
+  }
+
+  if (options.random_seed) options.sampler.seed = std::random_device{}();
+  std::vector<Sampler> samplers;
+  std::vector<uint64_t> seeds;
+  std::vector<BatchText> texts(prompts.size());
+  samplers.reserve(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    Result<std::vector<TokenId>> tokens = error("");
+    if (chat) {
+      std::vector<ChatMessage> messages;
+      if (!options.system.empty()) messages.push_back({"system", options.system});
+      messages.push_back({"user", prompts[i]});
+      Result<std::string> rendered = chat->render(messages);
+      if (!rendered.ok()) return fail(rendered.status());
+      tokens = tokenizer->encode_prompt(*rendered);
+    } else {
+      tokens = tokenizer->encode(prompts[i], true, true);
+    }
+    if (!tokens.ok()) return fail(tokens.status());
+    SamplerOptions sampling = options.sampler;
+    sampling.seed += i;
+    Result<Sampler> sampler = Sampler::create(sampling);
+    if (!sampler.ok()) return fail(sampler.status());
+    samplers.push_back(std::move(sampler).value());
+    seeds.push_back(sampling.seed);
+    texts[i] = {std::move(tokens).value(), &samplers.back()};
+  }
+
+  const std::atomic<bool>& cancel = catch_interrupts();
+  ProgressLine line;
+  const uint32_t most = options.generate.max_tokens != 0 ? options.generate.max_tokens : engine.context();
+  Result<BatchGenerated> generated = generate_batch(
+      engine, *tokenizer, texts, options.generate,
+      [&](uint32_t tokens) { line.update(double{1} * tokens / most, "generating", -1); }, cancel);
+  line.clear();
+  if (!generated.ok()) return fail(generated.status());
+  if (options.chat)
+    for (std::string& prompt : prompts) prompt.clear();  // the answers alone, as in a chat
+  if (const Status written = print_out(batch_text(*generated, prompts, seeds)); !written.ok()) return fail(written);
+  if (options.stats || terminal(STDERR_FILENO))
+    fmt::print(stderr, "[prompts {} ({} shared by all); {} sequences together: {}; {}, {} workers; measured]\n",
+               rate(generated->prompt_tokens, generated->prompt_ns), generated->shared_tokens, texts.size(),
+               rate(generated->generated_tokens, generated->generate_ns), plan_name(engine), engine.workers());
+  const int code = print_stats(options, *session);
+  return cancel.load() ? kExitInterrupted : code;
+}
 
 int run_generate_mode(RunOptions& options) {
   if (const Status bad = read_length(options); !bad.ok()) return fail(bad), kExitUsage;
   Result<std::string> prompt = read_prompt(options);
   if (!prompt.ok()) return fail(prompt.status());
-  Result<Session> session = open(options);
+  Result<Session> session = open_session(options);
   if (!session.ok()) return fail(session.status());
   Engine& engine = *session->engine;
   Result<std::unique_ptr<Speaker>> made = make_speaker(options, engine, options.chat);
@@ -186,7 +184,7 @@ int run_generate_mode(RunOptions& options) {
 
 int run_chat_mode(RunOptions& options) {
   if (const Status bad = read_length(options); !bad.ok()) return fail(bad), kExitUsage;
-  Result<Session> session = open(options);
+  Result<Session> session = open_session(options);
   if (!session.ok()) return fail(session.status());
   Engine& engine = *session->engine;
   Result<std::unique_ptr<Speaker>> made = make_speaker(options, engine, true);
@@ -203,7 +201,7 @@ int run_chat_mode(RunOptions& options) {
   const Generator::OnText on_text = [&](const std::string& piece) {
     if (written.ok()) written = print_out(piece);
   };
-  std::string first = options.prompt;  // -p is the first message
+  std::string first = options.prompts.empty() ? "" : options.prompts[0];  // -p is the first message
   for (std::string line;;) {
     if (!first.empty()) {
       line = std::exchange(first, {});
@@ -237,100 +235,6 @@ int run_chat_mode(RunOptions& options) {
       cancel.store(false);
     }
   }
-  return print_stats(options, *session);
-}
-
-int run_bench_mode(RunOptions& options) {
-  Result<std::vector<uint32_t>> prompts = parse_counts(options.prompt.empty() ? "512" : options.prompt, "--prompt");
-  if (!prompts.ok()) return fail(prompts.status()), kExitUsage;
-  Result<std::vector<uint32_t>> lengths = parse_counts(options.n.empty() ? "128" : options.n, "--n-predict");
-  if (!lengths.ok()) return fail(lengths.status()), kExitUsage;
-  Result<BenchFormat> format = parse_bench_format(options.output);
-  if (!format.ok()) return fail(format.status()), kExitUsage;
-
-  std::optional<Database> db;
-  if (options.record) {  // before minutes of measuring
-    Result<Database> opened = Database::open(options.engine.plan.database);
-    if (!opened.ok()) return fail(opened.status());
-    db = std::move(opened).value();
-  }
-  Result<Session> session = open(options);
-  if (!session.ok()) return fail(session.status());
-  Engine& engine = *session->engine;
-
-  const std::atomic<bool>& cancel = catch_interrupts();
-  struct Test {
-    uint32_t n_prompt, n_gen;
-  };
-  std::vector<Test> tests;
-  for (const uint32_t p : *prompts) tests.push_back({p, 0});
-  for (const uint32_t n : *lengths) tests.push_back({0, n});
-  std::vector<BenchResult> results;
-  ProgressLine line;
-  for (size_t i = 0; i < tests.size(); ++i) {
-    const std::string label =
-        tests[i].n_prompt != 0 ? fmt::format("pp{}", tests[i].n_prompt) : fmt::format("tg{}", tests[i].n_gen);
-    const auto progress = [&](unsigned done) {
-      line.update((static_cast<double>(i) + static_cast<double>(done) / options.repetitions) /
-                      static_cast<double>(tests.size()),
-                  label, -1);
-    };
-    progress(0);
-    Result<BenchResult> r =
-        run_bench(engine, tests[i].n_prompt, tests[i].n_gen, options.depth, options.repetitions, progress, cancel);
-    if (!r.ok()) {
-      line.clear();
-      if (!cancel.load()) return fail(r.status());
-      note("interrupted; what was measured so far follows");
-      break;
-    }
-    results.push_back(std::move(r).value());
-  }
-  line.clear();
-  if (const Status written = print_out(format_bench(engine, results, *format)); !written.ok()) return fail(written);
-  if (db) {
-    Result<SessionRow> row = SessionStore(*db).begin(engine.platform(), options.command);
-    if (!row.ok()) return fail(row.status());
-    BenchStore store(*db);
-    for (const BenchResult& r : results) {
-      Bench bench;
-      bench.session_id = row->id;
-      const PlanChoice& plan = engine.plan();
-      bench.plan_id = plan.mode == PlanMode::kDatabase ? plan.plan->id : 0;
-      bench.plan_mode = plan.mode == PlanMode::kDatabase ? "db" : plan.mode == PlanMode::kFile ? "file" : "none";
-      const std::string& path = engine.gguf().path();
-      bench.model_file = path.substr(path.find_last_of('/') + 1);
-      bench.n_threads = engine.workers();
-      bench.n_prompt = r.n_prompt;
-      bench.n_gen = r.n_gen;
-      bench.n_depth = r.n_depth;
-      bench.avg_ts = r.avg_ts();
-      bench.stddev_ts = r.stddev_ts();
-      bench.samples_ts = r.samples_ts();
-      if (Result<int64_t> saved = store.save(engine.shape(), bench); !saved.ok()) return fail(saved.status());
-    }
-  }
-  const int code = print_stats(options, *session);
-  return cancel.load() ? kExitInterrupted : code;
-}
-
-int run_dump_mode(RunOptions& options) {
-  Result<uint32_t> n = parse_count(options.n.empty() ? "0" : options.n, "--n-predict");
-  if (!n.ok()) return fail(n.status()), kExitUsage;
-  Result<std::string> prompt = read_prompt(options);
-  if (!prompt.ok()) return fail(prompt.status());
-  Result<Session> session = open(options);
-  if (!session.ok()) return fail(session.status());
-  Result<Tokenizer> tokenizer = Tokenizer::from_gguf(session->engine->gguf());
-  if (!tokenizer.ok()) return fail(tokenizer.status());
-  Result<std::vector<TokenId>> tokens = tokenizer->encode(*prompt, true, true);
-  if (!tokens.ok()) return fail(tokens.status());
-  Result<std::vector<int32_t>> all = dump_logits(*session->engine, *tokens, *n, options.dump_logits);
-  if (!all.ok()) return fail(all.status());
-  std::string ids;
-  for (const int32_t t : *all) ids += fmt::format("{}{}", ids.empty() ? "" : " ", t);
-  if (const Status written = print_out(ids + "\n" + tokenizer->decode(*all, true) + "\n"); !written.ok())
-    return fail(written);
   return print_stats(options, *session);
 }
 

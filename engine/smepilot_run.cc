@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <exception>
 
 #include "db/database.h"
@@ -27,7 +28,9 @@ int run(int argc, char** argv) {
       "  smepilot-run -m model.gguf -p \"Once upon a time\" -n 64\n"
       "  smepilot-run -m model.gguf --chat -p \"What is the capital of France?\"\n"
       "  smepilot-run -m model.gguf -i\n"
-      "  smepilot-run -m model.gguf --bench -p 512 -n 128 -r 5 -o md\n"
+      "  smepilot-run -m model.gguf -p \"Once upon a time\" -n 64 --batch 8\n"
+      "  smepilot-run -m model.gguf --bench -p 512 -n 128 -b 1,8 -r 5 -o md\n"
+      "  smepilot-run -m model.gguf --perplexity text.txt\n"
       "  smepilot-run -m model.gguf --plan none -p \"Hello\" -n 32 --stats\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.");
 
@@ -35,8 +38,17 @@ int run(int argc, char** argv) {
   app.add_option("-t,--threads", o.engine.workers, "Workers (default: the plan's, or all cores)")
       ->check(CLI::Range(1, 1024));
   app.add_option("-c,--ctx", o.engine.context, "Context: positions of the KV cache (default: up to 4096)");
-  app.add_option("-b,--batch", o.engine.batch, "Tokens of a prompt per forward pass")
+  app.add_option("-b,--batch", o.batch_list,
+                 "Sequences decoded together, sharing each pass over the weights: N texts from one prompt, with seeds\n"
+                 "that follow each other (with --bench: a list for the tests of generation; -d is their shared prefix)")
+      ->type_name("N");
+  app.add_option("-u,--ubatch", o.engine.ubatch, "Tokens of a prompt per forward pass")
       ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+
+  std::string kv_type = "f16";
+  app.add_option("--kv-type", kv_type, "What the KV cache holds")
+      ->check(CLI::IsMember({"f16", "q8_0"}))
       ->capture_default_str();
 
   auto* planning = app.add_option_group("Plan");
@@ -50,7 +62,10 @@ int run(int argc, char** argv) {
                      "If the plan is missing or refused, run on the roofline heuristic and say so");
 
   auto* text = app.add_option_group("Text");
-  text->add_option("-p,--prompt", o.prompt, "Prompt (with --bench: prompt lengths, comma-separated)");
+  text->add_option("-p,--prompt", o.prompts,
+                   "Prompt; several of them are continued together (with --bench: prompt lengths, comma-separated)")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   text->add_option("-f,--file", o.prompt_file, "Read the prompt from a file, - for standard input")->type_name("FILE");
   text->add_option("-n,--n-predict", o.n, "Tokens to generate (with --bench: lengths); 0: until the model ends");
   text->add_flag("--chat", o.chat, "The prompt is a user's message: apply the model's chat template");
@@ -80,8 +95,15 @@ int run(int argc, char** argv) {
       ->check(CLI::IsMember({"json", "jsonl", "csv", "md"}))
       ->capture_default_str();
   measuring->add_flag("--record", o.record, "Store the results of --bench in the database, for the report");
-  measuring->add_flag("--stats", o.stats, "What ran: per operator variant, mode, workers, time, rates, % of roofline");
-  measuring->add_flag("--json", o.json, "--stats as JSON on standard output");
+  measuring
+      ->add_option("--perplexity", o.perplexity,
+                   "Perplexity over a text file (- for standard input), in chunks of --ctx tokens (default: 512)")
+      ->type_name("FILE");
+  measuring->add_flag(
+      "--stats", o.stats,
+      "What ran: per operator variant, mode, workers, time, rates, % of roofline; for prefill and decode\n"
+      "% of the int8 peak and of the read bandwidth");
+  measuring->add_flag("--json", o.json, "--stats and --perplexity as JSON on standard output");
   measuring
       ->add_option("--dump-logits", o.dump_logits,
                    "Write the logits of the prompt and of n greedy tokens (int32 n_vocab, n_rows; per row int32\n"
@@ -100,12 +122,22 @@ int run(int argc, char** argv) {
                  : plan == "none" ? PlanMode::kNone
                                   : PlanMode::kFile;
   if (request.mode == PlanMode::kFile) request.file = plan;
-  const int modes = int{bench} + int{!o.dump_logits.empty()} + int{o.interactive};
-  const char* usage = modes > 1 ? "--bench, --dump-logits and --interactive exclude each other"
-                      : !o.prompt.empty() && !o.prompt_file.empty() ? "--prompt and --file exclude each other"
-                      : o.record && !bench                          ? "--record needs --bench"
-                      : modes == 0 && o.prompt.empty() && o.prompt_file.empty()
-                          ? "nothing to do: give a prompt (-p, -f), -i, --bench or --dump-logits"
+  o.engine.kv_type = kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
+  std::erase(o.prompts, "");
+  const int modes = int{bench} + int{!o.dump_logits.empty()} + int{!o.perplexity.empty()} + int{o.interactive};
+  const bool generate = modes == 0;
+  const auto [end, ec] = std::from_chars(o.batch_list.data(), o.batch_list.data() + o.batch_list.size(), o.batch);
+  const bool batch_is_count =
+      o.batch_list.empty() || (ec == std::errc() && end == o.batch_list.data() + o.batch_list.size() && o.batch != 0);
+  const char* usage = modes > 1 ? "--bench, --dump-logits, --perplexity and --interactive exclude each other"
+                      : !o.prompts.empty() && !o.prompt_file.empty() ? "--prompt and --file exclude each other"
+                      : o.prompts.size() > 1 && !generate && !bench  ? "several prompts are for generating text"
+                      : o.record && !bench                           ? "--record needs --bench"
+                      : !o.batch_list.empty() && !generate && !bench ? "--batch is for generating text and for --bench"
+                      : !bench && !batch_is_count                    ? "--batch is a number of sequences"
+                      : o.prompts.size() > 1 && o.batch > 1          ? "--batch and several prompts exclude each other"
+                      : generate && o.prompts.empty() && o.prompt_file.empty()
+                          ? "nothing to do: give a prompt (-p, -f), -i, --bench, --perplexity or --dump-logits"
                           : nullptr;
   if (usage != nullptr) {
     fmt::print(stderr, "smepilot-run: {}\nRun with --help for more information.\n", usage);
@@ -113,8 +145,9 @@ int run(int argc, char** argv) {
   }
   if (bench) return run_bench_mode(o);
   if (!o.dump_logits.empty()) return run_dump_mode(o);
+  if (!o.perplexity.empty()) return run_perplexity_mode(o);
   if (o.interactive) return run_chat_mode(o);
-  return run_generate_mode(o);
+  return o.batch > 1 || o.prompts.size() > 1 ? run_batch_mode(o) : run_generate_mode(o);
 }
 
 }  // namespace

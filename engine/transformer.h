@@ -1,5 +1,6 @@
-// The forward pass. One function serves every Llama-like architecture: what differs (rotary style, q/k norms, experts)
-// is data in ModelFile and the presence of weights, so a new architecture is a row in its table.
+// The forward pass. One function serves every Llama-like architecture: what differs (profiles/architecture.h) is data
+// in ModelFile and the presence of weights. It takes new tokens of one or of several sequences: all rows go through the
+// matmuls together, so that a step reads the weights once, while positions, caches and attention are each sequence's.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -14,41 +15,68 @@
 
 namespace smepilot {
 
+class Carver;
+
+// New tokens of one sequence, to be appended to its cache.
+struct SequenceTokens {
+  KvCache* cache = nullptr;
+  std::span<const int32_t> tokens;  // at least one
+};
+
+struct TransformerLimits {
+  uint32_t rows = 512;      // tokens of all sequences together per forward()
+  uint32_t sequences = 1;   // per forward()
+  uint32_t capacity = 512;  // positions of a sequence
+};
+
 class Transformer {
  public:
-  // `max_batch` tokens at most per forward() (longer inputs are the caller's to cut), `capacity` positions of rotary
-  // table. Everything referenced must outlive the Transformer.
+  // Everything referenced must outlive the Transformer.
   static Result<Transformer> create(const ModelFile& file, const Weights& weights, const Dispatch& dispatch,
-                                    WorkerPool& pool, uint32_t max_batch, uint32_t capacity);
+                                    WorkerPool& pool, const TransformerLimits& limits);
 
   enum class Logits : uint8_t { kNone, kLast, kAll };
 
-  // Runs tokens (at positions cache.length() …) and appends them to the cache. Returns logits [rows][vocab], rows = 0,
-  // 1 or tokens.size(), valid until the next call. Preconditions: 1 <= tokens.size() <= max_batch, ids < vocab, room in
-  // the cache.
-  std::span<const float> forward(std::span<const int32_t> tokens, KvCache& cache, Logits logits = Logits::kLast);
+  // Runs the tokens of each sequence (at its positions cache.length() …) and appends them to its cache. Returns logits
+  // [rows][vocab], valid until the next call: none, those of each sequence's last token, or of every token in the order
+  // given. Preconditions: within the limits, ids < vocab, room in the caches, which are different ones and of the
+  // dispatch's KV type.
+  std::span<const float> forward(std::span<const SequenceTokens> batch, Logits logits = Logits::kLast);
 
   void set_stats(Stats* stats) noexcept { stats_ = stats; }
-  uint32_t max_batch() const noexcept { return max_batch_; }
+  const TransformerLimits& limits() const noexcept { return limits_; }
   size_t scratch_bytes() const noexcept { return arena_.size(); }
 
  private:
   struct LayerIds {  // indices into the dispatch table
     uint32_t q, k, v, output, gate, up, down, router;
   };
+  struct ExpertPanel {  // up to kPanel consecutive rows of one expert
+    uint32_t row, count;
+  };
 
   Transformer() = default;
-  void embed(std::span<const int32_t> tokens);
+  void carve(Carver& carver, bool gathered_f32);
+  void fill_rope_table();
+  uint32_t place(std::span<const SequenceTokens> batch);
+  void embed(std::span<const SequenceTokens> batch, uint32_t m);
   // x += residual (if any); norm_ = rmsnorm(x) * weight. Here and below, `group` is of the consumers: 0 where none
   // reads the quantised form, else it is made in q8_ with that many elements to a scale.
   LhsOperand norm(uint32_t m, const float* weight, const float* residual, uint32_t group);
   LhsOperand quantise(const float* x, uint32_t m, uint32_t k, uint32_t group);
-  void attention_block(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, const AttentionSequence& sequence, uint32_t pos,
-                       uint32_t m, bool rotated);
-  void dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
-  void moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x, uint32_t m);
+  void attention_block(uint32_t layer, const LhsOperand& x, std::span<const SequenceTokens> batch);
+  void rotate(const LayerWeights& w, uint32_t m, bool rotated);
+  void attend(uint32_t m);
+  void dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x);
   LhsOperand swiglu(uint32_t rows, uint32_t cols, uint32_t group);
-  void quantise_experts(const float* x, uint32_t k, uint32_t group, std::byte* dst);
+  // transformer_moe.cc
+  void moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x);
+  void choose_experts(uint32_t m);
+  void gather_rows(uint32_t group, bool f32);
+  void swiglu_experts(uint32_t cols, uint32_t group);
+  void combine_experts(uint32_t m);
+  uint32_t last_rows(std::span<const SequenceTokens> batch);
+
   uint32_t q8_group(std::initializer_list<uint32_t> matrix_ids) const;
   void run_group(const char* role, std::span<const MatmulCall> calls);
 
@@ -57,32 +85,41 @@ class Transformer {
   const Dispatch* dispatch_ = nullptr;
   WorkerPool* pool_ = nullptr;
   Stats* stats_ = nullptr;
-  uint32_t max_batch_ = 0, capacity_ = 0;
+  TransformerLimits limits_;
   std::vector<LayerIds> ids_;
   uint32_t output_id_ = 0;
 
-  AlignedBuffer arena_;             // holds all of the following
-  float* x_ = nullptr;              // [max_batch][embedding] residual stream
-  float* norm_ = nullptr;           // [max_batch][embedding]
-  float* q_ = nullptr;              // [max_batch][heads*head_dim]
-  float* k_ = nullptr;              // [max_batch][kv_heads*head_dim]
-  float* v_ = nullptr;              // [max_batch][kv_heads*head_dim]
-  float* attn_ = nullptr;           // [max_batch][heads*head_dim]
-  float* proj_ = nullptr;           // [max_batch][embedding] output of a block before the residual addition
-  float* gate_ = nullptr;           // [rows][feed_forward], rows = max_batch (x experts_used)
-  float* up_ = nullptr;             // likewise
-  float* expert_in_ = nullptr;      // [max_batch*experts_used][embedding] rows gathered by expert
-  float* expert_out_ = nullptr;     // [max_batch*experts_used][embedding]
-  float* router_ = nullptr;         // [max_batch][experts]
-  float* rope_ = nullptr;           // [capacity][2][rope_dims/2]
-  std::byte* q8_ = nullptr;         // quantised left operand
-  std::byte* expert_q8_ = nullptr;  // quantised, gathered by expert
+  AlignedBuffer arena_;      // holds all of the following; rows = limits_.rows
+  float* x_ = nullptr;       // [rows][embedding] residual stream
+  float* norm_ = nullptr;    // [rows][embedding]
+  float* q_ = nullptr;       // [rows][heads*head_dim]
+  float* k_ = nullptr;       // [rows][kv_heads*head_dim]
+  float* v_ = nullptr;       // [rows][kv_heads*head_dim]
+  float* attn_ = nullptr;    // [rows][heads*head_dim]
+  float* proj_ = nullptr;    // [rows][embedding] output of a block before the residual addition
+  float* gate_ = nullptr;    // [rows (x experts_used)][feed_forward]
+  float* up_ = nullptr;      // likewise
+  float* rope_ = nullptr;    // [capacity][2][rope_dims/2]
+  std::byte* q8_ = nullptr;  // quantised left operand
   std::byte* attn_scratch_ = nullptr;
+  uint32_t* positions_ = nullptr;  // [rows] of each row in its sequence
+  // Experts. "routed" = rows*experts_used: a row for each token and choice, sorted by expert.
+  float* expert_out_ = nullptr;       // [routed][embedding]
+  float* router_ = nullptr;           // [rows][experts]
+  float* expert_in_ = nullptr;        // [routed][embedding] gathered rows, or [workers][kPanel][embedding] on their way
+  std::byte* expert_q8_ = nullptr;    // gathered rows, quantised; panels do not span experts
+  uint32_t* chosen_ = nullptr;        // [rows][experts_used] experts of each token, best first
+  float* expert_weight_ = nullptr;    // [rows][experts_used]
+  uint32_t* expert_rows_ = nullptr;   // [rows][experts_used] which routed row serves this token and choice
+  uint32_t* routed_token_ = nullptr;  // [routed] the token that a routed row is a copy of
+  uint32_t* expert_first_ = nullptr;  // [experts + 1] first routed row of each expert
+  uint32_t* expert_next_ = nullptr;   // [experts]
+
   std::vector<float> logits_;
-  std::vector<uint32_t> expert_rows_, expert_first_;   // rows sorted by expert, and where each expert begins
-  std::vector<uint32_t> expert_chosen_, expert_next_;  // routing scratch
-  std::vector<float> expert_weight_;
+  std::vector<AttentionSequence> sequences_;
+  std::vector<ExpertPanel> panels_;
   std::vector<MatmulCall> calls_;
+  std::vector<OperatorShape> shapes_;  // for the statistics
 };
 
 }  // namespace smepilot

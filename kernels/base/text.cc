@@ -25,6 +25,18 @@ int64_t now_ns() noexcept {
 
 }  // namespace
 
+std::string json_escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    else
+      out += c;
+  }
+  return out;
+}
+
 std::string shorten(std::string_view text, size_t width) {
   if (columns_of(text) <= width) return std::string(text);
   std::string out;

@@ -33,6 +33,8 @@ std::string wrap(std::string_view text, size_t width, size_t indent);
 std::string format_range(uint32_t low, uint32_t high);
 // "1:05", "43 s"
 std::string format_duration(double seconds);
+// What stands between the quotes of a JSON string.
+std::string json_escape(std::string_view text);
 // Cut to `width` characters, the last one "…" counted as one.
 std::string shorten(std::string_view text, size_t width);
 

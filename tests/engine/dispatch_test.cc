@@ -400,10 +400,14 @@ TEST(StatsTable, MergesRowsAndShowsThem) {
   ten.m = 10;
   twenty.m = 20;
   const OperatorShape pair[] = {ten, ten};
-  stats.record("ffn_gate_up", v, ExecutionMode::kCpu, 2, pair, 2, 3000);
-  stats.record("ffn_gate_up", v, ExecutionMode::kCpu, 2, &twenty, 1, 1000);
-  stats.record("ffn_gate_up", v, ExecutionMode::kCpu, 2, &one, 1, 500);  // decode stays apart
-  stats.record("norm", nullptr, ExecutionMode::kCpu, 1, nullptr, 0, 9000);
+  const Execution ffn{"ffn_gate_up", v, ExecutionMode::kCpu, 2};
+  stats.begin_pass(StatsPhase::kPrefill, 20);
+  stats.record(ffn, pair, 3000);
+  stats.record(ffn, {&twenty, 1}, 1000);
+  stats.begin_pass(StatsPhase::kDecode, 1);
+  stats.record(ffn, {&one, 1}, 500);
+  stats.begin_pass(StatsPhase::kPrefill, 20);
+  stats.record({"norm", nullptr, ExecutionMode::kCpu, 1}, {}, 9000);
   ASSERT_EQ(stats.rows().size(), 3u);
   const OperatorStats& prefill = stats.rows()[0];
   EXPECT_EQ(prefill.calls, 2u);
@@ -413,16 +417,61 @@ TEST(StatsTable, MergesRowsAndShowsThem) {
   EXPECT_EQ(prefill.flops, 2.0 * 96 * 64 * (10 + 10 + 20));
   EXPECT_EQ(stats.rows()[1].calls, 1u);
 
-  const std::string table = stats_table(stats.rows());
+  const PhaseSummary sum = stats.summary(StatsPhase::kPrefill);
+  EXPECT_EQ(sum.passes, 2u);
+  EXPECT_EQ(sum.tokens, 40u);
+  EXPECT_EQ(sum.ns, 13000);
+  EXPECT_EQ(sum.matmul_ns, 4000);
+  EXPECT_EQ(sum.matmul_flops, prefill.flops);
+  EXPECT_EQ(sum.bytes, prefill.bytes);
+  EXPECT_EQ(sum.int8_peak_gops, 0) << "no calibration";
+  EXPECT_EQ(stats.summary(StatsPhase::kDecode).matmul_ns, 500);
+
+  const std::string table = stats.table();
   EXPECT_LT(table.find("norm"), table.find("ffn_gate_up")) << "sorted by time\n" << table;
-  for (const char* part : {"10-20", v->id, "total", "smetune calibrate"})
+  for (const char* part : {"10-20", v->id, "total", "smetune calibrate", "prefill: 40 tokens in 2 passes", "decode: 1 tokens in 1 pass"})
     EXPECT_NE(table.find(part), std::string::npos) << part << " in\n" << table;
-  const std::string json = stats_json(stats.rows());
-  for (const char* part : {"\"operator\": \"norm\"", "\"variant\": null", "\"m_max\": 20", "\"roofline_ns\": null"})
+  const std::string json = stats.json();
+  for (const char* part : {"\"operator\": \"norm\"", "\"variant\": null", "\"m_max\": 20", "\"roofline_ns\": null",
+                           "\"prefill\": {\"passes\": 2, \"tokens\": 40", "\"int8_peak_fraction\": null"})
     EXPECT_NE(json.find(part), std::string::npos) << part << " in\n" << json;
-  EXPECT_EQ(stats_json({}), "[\n]\n");
   stats.clear();
   EXPECT_TRUE(stats.rows().empty());
+  EXPECT_EQ(stats.summary(StatsPhase::kPrefill).passes, 0u);
+}
+
+TEST(StatsTable, SharesOfThePeaks) {
+  Platform platform;
+  Calibration c;
+  for (const unsigned workers : {1u, 2u}) {
+    c.peaks.push_back({ExecutionUnit::kCpu, "int8", "portable", workers, 100.0 * workers, {}});
+    c.bandwidths.push_back({"DRAM", "read", workers, 1u << 30, 10.0 * workers, {}});
+  }
+  const Roofline roofline(c, platform);
+  const KernelVariant* v = nullptr;
+  for (const KernelVariant* one : all_variants())
+    if (one->op == OpKind::kMatmul && one->rhs == DType::kQ8_0 && one->lhs == DType::kQ8 && one->isa == kIsaPortable)
+      v = one;
+  ASSERT_NE(v, nullptr);
+  Stats stats(&roofline);
+  const OperatorShape many{OpKind::kMatmul, DType::kQ8_0, 64, 320, 640, 0, 0};
+  OperatorShape one = many;
+  one.m = 1;
+  stats.begin_pass(StatsPhase::kPrefill, 64);
+  stats.record({"ffn_down", v, ExecutionMode::kCpu, 2}, {&many, 1}, op_flops(many) / 50);  // a quarter of 200 GOP/s
+  stats.begin_pass(StatsPhase::kDecode, 1);
+  stats.record({"ffn_down", v, ExecutionMode::kCpu, 2}, {&one, 1}, op_bytes(one) / 16);  // 16 of 20 GB/s
+  stats.record({"norm", nullptr, ExecutionMode::kCpu, 1}, {}, op_bytes(one) / 16);       // as long again
+  const PhaseSummary prefill = stats.summary(StatsPhase::kPrefill), decode = stats.summary(StatsPhase::kDecode);
+  EXPECT_NEAR(prefill.int8_peak_fraction, 0.25, 1e-9);
+  EXPECT_NEAR(prefill.int8_peak_gops, 200, 1e-9);
+  EXPECT_NEAR(decode.read_gbps, 20, 1e-9);
+  EXPECT_NEAR(decode.matmul_bytes / decode.matmul_ns, 16, 1e-9);
+  EXPECT_NEAR(decode.bytes / decode.ns, 8, 1e-9);
+  const std::string table = stats.table();
+  for (const char* part : {"25.0 % of the int8 peak (200 GOP/s)", "16.0 GB/s = 80.0 % of read bandwidth",
+                           "8.0 GB/s = 40.0 % of read bandwidth (20.0 GB/s)"})
+    EXPECT_NE(table.find(part), std::string::npos) << part << " in\n" << table;
 }
 
 class Bench : public testing::Test {
@@ -433,6 +482,7 @@ class Bench : public testing::Test {
     options.model = folder_ / "model \"x\".gguf";
     options.plan.mode = PlanMode::kNone;
     options.workers = 1;
+    options.sequences = 4;
     auto engine = Engine::open(options);
     ASSERT_TRUE(engine.ok()) << engine.message();
     engine_ = std::move(engine).value();
@@ -444,26 +494,32 @@ class Bench : public testing::Test {
 TEST_F(Bench, MeasuresWhatWasAskedFor) {
   const std::atomic<bool> go{false}, stop{true};
   unsigned done = 0;
-  const auto pp = run_bench(*engine_, 20, 0, 0, 3, [&](unsigned n) { done = n; }, go);
+  const auto pp = run_bench(*engine_, {20, 0, 0, 1}, 3, [&](unsigned n) { done = n; }, go);
   ASSERT_TRUE(pp.ok()) << pp.message();
   EXPECT_EQ(done, 3u);
   ASSERT_EQ(pp->samples_ns.size(), 3u);
   EXPECT_DOUBLE_EQ(pp->samples_ts()[0], 20e9 / pp->samples_ns[0]);
   EXPECT_DOUBLE_EQ(pp->avg_ns(), (pp->samples_ns[0] + pp->samples_ns[1] + pp->samples_ns[2]) / 3);
-  const auto tg = run_bench(*engine_, 0, 4, 30, 2, nullptr, go);
+  const auto tg = run_bench(*engine_, {0, 4, 30, 1}, 2, nullptr, go);
   ASSERT_TRUE(tg.ok()) << tg.message();
-  EXPECT_EQ(tg->n_depth, 30u);
-  expect_error(run_bench(*engine_, 0, 0, 0, 1, nullptr, go).status(), {"either"});
-  expect_error(run_bench(*engine_, 5, 5, 0, 1, nullptr, go).status(), {"either"});
-  expect_error(run_bench(*engine_, 100, 0, 100, 1, nullptr, go).status(), {"100", "128", "--ctx"});
-  expect_error(run_bench(*engine_, 20, 0, 0, 1, nullptr, stop).status(), {"cancelled"});
+  EXPECT_EQ(tg->test.n_depth, 30u);
+  const auto four = run_bench(*engine_, {0, 6, 30, 4}, 2, nullptr, go);
+  ASSERT_TRUE(four.ok()) << four.message();
+  EXPECT_DOUBLE_EQ(four->samples_ts()[1], 24e9 / four->samples_ns[1]) << "tokens of all sequences";
+  EXPECT_EQ(four->test.name(), "tg6 b4 @ d30");
+  expect_error(run_bench(*engine_, {0, 4, 0, 5}, 1, nullptr, go).status(), {"5 sequences", "up to 4"});
+  expect_error(run_bench(*engine_, {20, 0, 0, 4}, 1, nullptr, go).status(), {"several sequences"});
+  expect_error(run_bench(*engine_, {0, 0, 0, 1}, 1, nullptr, go).status(), {"either"});
+  expect_error(run_bench(*engine_, {5, 5, 0, 1}, 1, nullptr, go).status(), {"either"});
+  expect_error(run_bench(*engine_, {100, 0, 100, 1}, 1, nullptr, go).status(), {"100", "128", "--ctx"});
+  expect_error(run_bench(*engine_, {20, 0, 0, 1}, 1, nullptr, stop).status(), {"cancelled"});
 }
 
 // What reads llama-bench's output reads ours.
 TEST_F(Bench, OutputHasTheFieldsOfLlamaBench) {
   std::vector<BenchResult> results(2);
-  results[0] = {512, 0, 0, "2026-01-31T12:34:56Z", {2e9, 3e9, 4e9}};
-  results[1] = {0, 64, 16, "2026-01-31T12:35:56Z", {1.5e9}};
+  results[0] = {{512, 0, 0, 1}, "2026-01-31T12:34:56Z", {2e9, 3e9, 4e9}};
+  results[1] = {{0, 64, 16, 1}, "2026-01-31T12:35:56Z", {1.5e9}};
   for (const BenchFormat format : {BenchFormat::kJson, BenchFormat::kJsonl}) {
     const std::string text = format_bench(*engine_, results, format);
     const auto rows = parse_llama_bench(text, "bench");
@@ -490,7 +546,7 @@ TEST_F(Bench, OutputHasTheFieldsOfLlamaBench) {
   std::string head, row;
   std::getline(lines, head);
   EXPECT_EQ(head.substr(0, 37), "build_commit,build_number,cpu_info,gp") << head;
-  EXPECT_NE(head.find("n_prompt,n_gen,n_depth,test_time,avg_ns,stddev_ns,avg_ts,stddev_ts"), std::string::npos);
+  EXPECT_NE(head.find("n_prompt,n_gen,n_depth,n_seqs,test_time,avg_ns,stddev_ns,avg_ts,stddev_ts"), std::string::npos);
   size_t rows = 0;
   while (std::getline(lines, row)) {
     ++rows;

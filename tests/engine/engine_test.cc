@@ -23,12 +23,12 @@ using test::some_tokens;
 using test::TempFolder;
 using test::Tokens;
 using Logits = Transformer::Logits;
-std::unique_ptr<Engine> open_engine(const std::string& model, uint32_t batch = 512, unsigned workers = 2,
+std::unique_ptr<Engine> open_engine(const std::string& model, uint32_t ubatch = 512, unsigned workers = 2,
                                     uint32_t context = 0) {
   EngineOptions options;
   options.model = model;
   options.plan.mode = PlanMode::kNone;
-  options.batch = batch;
+  options.ubatch = ubatch;
   options.workers = workers;
   options.context = context;
   auto engine = Engine::open(options);
@@ -223,7 +223,7 @@ TEST_F(EngineTest, RefusesWhatDoesNotFit) {
   const auto engine = open_engine(path_, 16, 1, 40);
   ASSERT_NE(engine, nullptr);
   EXPECT_EQ(engine->context(), 40u);
-  EXPECT_EQ(engine->batch(), 16u);
+  EXPECT_EQ(engine->ubatch(), 16u);
   auto cache = engine->new_cache();
   ASSERT_TRUE(cache.ok()) << cache.message();
   expect_error(engine->evaluate({}, *cache).status(), {"no tokens"});
@@ -315,13 +315,13 @@ TEST_F(EngineTest, StatsCountEveryOperator) {
   uint64_t decode = 0, prefill = 0;
   double flops = 0;
   for (const OperatorStats& row : stats.rows()) {
-    if (std::strcmp(row.role, "ffn_down") == 0) {
+    if (std::strcmp(row.execution.role, "ffn_down") == 0) {
       (row.m_max == 1 ? decode : prefill) += row.calls;
       flops += row.flops;
-      ASSERT_NE(row.variant, nullptr);
-      EXPECT_EQ(row.variant->rhs, DType::kQ8_0);
+      ASSERT_NE(row.execution.variant, nullptr);
+      EXPECT_EQ(row.execution.variant->rhs, DType::kQ8_0);
     }
-    EXPECT_GT(row.ns, 0) << row.role;
+    EXPECT_GT(row.ns, 0) << row.execution.role;
   }
   EXPECT_EQ(prefill, test::kModelLayers);
   EXPECT_EQ(decode, 2 * test::kModelLayers);

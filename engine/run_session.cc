@@ -1,0 +1,97 @@
+#include "engine/run_session.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "kernels/base/text.h"
+
+namespace smepilot {
+namespace {
+
+constexpr const char* kProgram = "smepilot-run";
+
+}  // namespace
+
+int fail(const Status& status) {
+  return print_error(kProgram, status);
+}
+
+void note(const std::string& text) {
+  if (!text.empty()) fmt::print(stderr, "{}: {}\n", kProgram, text);
+}
+
+Result<Session> open_session(const RunOptions& options) {
+  Session s;
+  EngineOptions engine_options = options.engine;
+  ProgressLine line;
+  engine_options.progress = [&](const char* stage, double fraction) { line.update(fraction, stage, -1); };
+  SMEPILOT_ASSIGN(s.engine, Engine::open(engine_options));
+  line.clear();
+  note(s.engine->plan().notice);
+  for (const std::string& warning : s.engine->file().warnings) note(warning);
+  if (s.engine->uncovered_shapes() != 0)
+    note("the plan does not cover every shape of this run; those use the default: search again to cover them");
+  if (options.stats) {
+    s.stats = std::make_unique<Stats>(s.engine->plan().roofline.get());
+    s.engine->set_stats(s.stats.get());
+  }
+  return s;
+}
+
+Result<uint32_t> parse_count(const std::string& text, const char* option) {
+  uint32_t value = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec != std::errc() || end != text.data() + text.size() || text.empty())
+    return error("{}: '{}' is not a number of tokens", option, text);
+  return value;
+}
+
+Result<std::vector<uint32_t>> parse_counts(const std::string& text, const char* option) {
+  std::vector<uint32_t> counts;
+  for (size_t at = 0; at <= text.size() && !text.empty();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    SMEPILOT_ASSIGN(const uint32_t count, parse_count(text.substr(at, end - at), option));
+    if (count != 0) counts.push_back(count);
+    at = end + 1;
+  }
+  return counts;
+}
+
+Result<std::string> read_text_file(const std::string& path) {
+  if (path == "-") return std::string{std::istreambuf_iterator<char>(std::cin), {}};
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return error("{}: cannot be read: {}", path, std::strerror(errno));
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (in.bad()) return error("{}: cannot be read: {}", path, std::strerror(errno));
+  return text;
+}
+
+Result<std::string> read_prompt(const RunOptions& options) {
+  if (!options.prompt_file.empty()) return read_text_file(options.prompt_file);
+  return options.prompts.empty() ? std::string() : options.prompts[0];
+}
+
+std::string rate(uint32_t tokens, double ns) {
+  return fmt::format("{} tokens, {:.1f} tokens/s", tokens, ns > 0 ? tokens * 1e9 / ns : 0.0);
+}
+
+std::string plan_name(const Engine& engine) {
+  const PlanChoice& plan = engine.plan();
+  return plan.planner == "plan" && plan.plan->id != 0 ? fmt::format("plan {}", plan.plan->id) : plan.planner;
+}
+
+int print_stats(const RunOptions& options, const Session& session) {
+  if (session.stats == nullptr) return kExitOk;
+  if (!options.json) {
+    fmt::print(stderr, "\n{}", session.stats->table());
+    return kExitOk;
+  }
+  const Status written = print_out(session.stats->json());
+  return written.ok() ? kExitOk : fail(written);
+}
+
+}  // namespace smepilot
