@@ -2,7 +2,8 @@
 //
 // Register tile: 4 rows x 16 columns, in two passes of 8 where the rows are 3 or 4. Weights enter as they are stored
 // (0..15, 0..63), which is a signed byte too, and the accumulators start at the lhs sums that make up for the zero
-// point: that costs nothing, an accumulator has to be set to something. Only q8_0 needs its sign bit flipped. For more
+// point: that costs nothing, an accumulator has to be set to something. Only q8_0 needs its sign bit flipped, and types
+// with integer scales of half a block are multiplied with them (rhs_block_neon.h). For more
 // rows than one register tile, 256 k of a panel are decoded once into L1 and used by all rows of the call. Per block
 // and 4 columns of a row: 8 dot products and 4 more (set, convert, two multiplies), so 2/3 of the SDOT peak is the
 // ceiling of the formats with one scale per block.
@@ -19,14 +20,18 @@ constexpr uint32_t kMr = 32;   // rows of one call
 constexpr uint32_t kTile = 4;  // rows of the register tile
 
 template <DType D>
-inline constexpr bool kZeroStart = D == DType::kQ8_0 || kHasMin<D>;
+inline constexpr bool kZeroStart = kZeroPoint<D> == 0;
+// Of the lhs: n8 starts q4_0, twice n8 q5_0, and the sums of the halves q6_k; the minima of q2_k are multiplied with
+// them.
+template <DType D>
+inline constexpr bool kHalfSums = kHasHalves<D> || kHasHalfMins<D>;
 
 // A block of the lhs, from a row of its panel on: int8 q[rows][32] and, at byte offsets from it, the other planes (see
 // layout.h). Offsets, so that one addition takes all of them to the next block.
 struct LhsView {
   const uint8_t* q;
-  size_t d, ds;          // f32 [rows]
-  size_t start, start2;  // int32 [rows], what an accumulator starts at
+  size_t d, ds;        // f32 [rows]
+  size_t sums, sums2;  // int32 [rows], n8, or those of the halves
   size_t stride;
 };
 
@@ -34,7 +39,7 @@ template <DType D>
 SMEPILOT_INLINE LhsView lhs_view(const uint8_t* block, size_t height, size_t row) noexcept {
   const size_t planes = height * 32 + row * 4 - row * 32;
   return {block + row * 32,     planes,
-          planes + height * 4,  planes + height * (D == DType::kQ4_0 ? 8 : 16),
+          planes + height * 4,  planes + height * (kHalfSums<D> ? 16 : 8),
           planes + height * 20, height * kLhsQ8BlockBytes};
 }
 
@@ -55,8 +60,8 @@ SMEPILOT_INLINE int32x4_t dot(int32x4_t acc, int8x16_t w, int8x16_t x) noexcept 
 
 // Adds one block: 4 columns x R rows.
 template <DType D, int R, int C>
-SMEPILOT_INLINE void add_columns(const Columns& w, float32x4_t first, float32x4_t second, const int8x16_t (&x)[R][2],
-                                 float32x4_t d, float32x4_t ds, int32x4_t start, int32x4_t start2,
+SMEPILOT_INLINE void add_columns(const Columns& w, const Scales& s, const int8x16_t (&x)[R][2], float32x4_t d,
+                                 float32x4_t ds, int32x4_t sums, int32x4_t sums2,
                                  float32x4_t* acc /* [R], stride C */) noexcept {
   int32x4_t low[R], high[R];
   const auto broadcast = [](int32x4_t v, int r) noexcept {
@@ -79,15 +84,15 @@ SMEPILOT_INLINE void add_columns(const Columns& w, float32x4_t first, float32x4_
   };
   SMEPILOT_UNROLL
   for (int r = 0; r < R; ++r) {
-    low[r] = kZeroStart<D> ? vdupq_n_s32(0) : broadcast(start, r);
-    if constexpr (kTwoScales<D>) high[r] = broadcast(start2, r);
+    low[r] = kZeroStart<D> ? vdupq_n_s32(0) : broadcast(D == DType::kQ5_0 ? vshlq_n_s32(sums, 1) : sums, r);
+    if constexpr (kHasHalves<D>) high[r] = broadcast(sums2, r);
   }
   const auto step = [&]<int I>() noexcept {
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) low[r] = dot<I>(low[r], w.low[I], x[r][0]);
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) {
-      int32x4_t& sum = kTwoScales<D> ? high[r] : low[r];
+      int32x4_t& sum = kHasHalves<D> ? high[r] : low[r];
       sum = dot<I>(sum, w.high[I], x[r][1]);
     }
   };
@@ -98,12 +103,15 @@ SMEPILOT_INLINE void add_columns(const Columns& w, float32x4_t first, float32x4_
   SMEPILOT_UNROLL
   for (int r = 0; r < R; ++r) {
     float32x4_t& sum = acc[C * r];
-    if constexpr (kTwoScales<D>) {
-      const float32x4_t both = vfmaq_f32(vmulq_f32(vcvtq_f32_s32(low[r]), first), vcvtq_f32_s32(high[r]), second);
+    if constexpr (kHasHalves<D>) {
+      const float32x4_t both = vfmaq_f32(vmulq_f32(vcvtq_f32_s32(low[r]), s.first), vcvtq_f32_s32(high[r]), s.second);
       sum = fma_lane(sum, both, d, r);
+    } else if constexpr (kHasHalfMins<D>) {
+      const float32x4_t minima = fma_lane(by_lane(s.second, vcvtq_f32_s32(sums), r), s.third, vcvtq_f32_s32(sums2), r);
+      sum = fma_lane(sum, vfmaq_f32(minima, vcvtq_f32_s32(low[r]), s.first), d, r);
     } else {
-      if constexpr (kHasMin<D>) sum = fma_lane(sum, second, ds, r);
-      sum = vfmaq_f32(sum, vcvtq_f32_s32(low[r]), by_lane(first, d, r));
+      if constexpr (kHasMin<D>) sum = fma_lane(sum, s.second, ds, r);
+      sum = vfmaq_f32(sum, vcvtq_f32_s32(low[r]), by_lane(s.first, d, r));
     }
   }
 }
@@ -117,23 +125,22 @@ struct DirectBlocks {
   size_t kb;
   DirectBlocks(const uint8_t* p, const RhsPlanes& planes, size_t block) noexcept
       : panel(p), at(planes), scales(scale_view(p, planes)), kb(block) {}
-  SMEPILOT_INLINE void load(uint32_t b, int c, Columns& w, float32x4_t& first, float32x4_t& second) const noexcept {
+  SMEPILOT_INLINE Scales load(uint32_t b, int c, Columns& w) const noexcept {
     load_columns<D, Quants::kRaw>(panel_view<D>(panel, at, kb + b), c, w);
-    load_scales<D>(scales, kb + b, c, first, second);
+    return load_scales<D>(scales, kb + b, c);
   }
 };
 
 template <DType D>
 struct DecodedBlocks {
   const Decoded& decoded;
-  SMEPILOT_INLINE void load(uint32_t b, int c, Columns& w, float32x4_t& first, float32x4_t& second) const noexcept {
+  SMEPILOT_INLINE Scales load(uint32_t b, int c, Columns& w) const noexcept {
     SMEPILOT_UNROLL
     for (int i = 0; i < 4; ++i) {
       w.low[i] = vld1q_s8(decoded.w[b][c][2 * i]);
       w.high[i] = vld1q_s8(decoded.w[b][c][2 * i + 1]);
     }
-    first = vld1q_f32(decoded.first[b] + 4 * c);
-    second = kHasMin<D> || kTwoScales<D> ? vld1q_f32(decoded.second[b] + 4 * c) : first;
+    return decoded_scales<D>(decoded, b, c);
   }
 };
 
@@ -155,14 +162,14 @@ SMEPILOT_INLINE void add_pass(LhsView lhs, const Blocks& blocks, uint32_t count,
     }
     const float32x4_t d = load_plane<R>(lhs.q + lhs.d);
     const float32x4_t ds = kHasMin<D> ? load_plane<R>(lhs.q + lhs.ds) : d;
-    const int32x4_t start = kZeroStart<D> ? vdupq_n_s32(0) : vreinterpretq_s32_f32(load_plane<R>(lhs.q + lhs.start));
-    const int32x4_t start2 = kTwoScales<D> ? vreinterpretq_s32_f32(load_plane<R>(lhs.q + lhs.start2)) : start;
+    const bool has_sums = !kZeroStart<D> || kHalfSums<D>;
+    const int32x4_t sums32 = has_sums ? vreinterpretq_s32_f32(load_plane<R>(lhs.q + lhs.sums)) : vdupq_n_s32(0);
+    const int32x4_t sums2 = kHalfSums<D> ? vreinterpretq_s32_f32(load_plane<R>(lhs.q + lhs.sums2)) : sums32;
     SMEPILOT_UNROLL
     for (int c = 0; c < C; ++c) {
       Columns w;
-      float32x4_t first, second;
-      blocks.load(b, c0 + c, w, first, second);
-      add_columns<D, R, C>(w, first, second, x, d, ds, start, start2, &acc[0][c]);
+      const Scales scales = blocks.load(b, c0 + c, w);
+      add_columns<D, R, C>(w, scales, x, d, ds, sums32, sums2, &acc[0][c]);
     }
     lhs.q += lhs.stride;
   }
@@ -249,11 +256,18 @@ constexpr KernelVariant variant(const char* id) noexcept {
 }  // namespace
 
 extern const KernelVariant kMatmulF32Q8Q8_0Dotprod, kMatmulF32Q8Q4_0Dotprod, kMatmulF32Q8Q4_1Dotprod,
-    kMatmulF32Q8Q4_KDotprod, kMatmulF32Q8Q6_KDotprod;
+    kMatmulF32Q8Q5_0Dotprod, kMatmulF32Q8Q5_1Dotprod, kMatmulF32Q8Iq4NlDotprod, kMatmulF32Q8Q2_KDotprod,
+    kMatmulF32Q8Q3_KDotprod, kMatmulF32Q8Q4_KDotprod, kMatmulF32Q8Q5_KDotprod, kMatmulF32Q8Q6_KDotprod;
 constexpr KernelVariant kMatmulF32Q8Q8_0Dotprod = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.4x16.dotprod.sdot");
 constexpr KernelVariant kMatmulF32Q8Q4_0Dotprod = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.4x16.dotprod.sdot");
 constexpr KernelVariant kMatmulF32Q8Q4_1Dotprod = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.4x16.dotprod.sdot");
+constexpr KernelVariant kMatmulF32Q8Q5_0Dotprod = variant<DType::kQ5_0>("matmul.f32.q8.q5_0.4x16.dotprod.sdot");
+constexpr KernelVariant kMatmulF32Q8Q5_1Dotprod = variant<DType::kQ5_1>("matmul.f32.q8.q5_1.4x16.dotprod.sdot");
+constexpr KernelVariant kMatmulF32Q8Iq4NlDotprod = variant<DType::kIQ4_NL>("matmul.f32.q8.iq4_nl.4x16.dotprod.sdot");
+constexpr KernelVariant kMatmulF32Q8Q2_KDotprod = variant<DType::kQ2_K>("matmul.f32.q8.q2_k.4x16.dotprod.sdot");
+constexpr KernelVariant kMatmulF32Q8Q3_KDotprod = variant<DType::kQ3_K>("matmul.f32.q8.q3_k.4x16.dotprod.sdot");
 constexpr KernelVariant kMatmulF32Q8Q4_KDotprod = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.4x16.dotprod.sdot");
+constexpr KernelVariant kMatmulF32Q8Q5_KDotprod = variant<DType::kQ5_K>("matmul.f32.q8.q5_k.4x16.dotprod.sdot");
 constexpr KernelVariant kMatmulF32Q8Q6_KDotprod = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.4x16.dotprod.sdot");
 
 }  // namespace smepilot

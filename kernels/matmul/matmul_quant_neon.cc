@@ -1,9 +1,10 @@
 // Quantised matmul for cores without dot-product instructions: SMULL and SMLAL into 16-bit sums, which hold all
-// products of a block of 4-bit weights (8 per lane, at most 15 * 127 each), those of half a block of 6-bit weights (4
-// of 32 * 127), or two of 8-bit weights (2 * 128 * 127), before they are widened and added in pairs.
+// products of a block of 4- or 5-bit weights (8 per lane, at most 31 * 127 each), those of half a block of 6-bit
+// weights or of q2_k times its scales (4 of 45 * 127), or two of 8-bit weights (2 * 128 * 127; iq4_nl and q3_k times
+// its scales have as many bits), before they are widened and added in pairs.
 //
-// Register tile: 2 rows x 16 columns, one row for q8_0. Zero points are subtracted when weights are loaded; for more
-// rows than one tile, 256 k of a panel are decoded once into L1 and used by all rows of the call.
+// Register tile: 2 rows x 16 columns, one row where weights have 8 bits. Zero points are subtracted when weights are
+// loaded; for more rows than one tile, 256 k of a panel are decoded once into L1 and used by all rows of the call.
 #include <arm_neon.h>
 
 #include "kernels/abi/compiler.h"
@@ -14,26 +15,37 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kMr = 32;  // rows of one call
-// Rows of the register tile. The 32-bit sums of q8_0 leave room for only one.
+// Weights of 8 bits, signed.
 template <DType D>
-inline constexpr uint32_t kTile = D == DType::kQ8_0 ? 1 : 2;
+inline constexpr bool kEightBits = D == DType::kQ8_0 || D == DType::kIQ4_NL || D == DType::kQ3_K;
+// Rows of the register tile. The 32-bit sums of 8-bit weights leave room for only one.
+template <DType D>
+inline constexpr uint32_t kTile = kEightBits<D> ? 1 : 2;
 
-// A block of the lhs, from a row of its panel on; d and ds are at byte offsets from q. See layout.h.
+// A block of the lhs, from a row of its panel on; the planes are at byte offsets from q. See layout.h.
 struct LhsView {
-  const uint8_t* q;  // int8 [rows][32]
-  size_t d, ds;      // f32 [rows]
-  size_t stride;     // bytes to the next block
+  const uint8_t* q;   // int8 [rows][32]
+  size_t d, ds;       // f32 [rows]
+  size_t n32a, n32b;  // int32 [rows]
+  size_t stride;      // bytes to the next block
 };
 
 SMEPILOT_INLINE LhsView lhs_view(const uint8_t* block, size_t height, size_t row) noexcept {
   const size_t planes = height * 32 + row * 4 - row * 32;
-  return {block + row * 32, planes, planes + height * 4, height * kLhsQ8BlockBytes};
+  return {block + row * 32,         planes, planes + height * 4, planes + height * 16, planes + height * 20,
+          height * kLhsQ8BlockBytes};
 }
 
 SMEPILOT_INLINE float load_float(const uint8_t* p) noexcept {
   float f;
   __builtin_memcpy(&f, p, sizeof f);
   return f;
+}
+
+SMEPILOT_INLINE float load_int(const uint8_t* p) noexcept {
+  int32_t i;
+  __builtin_memcpy(&i, p, sizeof i);
+  return static_cast<float>(i);
 }
 
 // Four k of one row, for each of four columns.
@@ -58,9 +70,7 @@ struct DirectBlocks {
   SMEPILOT_INLINE int8x16_t weights(uint32_t b, int i, int c) const noexcept {
     return load_quants<D, Quants::kSigned, kHigh>(panel_view<D>(panel, at, b), i, c);
   }
-  SMEPILOT_INLINE void load_scale(uint32_t b, int c, float32x4_t& first, float32x4_t& second) const noexcept {
-    load_scales<D>(scales, b, c, first, second);
-  }
+  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept { return load_scales<D>(scales, b, c); }
 };
 
 template <DType D>
@@ -70,10 +80,7 @@ struct DecodedBlocks {
   SMEPILOT_INLINE int8x16_t weights(uint32_t b, int i, int c) const noexcept {
     return vld1q_s8(decoded.w[b][c][2 * i + (kHigh ? 1 : 0)]);
   }
-  SMEPILOT_INLINE void load_scale(uint32_t b, int c, float32x4_t& first, float32x4_t& second) const noexcept {
-    first = vld1q_f32(decoded.first[b] + 4 * c);
-    second = kHasMin<D> || kTwoScales<D> ? vld1q_f32(decoded.second[b] + 4 * c) : first;
-  }
+  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept { return decoded_scales<D>(decoded, b, c); }
 };
 
 // Products of 16 weights with 16 lhs values, as 2 x 8 sums of 16 bits: columns 0, 1 and columns 2, 3.
@@ -90,7 +97,7 @@ struct Sums16 {
   SMEPILOT_INLINE int32x4_t columns() const noexcept { return vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b)); }
 };
 
-// q8_0: the dot products of one block, R rows x 16 columns.
+// 8-bit weights: the dot products of one block, R rows x 16 columns.
 template <int R, typename Blocks>
 SMEPILOT_INLINE void dot_wide(const uint8_t* q, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
   int32x4_t a32[R][4], b32[R][4];
@@ -182,13 +189,27 @@ SMEPILOT_INLINE void scale_and_add(const int32x4_t (&dots)[R][4], const float32x
 template <DType D, int R, typename Blocks>
 SMEPILOT_INLINE void add_columns(const LhsView& lhs, const Blocks& blocks, uint32_t b, float32x4_t (*acc)[4]) noexcept {
   int32x4_t dots[R][4];
-  if constexpr (D == DType::kQ8_0)
+  if constexpr (kEightBits<D>)
     dot_wide<R>(lhs.q, blocks, b, dots);
   else
-    dot_narrow<R, true, !kTwoScales<D>>(lhs.q, blocks, b, dots);
-  float32x4_t first[4], second[4];
+    dot_narrow<R, true, !kHasHalves<D> && !kHasHalfMins<D>>(lhs.q, blocks, b, dots);
+  if constexpr (kHasHalfMins<D>) {
+    int32x4_t high[R][4];
+    dot_narrow<R, false, true>(lhs.q, blocks, b, high);
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      SMEPILOT_UNROLL
+      for (int c = 0; c < 4; ++c) dots[r][c] = vaddq_s32(dots[r][c], high[r][c]);
+    }
+  }
+  float32x4_t first[4], second[4], third[4];
   SMEPILOT_UNROLL
-  for (int c = 0; c < 4; ++c) blocks.load_scale(b, c, first[c], second[c]);
+  for (int c = 0; c < 4; ++c) {
+    const Scales s = blocks.load_scale(b, c);
+    first[c] = s.first;
+    second[c] = s.second;
+    third[c] = s.third;
+  }
   scale_and_add<R>(dots, first, lhs.q + lhs.d, acc);
   if constexpr (kHasMin<D>) {
     SMEPILOT_UNROLL
@@ -198,7 +219,16 @@ SMEPILOT_INLINE void add_columns(const LhsView& lhs, const Blocks& blocks, uint3
       for (int c = 0; c < 4; ++c) acc[r][c] = vfmaq_n_f32(acc[r][c], second[c], ds);
     }
   }
-  if constexpr (kTwoScales<D>) {
+  if constexpr (kHasHalfMins<D>) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const float d = load_float(lhs.q + lhs.d + 4 * r);
+      const float sum_a = d * load_int(lhs.q + lhs.n32a + 4 * r), sum_b = d * load_int(lhs.q + lhs.n32b + 4 * r);
+      SMEPILOT_UNROLL
+      for (int c = 0; c < 4; ++c) acc[r][c] = vfmaq_n_f32(vfmaq_n_f32(acc[r][c], second[c], sum_a), third[c], sum_b);
+    }
+  }
+  if constexpr (kHasHalves<D>) {
     dot_narrow<R, false, true>(lhs.q, blocks, b, dots);
     scale_and_add<R>(dots, second, lhs.q + lhs.d, acc);
   }
@@ -281,12 +311,19 @@ constexpr KernelVariant variant(const char* id) noexcept {
 
 }  // namespace
 
-extern const KernelVariant kMatmulF32Q8Q8_0Neon, kMatmulF32Q8Q4_0Neon, kMatmulF32Q8Q4_1Neon, kMatmulF32Q8Q4_KNeon,
-    kMatmulF32Q8Q6_KNeon;
+extern const KernelVariant kMatmulF32Q8Q8_0Neon, kMatmulF32Q8Q4_0Neon, kMatmulF32Q8Q4_1Neon, kMatmulF32Q8Q5_0Neon,
+    kMatmulF32Q8Q5_1Neon, kMatmulF32Q8Iq4NlNeon, kMatmulF32Q8Q2_KNeon, kMatmulF32Q8Q3_KNeon, kMatmulF32Q8Q4_KNeon,
+    kMatmulF32Q8Q5_KNeon, kMatmulF32Q8Q6_KNeon;
 constexpr KernelVariant kMatmulF32Q8Q8_0Neon = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.1x16.neon.smlal");
 constexpr KernelVariant kMatmulF32Q8Q4_0Neon = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.2x16.neon.smlal");
 constexpr KernelVariant kMatmulF32Q8Q4_1Neon = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q5_0Neon = variant<DType::kQ5_0>("matmul.f32.q8.q5_0.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q5_1Neon = variant<DType::kQ5_1>("matmul.f32.q8.q5_1.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Iq4NlNeon = variant<DType::kIQ4_NL>("matmul.f32.q8.iq4_nl.1x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q2_KNeon = variant<DType::kQ2_K>("matmul.f32.q8.q2_k.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q3_KNeon = variant<DType::kQ3_K>("matmul.f32.q8.q3_k.1x16.neon.smlal");
 constexpr KernelVariant kMatmulF32Q8Q4_KNeon = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.2x16.neon.smlal");
+constexpr KernelVariant kMatmulF32Q8Q5_KNeon = variant<DType::kQ5_K>("matmul.f32.q8.q5_k.2x16.neon.smlal");
 constexpr KernelVariant kMatmulF32Q8Q6_KNeon = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.2x16.neon.smlal");
 
 }  // namespace smepilot

@@ -61,7 +61,12 @@ Quants quants_of(DType type) {
   }
 }
 
-Weights make_weights(DType type, size_t n, size_t k, reference::Random& random) {
+// kRandom: every bit pattern of quants and scales, random activations. kExtreme: rows of the largest quants of one sign
+// and activations of the largest magnitude, so that all products of a sum have their largest size and one sign: what
+// overflows narrow sums.
+enum class Values { kRandom, kExtreme };
+
+Weights make_weights(DType type, size_t n, size_t k, Values values, reference::Random& random) {
   const size_t row_bytes = file_bytes(type, k);
   Weights w{std::vector<std::byte>(n * row_bytes), std::vector<float>(n * k), std::vector<float>(n * k)};
   std::vector<std::byte> zeroed(row_bytes);
@@ -69,7 +74,10 @@ Weights make_weights(DType type, size_t n, size_t k, reference::Random& random) 
   const Quants quants = quants_of(type);
   for (size_t row = 0; row < n; ++row) {
     std::byte* const bytes = w.file.data() + row * row_bytes;
-    reference::random_row(type, random, k, bytes);
+    if (values == Values::kExtreme)
+      reference::quantize_row(type, std::vector<float>(k, row % 2 == 0 ? 1.0f : -1.0f).data(), k, bytes);
+    else
+      reference::random_row(type, random, k, bytes);
     reference::dequantize_row(type, bytes, k, w.values.data() + row * k);
     if (quants.end != 0) {  // with all quants zero, only the minimum is left
       for (size_t at = 0; at < row_bytes; ++at) {
@@ -84,11 +92,12 @@ Weights make_weights(DType type, size_t n, size_t k, reference::Random& random) 
   return w;
 }
 
-void check_case(const KernelVariant& v, const Shape& s, Edge edge, Comparator& comparator) {
+void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values, Comparator& comparator) {
   const auto [m, n, k] = s;
-  const auto name = [&] { return fmt::format("{} m={} n={} k={}", v.id, m, n, k); };
+  const bool extreme = values == Values::kExtreme;
+  const auto name = [&] { return fmt::format("{} m={} n={} k={}{}", v.id, m, n, k, extreme ? " extreme" : ""); };
   reference::Random random(1 + m + 1000 * n + 1000000ull * k);
-  const Weights weights = make_weights(v.rhs, n, k, random);
+  const Weights weights = make_weights(v.rhs, n, k, values, random);
   GuardedBuffer rhs(rhs_bytes(v.rhs, n, k), 64, edge);
   pack_rhs(v.rhs, weights.file.data(), file_bytes(v.rhs, k), n, k, rhs.as<std::byte>());
   rhs.protect_contents();
@@ -97,8 +106,9 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Comparator& c
   for (size_t row = 0; row < m; ++row) {
     const float size = std::ldexp(1.0f, static_cast<int>(row % 7) - 3);
     random.fill_uniform(lhs_values.data() + row * k, k, -size, size);
+    if (extreme) std::fill_n(lhs_values.data() + row * k, k, row % 3 == 0 ? -size : size);
   }
-  if (k >= 2 * kQ8Block) std::fill_n(lhs_values.begin(), kQ8Block, 0.0f);  // a block whose scale is zero
+  if (k >= 2 * kQ8Block && !extreme) std::fill_n(lhs_values.begin(), kQ8Block, 0.0f);  // a block whose scale is zero
   const bool quantised = v.lhs_layout == Layout::kLhsQ8Panel16;
   const size_t pad = m % 2 == 0 ? 0 : 5;  // floats between rows, of both lhs and dst
   GuardedBuffer lhs(quantised ? lhs_q8_bytes(m, k) : ((k + pad) * (m - 1) + k) * sizeof(float), quantised ? 64 : 4,
@@ -154,10 +164,15 @@ void check_matmul(const KernelVariant& v, Comparator& comparator) {
     comparator.fail(fmt::format("{}: tile.mr is {}, not a multiple of {}", v.id, v.tile.mr, kPanel));
   bool begin = false;
   for (const Shape& s : shapes(v)) {
-    check_case(v, s, begin ? Edge::kBegin : Edge::kEnd, comparator);
+    check_case(v, s, begin ? Edge::kBegin : Edge::kEnd, Values::kRandom, comparator);
     begin = !begin;
-    if (size_t{s.m} * s.n * s.k < 10000) check_case(v, s, begin ? Edge::kBegin : Edge::kEnd, comparator);
+    if (size_t{s.m} * s.n * s.k < 10000)
+      check_case(v, s, begin ? Edge::kBegin : Edge::kEnd, Values::kRandom, comparator);
   }
+  const uint32_t block = std::max(traits(v.rhs).block_elems, v.tile.kr);
+  const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);
+  for (uint32_t m : {1u, 4u, 19u})
+    check_case(v, {std::min(m, limit), 18, 3 * block}, Edge::kEnd, Values::kExtreme, comparator);
 }
 
 }  // namespace smepilot::test
