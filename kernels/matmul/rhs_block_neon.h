@@ -142,7 +142,7 @@ struct Scales {
   float32x4_t first;   // the scale; q6_k: that of the first half
   float32x4_t second;  // what is added times d * sum(q) of the lhs: q4_1, q5_1 the minimum, q4_k, q5_k minus the
                        // minimum. q6_k: the scale of the second half. q2_k: to be multiplied with d * n32a
-  float32x4_t third;  // q2_k: to be multiplied with d * n32b
+  float32x4_t third;   // q2_k: to be multiplied with d * n32b
 };
 template <DType D>
 inline constexpr int kScaleVectors = kHasHalfMins<D>               ? 3
