@@ -32,8 +32,7 @@ struct AttentionArgs {
   const uint32_t* limit;  // [rows] row r sees positions < limit[r]
   const void* k;          // kKvKeyPanel16 of this KV head in the variant's rhs dtype, 32-byte aligned
   const void* v;          // kKvValuePanel16, likewise
-  float* scratch;     // rows * kv_tile floats; three-phase: rows * (kv_end - kv_begin rounded up to 16 + head_dim
-                      // rounded up to 16)
+  float* scratch;     // attention_scratch_floats(), 64-byte aligned
   float* max;         // [rows] partial only: running maximum of the scaled scores
   float* sum;         // [rows] partial only: sum of exp(score - max)
   uint32_t rows;      // 1 .. tile.mr
@@ -44,6 +43,22 @@ struct AttentionArgs {
   float scale;       // usually 1/sqrt(head_dim)
   bool partial;      // false: out = softmax(QK^T)V. true: out is the unnormalised sum, max and sum are written
 };
+
+// What any variant may use of its scratch. Of a step as AttentionArgs::kv_tile gives it, variants with a matrix unit
+// take at most kMostAttentionTile positions, rounded up to 32.
+inline constexpr uint32_t kMostAttentionTile = 512;
+static constexpr uint32_t attention_tile(uint32_t kv_tile) noexcept {
+  return (kv_tile < kMostAttentionTile ? kv_tile + 31 : kMostAttentionTile) / 32 * 32;
+}
+static constexpr size_t attention_scratch_floats(size_t rows, size_t head_dim, size_t positions,
+                                                 uint32_t kv_tile) noexcept {
+  const size_t whole_rows = (rows + 15) / 16 * 16, dim = (head_dim + 15) / 16 * 16, tile = attention_tile(kv_tile);
+  const size_t tiled = rows * kv_tile;                              // scores of a step
+  const size_t whole = rows * ((positions + 15) / 16 * 16 + dim);   // three-phase: of all positions, and the queries
+  const size_t matrix = whole_rows * (tile + 2 * dim) + 2 * tile * dim;  // and queries, K, V, outputs as its tiles
+  const size_t more = tiled > whole ? tiled : whole;
+  return matrix > more ? matrix : more;
+}
 
 struct NormArgs {  // RMS norm of each row: dst = x / sqrt(mean(x^2) + eps) * weight
   const float* x;

@@ -25,6 +25,6 @@ constexpr KernelVariant kAvx512AttentionOnlineQ8_0 =
 
 constexpr KernelVariant kAvx512AttentionThreephase =
     attention_variant("attention.f32.f16.f16.64x16.avx512.threephase", kIsaAvx512, DType::kF16, DType::kF16, kMaxRows,
-                      attention_threephase);
+                      attention_threephase<F16Cache>);
 
 }  // namespace smepilot

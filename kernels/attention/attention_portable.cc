@@ -25,6 +25,6 @@ constexpr KernelVariant kPortableAttentionOnlineQ8_0 =
 
 constexpr KernelVariant kPortableAttentionThreephase =
     attention_variant("attention.f32.f16.f16.64x16.portable.threephase", kIsaPortable, DType::kF16, DType::kF16,
-                      kMaxRows, attention_threephase);
+                      kMaxRows, attention_threephase<F16Cache>);
 
 }  // namespace smepilot

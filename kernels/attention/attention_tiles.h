@@ -470,8 +470,9 @@ void attention_online(const AttentionArgs* args) noexcept {
 // All scores, then all probabilities, then all outputs: no rescaling, and one maximum per row, for the price of keeping
 // the whole score matrix. Queries and complete probabilities are rounded to f16 before they meet K and V, as llama.cpp
 // does without flash attention, so that the two can be compared closely; the online form has no complete probabilities.
+template <typename Cache>
 void attention_threephase(const AttentionArgs* args) noexcept {
-  const Call<F16Cache> call(*args);
+  const Call<Cache> call(*args);
   State state;
   call.start(state);
   Block whole = call.block(0, args->scratch);

@@ -16,6 +16,7 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kMaxRows = 256;           // query rows of one task; at least any variant's tile.mr
+constexpr uint32_t kUsualRows = 64;          // below, sharing K and V among rows suffers
 constexpr uint32_t kMaxTile = 1024;          // positions of an online-softmax step
 constexpr uint32_t kMaxSplits = 16;          // pieces of a segment's positions
 constexpr uint32_t kPartialSlots = 1 << 14;  // partial results (row x piece) that there is always room for
@@ -26,8 +27,10 @@ constexpr size_t kMaxSequences = 32;         // of one fork and join; more are d
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
+// Only kernels of up to kUsualRows rows keep the scores of all positions.
 size_t worker_scratch_floats(uint32_t capacity, uint32_t head_dim) noexcept {
-  return size_t{kMaxRows} * (round_up(capacity, kPanel) + round_up(head_dim, kPanel) + kMaxTile);
+  return std::max(attention_scratch_floats(kUsualRows, head_dim, capacity, kMaxTile),
+                  attention_scratch_floats(kMaxRows, head_dim, 0, kMaxTile));
 }
 
 // Results of pieces, unnormalised, until they are merged.
@@ -165,8 +168,6 @@ class Division {
     std::sort(order_, order_ + count_,
               [&](uint32_t a, uint32_t b) { return segments_[a].task_cost() > segments_[b].task_cost(); });
   }
-
-  static constexpr uint32_t kUsualRows = 64;  // block of rows below which sharing K and V among rows suffers
 
   uint32_t kv_heads_, group_, count_ = 0, tasks_ = 0;
   Segment segments_[2 * kMaxSequences];

@@ -7,13 +7,14 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "kernels/abi/half.h"
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/isa/isa_detect.h"
+#include "kernels/pack/pack_kv.h"
 #include "kernels/registry/registry.h"
 
 namespace smepilot {
@@ -39,16 +40,6 @@ AlignedBuffer random_floats(size_t count) {
   return buffer;
 }
 
-AlignedBuffer random_halves(size_t count) {
-  constexpr size_t kPeriod = 1 << 16;  // repeated: the values do not matter, the time to make them does
-  AlignedBuffer buffer = allocate(count * sizeof(uint16_t));
-  std::minstd_rand random(1);
-  std::uniform_real_distribution<float> value(-1, 1);
-  uint16_t* h = buffer.as<uint16_t>();
-  for (size_t i = 0; i < count; ++i) h[i] = i < kPeriod ? f32_to_f16(value(random)) : h[i - kPeriod];
-  return buffer;
-}
-
 void set_rates(benchmark::State& state, double flops, double bytes) {
   const double n = static_cast<double>(state.iterations());
   if (flops > 0) state.counters["flop/s"] = benchmark::Counter(flops * n, benchmark::Counter::kIsRate);
@@ -60,12 +51,24 @@ struct AttentionCase {
   bool memory;  // cycle through so many heads' caches that none is found in a cache
 };
 
+// K or V of one head, by the packer of the variant's cache.
+void fill_cache(DType dtype, bool keys, const AttentionCase& c, std::byte* to) {
+  AlignedBuffer rows = random_floats(size_t{c.kv_len} * c.head_dim);
+  (keys ? pack_key_rows : pack_value_rows)(dtype, rows.as<float>(), c.head_dim, c.kv_len, c.head_dim, 0, to);
+}
+
 void bench_attention(benchmark::State& state, const KernelVariant& v, const AttentionCase& c) {
-  const size_t head = size_t{c.kv_len} * c.head_dim;
-  const size_t heads = c.memory ? kBeyondCaches / (2 * head * sizeof(uint16_t)) : 1;
-  AlignedBuffer k = random_halves(head * heads), values = random_halves(head * heads);
+  const size_t head = kv_bytes(v.rhs, c.kv_len, c.head_dim);
+  const size_t heads = c.memory ? kBeyondCaches / (2 * head) : 1;
+  AlignedBuffer k = allocate(head * heads), values = allocate(head * heads);
+  fill_cache(v.rhs, true, c, k.data());
+  fill_cache(v.rhs, false, c, values.data());
+  for (size_t i = 1; i < heads; ++i) {
+    std::memcpy(k.data() + i * head, k.data(), head);
+    std::memcpy(values.data() + i * head, values.data(), head);
+  }
   AlignedBuffer q = random_floats(size_t{c.rows} * c.head_dim), out = random_floats(size_t{c.rows} * c.head_dim);
-  AlignedBuffer scratch = random_floats(size_t{c.rows} * (std::max(c.kv_len, c.kv_tile) + c.head_dim + 2 * kPanel));
+  AlignedBuffer scratch = random_floats(attention_scratch_floats(c.rows, c.head_dim, c.kv_len, c.kv_tile));
   std::vector<const float*> q_rows;
   std::vector<float*> out_rows;
   const std::vector<uint32_t> limits(c.rows, c.kv_len);
@@ -85,19 +88,20 @@ void bench_attention(benchmark::State& state, const KernelVariant& v, const Atte
   args.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
   size_t at = 0;
   for (auto _ : state) {
-    args.k = k.as<uint16_t>() + at * head;
-    args.v = values.as<uint16_t>() + at * head;
+    args.k = k.data() + at * head;
+    args.v = values.data() + at * head;
     v.attention(&args);
     at = at + 1 == heads ? 0 : at + 1;
   }
-  const double positions = static_cast<double>(head);
-  set_rates(state, 4 * positions * c.rows, 4 * positions);
+  set_rates(state, 4.0 * c.kv_len * c.head_dim * c.rows, 2.0 * static_cast<double>(head));
 }
 
 void register_attention(const KernelVariant& v) {
   for (uint32_t head_dim : {64u, 128u}) {
     std::vector<AttentionCase> cases;
-    for (uint32_t rows : {16u, 32u, v.tile.mr}) cases.push_back({rows, head_dim, 2048, 128, false});
+    for (uint32_t rows : {16u, 32u, 64u, v.tile.mr})
+      if (rows <= v.tile.mr && (cases.empty() || cases.back().rows != rows))
+        cases.push_back({rows, head_dim, 2048, 128, false});
     for (uint32_t tile : {32u, 64u, 256u, 512u}) cases.push_back({v.tile.mr, head_dim, 2048, tile, false});
     for (uint32_t rows : {1u, 2u, 3u, 4u, 8u})
       for (bool memory : {false, true}) cases.push_back({rows, head_dim, 2048, 128, memory});

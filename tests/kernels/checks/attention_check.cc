@@ -56,9 +56,9 @@ class Problem {
   // Runs positions [begin, end); out has rows of head_dim floats.
   void run(const KernelVariant& v, uint32_t begin, uint32_t end, bool partial, float* out, float* max, float* sum,
            Comparator& comparator) {
-    const size_t range = (size_t{end} - begin + kPanel - 1) / kPanel * kPanel;
-    const size_t head = (case_.head_dim + kPanel - 1) / kPanel * kPanel;
-    GuardedBuffer scratch(case_.rows * std::max<size_t>(case_.kv_tile, range + head) * sizeof(float), 64, case_.edge);
+    GuardedBuffer scratch(
+        attention_scratch_floats(case_.rows, case_.head_dim, size_t{end} - begin, case_.kv_tile) * sizeof(float), 64,
+        case_.edge);
     GuardedBuffer dst(size_t{case_.rows} * case_.head_dim * sizeof(float), 4, case_.edge);
     GuardedBuffer max_out(case_.rows * sizeof(float), 4, case_.edge),
         sum_out(case_.rows * sizeof(float), 4, case_.edge);

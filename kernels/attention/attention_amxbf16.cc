@@ -1,0 +1,399 @@
+// Attention with AMX: both products as bf16 tile products of operands split in two. x = hi + lo with hi the upper half
+// of the float x and lo the rest rounded to bf16, so a product of two such sums without its lo*lo part is exact to
+// about 2^-16, better than f16 operands would be, at three tile products for one.
+//
+// Per step of kv_tile positions, for blocks of up to 256 query rows: K and V become split tiles once for all rows; then
+// pairs of 16 rows get their scores, probabilities (which replace the scores in place) and outputs. Exponentials are
+// powers of two, log2(e) being part of the scale of the queries. The reference that exponents are taken relative to
+// follows the running maximum only when that has grown by kSlack: until then a row's output needs no rescaling.
+#include "kernels/activation/simd_avx512.h"
+
+namespace smepilot {
+namespace {
+constexpr unsigned kTileRows = 8;     // most rows of a register tile
+constexpr unsigned kRegisters = 32;   // vector registers
+constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a conversion of K and V to f32 pays, measured
+}  // namespace
+}  // namespace smepilot
+
+#include "kernels/attention/amx_tiles.h"
+#include "kernels/attention/attention_tiles.h"
+
+namespace smepilot {
+namespace {
+
+constexpr uint32_t kAmxRows = 256;      // rows of a call
+constexpr uint32_t kFewestRows = 17;    // below this, vector code is as fast (measured)
+constexpr uint32_t kMostHeadDim = 256;  // as many as one panel in f32 has room for
+constexpr uint32_t kStep = 32;          // depth of a tile product
+constexpr uint32_t kTileFloats = 256;   // 1 KiB: a tile of 16 x 16 f32 or of 16 x 32 bf16
+constexpr float kSlack = 6;             // powers of two that probabilities may exceed 1 by
+constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
+
+SMEPILOT_INLINE __m512i upper_mask() noexcept {
+  return _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+}
+SMEPILOT_INLINE Vec upper(Vec v) noexcept {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper_mask()));
+}
+
+// Consecutive elements of a row of A, 32 of them from a and b: the upper parts at hi, the rest at lo.
+SMEPILOT_INLINE void split_row(Vec a, Vec b, float* hi, float* lo) noexcept {
+  const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27, 25,
+                                       23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  const __m512bh rest = _mm512_cvtne2ps_pbh(Simd::sub(b, upper(b)), Simd::sub(a, upper(a)));
+  _mm512_storeu_si512(hi, _mm512_permutex2var_epi16(_mm512_castps_si512(a), odd, _mm512_castps_si512(b)));
+  _mm512_storeu_si512(lo, reinterpret_cast<const __m512i&>(rest));
+}
+
+// A row of B: pairs (a[i], b[i]) of two consecutive k.
+SMEPILOT_INLINE void split_pairs(Vec a, Vec b, float* hi, float* lo) noexcept {
+  const auto pair = [](Vec x, Vec y) noexcept {  // (x >> 16) | (y & mask)
+    return _mm512_ternarylogic_epi32(_mm512_srli_epi32(_mm512_castps_si512(x), 16), _mm512_castps_si512(y),
+                                     upper_mask(), 0xf8);
+  };
+  _mm512_store_si512(hi, pair(a, b));
+  _mm512_store_si512(lo, pair(Simd::sub(a, upper(a)), Simd::sub(b, upper(b))));
+}
+
+// c[2 row tiles][2 column tiles] += A B over `steps` steps of k. A: rows a_row apart, hi and lo a_low apart, steps
+// a_step apart. B: per step, hi of two column tiles, then lo of them.
+template <uint32_t Rows>
+SMEPILOT_INLINE void product(const float* a, size_t a_row, size_t a_low, size_t a_step, const float* b, size_t b_step,
+                             uint32_t steps) noexcept {
+  for (uint32_t s = 0; s < steps; ++s, a += a_step, b += b_step) {
+    tile_load<4>(a);
+    if constexpr (Rows == 2) tile_load<5>(a + a_row);
+    tile_load<6>(b + 2 * kTileFloats);
+    tile_load<7>(b + 3 * kTileFloats);
+    tile_dot<0, 4, 6>();
+    tile_dot<1, 4, 7>();
+    if constexpr (Rows == 2) tile_dot<2, 5, 6>();
+    if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    tile_load<6>(b);
+    tile_load<7>(b + kTileFloats);
+    tile_dot<0, 4, 6>();
+    tile_dot<1, 4, 7>();
+    if constexpr (Rows == 2) tile_dot<2, 5, 6>();
+    if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    tile_load<4>(a + a_low);
+    if constexpr (Rows == 2) tile_load<5>(a + a_row + a_low);
+    tile_dot<0, 4, 6>();
+    tile_dot<1, 4, 7>();
+    if constexpr (Rows == 2) tile_dot<2, 5, 6>();
+    if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+  }
+}
+
+SMEPILOT_INLINE Vec exp2_vector(Vec x) noexcept {
+  // 2^x = 2^n 2^r, |r| <= 1/2; degree 5, relative error below 2^-23.
+  const Vec n = Simd::round(x), r = Simd::sub(x, n);
+  Vec p = Simd::set1(0x1.5c087cp-10f);
+  p = Simd::fma(p, r, Simd::set1(0x1.3d0c52p-7f));
+  p = Simd::fma(p, r, Simd::set1(0x1.c6b6e6p-5f));
+  p = Simd::fma(p, r, Simd::set1(0x1.ebf918p-3f));
+  p = Simd::fma(p, r, Simd::set1(0x1.62e428p-1f));
+  p = Simd::fma(p, r, Simd::set1(1.0f));
+  return Simd::scale_by_power(p, n);
+}
+
+struct AmxState {
+  float reference[kAmxRows];  // what exponents are relative to, a power of two
+  alignas(64) float sum[kAmxRows][kWidth];
+  float factor[kAmxRows];
+};
+
+template <typename Cache>
+struct AmxCall {
+  const AttentionArgs& args;
+  uint32_t row_tiles, columns, tile;  // tiles of 16 rows; head_dim / 16; positions of a step, a multiple of 32
+  float *queries, *out, *keys, *values, *scores;
+  AmxState state;
+
+  explicit AmxCall(const AttentionArgs& a) noexcept : args(a) {
+    row_tiles = (a.rows + kPanel - 1) / kPanel;
+    columns = a.head_dim / kPanel;
+    tile = attention_tile(a.kv_tile);
+    float* at = a.scratch;
+    const auto take = [&at](size_t floats) {
+      float* const begin = at;
+      at += floats;
+      return begin;
+    };
+    const size_t rows = static_cast<size_t>(row_tiles) * kPanel;
+    queries = take(rows * a.head_dim);
+    out = take(rows * a.head_dim);
+    keys = take(static_cast<size_t>(tile) * a.head_dim);
+    values = take(static_cast<size_t>(tile) * a.head_dim);
+    scores = take(rows * tile);
+  }
+
+  uint32_t visible(uint32_t r) const noexcept {
+    const uint32_t end = smaller(args.limit[r], args.kv_end);
+    return end <= args.kv_begin ? 0 : end - args.kv_begin;
+  }
+
+  // A tiles [row tile][step][hi, lo].
+  void pack_queries() noexcept {
+    const Vec scale = Simd::set1(args.scale * kLog2E);
+    for (uint32_t r = 0; r < row_tiles * kPanel; ++r) {
+      float* to = queries + static_cast<size_t>(r) / kPanel * kPanel * args.head_dim + r % kPanel * kWidth;
+      for (uint32_t d = 0; d < args.head_dim; d += kStep, to += 2 * kTileFloats) {
+        Vec a = Simd::zero(), b = Simd::zero();
+        if (r < args.rows) {
+          a = Simd::mul(Simd::load(args.q[r] + d), scale);
+          b = Simd::mul(Simd::load(args.q[r] + d + kWidth), scale);
+        }
+        split_row(a, b, to, to + kTileFloats);
+      }
+    }
+  }
+
+  // K of `panels` panels from position `begin`: B tiles [pair of panels][step][hi, lo][panel of the pair].
+  void stage_keys(uint32_t begin, uint32_t panels) noexcept {
+    alignas(64) float f32[kMostHeadDim * kPanel];
+    const size_t bytes = Cache::panel_bytes(args.head_dim);
+    const uint8_t* panel = static_cast<const uint8_t*>(args.k) + (args.kv_begin + begin) / kPanel * bytes;
+    for (uint32_t p = 0; p < panels; ++p, panel += bytes) {
+      for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(panel + 4 * bytes + line);
+      Cache::stage_keys(panel, args.head_dim, f32);
+      float* to = keys + static_cast<size_t>(p) / 2 * 2 * kPanel * args.head_dim + p % 2 * kTileFloats;
+      const float* from = f32;
+      for (uint32_t d = 0; d < args.head_dim; d += kStep, to += 3 * kTileFloats)
+        for (uint32_t i = 0; i < kPanel; ++i, from += 2 * kPanel, to += kWidth)
+          split_pairs(Simd::load(from), Simd::load(from + kPanel), to, to + 2 * kTileFloats);
+    }
+  }
+
+  // V of `count` positions, zeros up to a multiple of 32: B tiles [step][pair of columns][hi, lo][column of the pair].
+  void stage_values(uint32_t begin, uint32_t count) noexcept {
+    alignas(64) float f32[2 * kMostHeadDim];
+    const size_t bytes = Cache::panel_bytes(args.head_dim);
+    const uint8_t* panel = static_cast<const uint8_t*>(args.v) + (args.kv_begin + begin) / kPanel * bytes;
+    for (uint32_t at = 0; at < (count + kStep - 1) / kStep * kStep; at += 2) {
+      const uint8_t* from = panel + at / kPanel * bytes;
+      if (at % kPanel == 0)
+        for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + 4 * bytes + line);
+      for (uint32_t i = 0; i < 2; ++i)
+        for (uint32_t d = 0; d < args.head_dim; d += kStep) {
+          float* to = f32 + i * args.head_dim + d;
+          if (at + i < count) {
+            Cache::template stage_values<kStep>(from, (at + i) % kPanel, args.head_dim, d, to);
+          } else {
+            Simd::store(to, Simd::zero());
+            Simd::store(to + kWidth, Simd::zero());
+          }
+        }
+      float* to = values + static_cast<size_t>(at) / kStep * kStep * args.head_dim + at % kStep / 2 * kWidth;
+      for (uint32_t c = 0; c < columns; ++c) {
+        float* tile_at = to + c / 2 * 4 * kTileFloats + c % 2 * kTileFloats;
+        split_pairs(Simd::load(f32 + c * kWidth), Simd::load(f32 + args.head_dim + c * kWidth), tile_at,
+                    tile_at + 2 * kTileFloats);
+      }
+    }
+  }
+
+  // Tiles of scores [pair of panels][row tile][panel of the pair], so that hi and lo of the probabilities that replace
+  // them are tiles too.
+  float* score_tile(uint32_t pair, uint32_t row_tile) const noexcept {
+    return scores + (static_cast<size_t>(pair) * row_tiles + row_tile) * 2 * kTileFloats;
+  }
+
+  template <uint32_t Rows>
+  void score_rows(uint32_t t, uint32_t pairs) const noexcept {
+    const size_t row_floats = static_cast<size_t>(kPanel) * args.head_dim;
+    for (uint32_t pair = 0; pair < pairs; ++pair) {
+      tile_zero<0>();
+      tile_zero<1>();
+      if constexpr (Rows == 2) tile_zero<2>();
+      if constexpr (Rows == 2) tile_zero<3>();
+      product<Rows>(queries + t * row_floats, row_floats, kTileFloats, 2 * kTileFloats, keys + pair * 2 * row_floats,
+                    4 * kTileFloats, args.head_dim / kStep);
+      float* to = score_tile(pair, t);
+      tile_store<0>(to);
+      tile_store<1>(to + kTileFloats);
+      if constexpr (Rows == 2) tile_store<2>(to + 2 * kTileFloats);
+      if constexpr (Rows == 2) tile_store<3>(to + 3 * kTileFloats);
+    }
+  }
+
+  template <uint32_t Rows>
+  void value_rows(uint32_t t, uint32_t pairs) const noexcept {
+    const size_t row_floats = static_cast<size_t>(kPanel) * args.head_dim;
+    for (uint32_t c = 0; c < columns; c += 2) {
+      float* o = out + t * row_floats + c * kTileFloats;
+      tile_load<0>(o);
+      tile_load<1>(o + kTileFloats);
+      if constexpr (Rows == 2) tile_load<2>(o + row_floats);
+      if constexpr (Rows == 2) tile_load<3>(o + row_floats + kTileFloats);
+      product<Rows>(score_tile(0, t), 2 * kTileFloats, kTileFloats, static_cast<size_t>(row_tiles) * 2 * kTileFloats,
+                    values + c / 2 * 4 * kTileFloats, static_cast<size_t>(kStep) * args.head_dim, pairs);
+      tile_store<0>(o);
+      tile_store<1>(o + kTileFloats);
+      if constexpr (Rows == 2) tile_store<2>(o + row_floats);
+      if constexpr (Rows == 2) tile_store<3>(o + row_floats + kTileFloats);
+    }
+  }
+
+  // Scores of row r to split probabilities: `sees` positions count, of `pairs` pairs of panels.
+  void softmax_row(uint32_t r, uint32_t sees, uint32_t pairs) noexcept {
+    const size_t stride = static_cast<size_t>(row_tiles) * 2 * kTileFloats;
+    float* const row = score_tile(0, r / kPanel) + r % kPanel * kWidth;
+    const uint32_t whole = sees / kStep, rest = sees % kStep;
+    const __mmask16 mask0 = Simd::lanes_below(smaller(rest, kWidth));
+    const __mmask16 mask1 = Simd::lanes_below(rest > kWidth ? rest - kWidth : 0);
+    Vec largest = Simd::set1(kLowest), largest1 = largest;
+    float* at = row;
+    for (uint32_t p = 0; p < whole; ++p, at += stride) {
+      largest = Simd::max(largest, Simd::load(at));
+      largest1 = Simd::max(largest1, Simd::load(at + kTileFloats));
+    }
+    if (rest != 0) {
+      largest = _mm512_mask_max_ps(largest, mask0, largest, Simd::load(at));
+      largest1 = _mm512_mask_max_ps(largest1, mask1, largest1, Simd::load(at + kTileFloats));
+    }
+    state.factor[r] = 1;
+    if (sees != 0) {
+      const float most = Simd::reduce_max(Simd::max(largest, largest1)), old = state.reference[r];
+      if (most > old + kSlack || old == kLowest) {
+        const float factor = _mm512_cvtss_f32(exp2_vector(Simd::set1(old - most)));
+        state.factor[r] = old == kLowest ? 0 : factor;
+        Simd::store(state.sum[r], Simd::mul(Simd::load(state.sum[r]), Simd::set1(state.factor[r])));
+        state.reference[r] = most;
+      }
+      const Vec shift = Simd::set1(state.reference[r]);
+      Vec sum0 = Simd::load(state.sum[r]), sum1 = Simd::zero();
+      at = row;
+      for (uint32_t p = 0; p < whole; ++p, at += stride) {
+        const Vec a = exp2_vector(Simd::sub(Simd::load(at), shift));
+        const Vec b = exp2_vector(Simd::sub(Simd::load(at + kTileFloats), shift));
+        sum0 = Simd::add(sum0, a);
+        sum1 = Simd::add(sum1, b);
+        split_row(a, b, at, at + kTileFloats);
+      }
+      if (rest != 0) {
+        const Vec a = _mm512_maskz_mov_ps(mask0, exp2_vector(Simd::sub(Simd::load(at), shift)));
+        const Vec b = _mm512_maskz_mov_ps(mask1, exp2_vector(Simd::sub(Simd::load(at + kTileFloats), shift)));
+        sum0 = Simd::add(sum0, a);
+        sum1 = Simd::add(sum1, b);
+        split_row(a, b, at, at + kTileFloats);
+      }
+      Simd::store(state.sum[r], Simd::add(sum0, sum1));
+    }
+    for (uint32_t p = whole + (rest != 0 ? 1 : 0); p < pairs; ++p) {
+      Simd::store(row + p * stride, Simd::zero());
+      Simd::store(row + p * stride + kTileFloats, Simd::zero());
+    }
+  }
+
+  // Outputs of the rows of a tile times their factors.
+  void rescale(uint32_t t) noexcept {
+    for (uint32_t r = t * kPanel; r < (t + 1) * kPanel; ++r) {
+      if (state.factor[r] == 1.0f) continue;
+      const Vec factor = Simd::set1(state.factor[r]);
+      float* at = out + static_cast<size_t>(t) * kPanel * args.head_dim + r % kPanel * kWidth;
+      for (uint32_t c = 0; c < columns; ++c, at += kTileFloats) Simd::store(at, Simd::mul(Simd::load(at), factor));
+    }
+  }
+
+  template <uint32_t Rows>
+  void row_tile(uint32_t t, uint32_t begin, uint32_t count) noexcept {
+    const uint32_t first = t * kPanel, end = smaller(args.rows, first + Rows * kPanel);
+    uint32_t longest = 0;
+    for (uint32_t r = first; r < end; ++r) longest = visible(r) > longest ? visible(r) : longest;
+    if (longest <= begin) return;
+    const uint32_t pairs = (smaller(longest - begin, count) + kStep - 1) / kStep;
+    score_rows<Rows>(t, pairs);
+    for (uint32_t r = first; r < first + Rows * kPanel; ++r) {
+      const uint32_t sees = r < end ? visible(r) : 0;
+      softmax_row(r, sees <= begin ? 0 : smaller(sees - begin, count), pairs);
+    }
+    for (uint32_t i = 0; i < Rows; ++i) rescale(t + i);
+    value_rows<Rows>(t, pairs);
+  }
+
+  void run() noexcept {
+    uint32_t end = 0;
+    for (uint32_t r = 0; r < args.rows; ++r) end = visible(r) > end ? visible(r) : end;
+    for (uint32_t r = 0; r < row_tiles * kPanel; ++r) {
+      state.reference[r] = kLowest;
+      Simd::store(state.sum[r], Simd::zero());
+    }
+    for (size_t i = 0; i < static_cast<size_t>(row_tiles) * kPanel * args.head_dim; i += kWidth)
+      Simd::store(out + i, Simd::zero());
+    pack_queries();
+    const TileConfig config;
+    tiles_on(config);
+    for (uint32_t begin = 0; begin < end; begin += tile) {
+      const uint32_t count = smaller(tile, end - begin);
+      const uint32_t panels = (count + kPanel - 1) / kPanel;
+      stage_keys(begin, panels);
+      // The second panel of a last pair: its scores are not looked at, but must be numbers that can be computed with.
+      if (panels % 2 != 0) clear_panel(panels);
+      stage_values(begin, count);
+      uint32_t t = 0;
+      for (; t + 2 <= row_tiles; t += 2) row_tile<2>(t, begin, count);
+      if (t < row_tiles) row_tile<1>(t, begin, count);
+    }
+    tiles_off();
+    finish();
+  }
+
+  void clear_panel(uint32_t p) noexcept {
+    float* to = keys + static_cast<size_t>(p) / 2 * 2 * kPanel * args.head_dim + p % 2 * kTileFloats;
+    for (uint32_t d = 0; d < args.head_dim; d += kStep, to += 4 * kTileFloats)
+      for (uint32_t i = 0; i < kTileFloats; i += kWidth) {
+        Simd::store(to + i, Simd::zero());
+        Simd::store(to + 2 * kTileFloats + i, Simd::zero());
+      }
+  }
+
+  void finish() const noexcept {
+    for (uint32_t r = 0; r < args.rows; ++r) {
+      const float sum = Simd::reduce_add(Simd::load(state.sum[r]));
+      if (args.partial) {
+        args.max[r] = state.reference[r] * kLn2;
+        args.sum[r] = sum;
+      }
+      const Vec factor = Simd::set1(args.partial ? 1.0f : sum > 0 ? 1.0f / sum : 0.0f);
+      const float* from = out + static_cast<size_t>(r) / kPanel * kPanel * args.head_dim + r % kPanel * kWidth;
+      for (uint32_t c = 0; c < columns; ++c)
+        Simd::store(args.out[r] + c * kWidth, Simd::mul(Simd::load(from + c * kTileFloats), factor));
+    }
+  }
+};
+
+template <typename Cache>
+void attention_split(const AttentionArgs* args) noexcept {
+  if (args->rows >= kFewestRows && args->head_dim % kStep == 0 && args->head_dim <= kMostHeadDim) {
+    AmxCall<Cache> call(*args);
+    call.run();
+    return;
+  }
+  AttentionArgs some = *args;
+  for (uint32_t row = 0; row < args->rows; row += kMaxRows) {
+    some.q = args->q + row;
+    some.out = args->out + row;
+    some.limit = args->limit + row;
+    if (args->partial) {
+      some.max = args->max + row;
+      some.sum = args->sum + row;
+    }
+    some.rows = smaller(kMaxRows, args->rows - row);
+    attention_online<Cache>(&some);
+  }
+}
+
+}  // namespace
+
+extern const KernelVariant kAmxBf16AttentionSplit, kAmxBf16AttentionSplitQ8_0;
+
+constexpr KernelVariant kAmxBf16AttentionSplit =
+    attention_variant("attention.f32.f16.f16.256x16.amxbf16.split", kIsaAmxBf16, DType::kF16, DType::kF16, kAmxRows,
+                      attention_split<F16Cache>);
+
+constexpr KernelVariant kAmxBf16AttentionSplitQ8_0 =
+    attention_variant("attention.f32.f16.q8_0.256x16.amxbf16.split", kIsaAmxBf16, DType::kF16, DType::kQ8_0, kAmxRows,
+                      attention_split<Q8Cache>);
+
+}  // namespace smepilot
