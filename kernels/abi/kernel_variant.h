@@ -55,7 +55,7 @@ static constexpr size_t attention_scratch_floats(size_t rows, size_t head_dim, s
   const size_t whole_rows = (rows + 15) / 16 * 16, dim = (head_dim + 15) / 16 * 16, tile = attention_tile(kv_tile);
   const size_t tiled = rows * kv_tile;                              // scores of a step
   const size_t whole = rows * ((positions + 15) / 16 * 16 + dim);   // three-phase: of all positions, and the queries
-  const size_t matrix = whole_rows * (tile + 2 * dim) + 2 * tile * dim;  // and queries, K, V, outputs as its tiles
+  const size_t matrix = whole_rows * 2 * dim + 2 * tile * dim + 32 * tile;  // queries, outputs, K, V, scores as tiles
   const size_t more = tiled > whole ? tiled : whole;
   return matrix > more ? matrix : more;
 }

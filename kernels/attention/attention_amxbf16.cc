@@ -1,5 +1,5 @@
 // Attention with AMX: both products as bf16 tile products of operands split in two. x = hi + lo with hi the upper half
-// of the float x and lo the rest rounded to bf16, so a product of two such sums without its lo*lo part is exact to
+// of the float x and lo the upper half of the rest, so a product of two such sums without its lo*lo part is exact to
 // about 2^-16, better than f16 operands would be, at three tile products for one.
 //
 // Per step of kv_tile positions, for blocks of up to 256 query rows: K and V become split tiles once for all rows; then
@@ -41,9 +41,10 @@ SMEPILOT_INLINE Vec upper(Vec v) noexcept {
 SMEPILOT_INLINE void split_row(Vec a, Vec b, float* hi, float* lo) noexcept {
   const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27, 25,
                                        23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-  const __m512bh rest = _mm512_cvtne2ps_pbh(Simd::sub(b, upper(b)), Simd::sub(a, upper(a)));
+  const __m512i rest_a = _mm512_castps_si512(Simd::sub(a, upper(a))),
+                rest_b = _mm512_castps_si512(Simd::sub(b, upper(b)));
   _mm512_storeu_si512(hi, _mm512_permutex2var_epi16(_mm512_castps_si512(a), odd, _mm512_castps_si512(b)));
-  _mm512_storeu_si512(lo, reinterpret_cast<const __m512i&>(rest));
+  _mm512_storeu_si512(lo, _mm512_permutex2var_epi16(rest_a, odd, rest_b));
 }
 
 // A row of B: pairs (a[i], b[i]) of two consecutive k.
@@ -85,22 +86,36 @@ SMEPILOT_INLINE void product(const float* a, size_t a_row, size_t a_low, size_t 
   }
 }
 
+// 2^x = 2^floor(x) 2^r, 0 <= r < 1: degree 5, relative error below 2^-23.
 SMEPILOT_INLINE Vec exp2_vector(Vec x) noexcept {
-  // 2^x = 2^n 2^r, |r| <= 1/2; degree 5, relative error below 2^-23.
-  const Vec n = Simd::round(x), r = Simd::sub(x, n);
-  Vec p = Simd::set1(0x1.5c087cp-10f);
-  p = Simd::fma(p, r, Simd::set1(0x1.3d0c52p-7f));
-  p = Simd::fma(p, r, Simd::set1(0x1.c6b6e6p-5f));
-  p = Simd::fma(p, r, Simd::set1(0x1.ebf918p-3f));
-  p = Simd::fma(p, r, Simd::set1(0x1.62e428p-1f));
+  const Vec r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  Vec p = Simd::set1(0x1.ec3174p-10f);
+  p = Simd::fma(p, r, Simd::set1(0x1.26903ap-7f));
+  p = Simd::fma(p, r, Simd::set1(0x1.c9543cp-5f));
+  p = Simd::fma(p, r, Simd::set1(0x1.ebd5aap-3f));
+  p = Simd::fma(p, r, Simd::set1(0x1.62e4f6p-1f));
   p = Simd::fma(p, r, Simd::set1(1.0f));
-  return Simd::scale_by_power(p, n);
+  return _mm512_scalef_ps(p, x);
+}
+
+// Element r of the result is the largest of v[r]: halves of two vectors at a time become one vector.
+SMEPILOT_INLINE Vec row_maxima(Vec (&v)[16]) noexcept {
+  SMEPILOT_UNROLL for (uint32_t i = 0; i < 8; ++i) {
+    v[i] = Simd::max(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xee));
+  }
+  SMEPILOT_UNROLL for (uint32_t i = 0; i < 4; ++i) {
+    v[i] = Simd::max(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xdd));
+  }
+  SMEPILOT_UNROLL for (uint32_t i = 0; i < 2; ++i) {
+    v[i] = Simd::max(_mm512_unpacklo_ps(v[i], v[i + 2]), _mm512_unpackhi_ps(v[i], v[i + 2]));
+  }
+  const Vec all = Simd::max(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+  return _mm512_shuffle_f32x4(all, all, 0xd8);  // 128-bit lanes hold rows 0.., 8.., 4.., 12..
 }
 
 struct AmxState {
-  float reference[kAmxRows];  // what exponents are relative to, a power of two
-  alignas(64) float sum[kAmxRows][kWidth];
-  float factor[kAmxRows];
+  alignas(64) float reference[kAmxRows];  // what exponents are relative to, a power of two
+  float sum[kAmxRows][kWidth];            // of probabilities, by lanes
 };
 
 template <typename Cache>
@@ -125,7 +140,7 @@ struct AmxCall {
     out = take(rows * a.head_dim);
     keys = take(static_cast<size_t>(tile) * a.head_dim);
     values = take(static_cast<size_t>(tile) * a.head_dim);
-    scores = take(rows * tile);
+    scores = take(2 * static_cast<size_t>(kPanel) * tile);
   }
 
   uint32_t visible(uint32_t r) const noexcept {
@@ -193,10 +208,10 @@ struct AmxCall {
     }
   }
 
-  // Tiles of scores [pair of panels][row tile][panel of the pair], so that hi and lo of the probabilities that replace
-  // them are tiles too.
+  // Tiles of scores [pair of panels][row tile of two][panel of the pair], so that hi and lo of the probabilities that
+  // replace them are tiles too.
   float* score_tile(uint32_t pair, uint32_t row_tile) const noexcept {
-    return scores + (static_cast<size_t>(pair) * row_tiles + row_tile) * 2 * kTileFloats;
+    return scores + (static_cast<size_t>(pair) * 2 + row_tile) * 2 * kTileFloats;
   }
 
   template <uint32_t Rows>
@@ -209,7 +224,7 @@ struct AmxCall {
       if constexpr (Rows == 2) tile_zero<3>();
       product<Rows>(queries + t * row_floats, row_floats, kTileFloats, 2 * kTileFloats, keys + pair * 2 * row_floats,
                     4 * kTileFloats, args.head_dim / kStep);
-      float* to = score_tile(pair, t);
+      float* to = score_tile(pair, 0);
       tile_store<0>(to);
       tile_store<1>(to + kTileFloats);
       if constexpr (Rows == 2) tile_store<2>(to + 2 * kTileFloats);
@@ -226,8 +241,8 @@ struct AmxCall {
       tile_load<1>(o + kTileFloats);
       if constexpr (Rows == 2) tile_load<2>(o + row_floats);
       if constexpr (Rows == 2) tile_load<3>(o + row_floats + kTileFloats);
-      product<Rows>(score_tile(0, t), 2 * kTileFloats, kTileFloats, static_cast<size_t>(row_tiles) * 2 * kTileFloats,
-                    values + c / 2 * 4 * kTileFloats, static_cast<size_t>(kStep) * args.head_dim, pairs);
+      product<Rows>(score_tile(0, 0), 2 * kTileFloats, kTileFloats, 4 * kTileFloats, values + c / 2 * 4 * kTileFloats,
+                    static_cast<size_t>(kStep) * args.head_dim, pairs);
       tile_store<0>(o);
       tile_store<1>(o + kTileFloats);
       if constexpr (Rows == 2) tile_store<2>(o + row_floats);
@@ -235,65 +250,88 @@ struct AmxCall {
     }
   }
 
-  // Scores of row r to split probabilities: `sees` positions count, of `pairs` pairs of panels.
-  void softmax_row(uint32_t r, uint32_t sees, uint32_t pairs) noexcept {
-    const size_t stride = static_cast<size_t>(row_tiles) * 2 * kTileFloats;
-    float* const row = score_tile(0, r / kPanel) + r % kPanel * kWidth;
-    const uint32_t whole = sees / kStep, rest = sees % kStep;
-    const __mmask16 mask0 = Simd::lanes_below(smaller(rest, kWidth));
-    const __mmask16 mask1 = Simd::lanes_below(rest > kWidth ? rest - kWidth : 0);
-    Vec largest = Simd::set1(kLowest), largest1 = largest;
-    float* at = row;
-    for (uint32_t p = 0; p < whole; ++p, at += stride) {
-      largest = Simd::max(largest, Simd::load(at));
-      largest1 = Simd::max(largest1, Simd::load(at + kTileFloats));
+  static constexpr size_t kPairFloats = 4 * kTileFloats;  // between pairs of panels of scores
+
+  // The largest score of a row, by lanes: `sees` positions count.
+  static SMEPILOT_INLINE Vec largest(const float* row, uint32_t sees) noexcept {
+    Vec a = Simd::set1(kLowest), b = a;
+    for (; sees >= kStep; sees -= kStep, row += kPairFloats) {
+      a = Simd::max(a, Simd::load(row));
+      b = Simd::max(b, Simd::load(row + kTileFloats));
     }
-    if (rest != 0) {
-      largest = _mm512_mask_max_ps(largest, mask0, largest, Simd::load(at));
-      largest1 = _mm512_mask_max_ps(largest1, mask1, largest1, Simd::load(at + kTileFloats));
-    }
-    state.factor[r] = 1;
     if (sees != 0) {
-      const float most = Simd::reduce_max(Simd::max(largest, largest1)), old = state.reference[r];
-      if (most > old + kSlack || old == kLowest) {
-        const float factor = _mm512_cvtss_f32(exp2_vector(Simd::set1(old - most)));
-        state.factor[r] = old == kLowest ? 0 : factor;
-        Simd::store(state.sum[r], Simd::mul(Simd::load(state.sum[r]), Simd::set1(state.factor[r])));
-        state.reference[r] = most;
-      }
-      const Vec shift = Simd::set1(state.reference[r]);
-      Vec sum0 = Simd::load(state.sum[r]), sum1 = Simd::zero();
-      at = row;
-      for (uint32_t p = 0; p < whole; ++p, at += stride) {
-        const Vec a = exp2_vector(Simd::sub(Simd::load(at), shift));
-        const Vec b = exp2_vector(Simd::sub(Simd::load(at + kTileFloats), shift));
-        sum0 = Simd::add(sum0, a);
-        sum1 = Simd::add(sum1, b);
-        split_row(a, b, at, at + kTileFloats);
-      }
-      if (rest != 0) {
-        const Vec a = _mm512_maskz_mov_ps(mask0, exp2_vector(Simd::sub(Simd::load(at), shift)));
-        const Vec b = _mm512_maskz_mov_ps(mask1, exp2_vector(Simd::sub(Simd::load(at + kTileFloats), shift)));
-        sum0 = Simd::add(sum0, a);
-        sum1 = Simd::add(sum1, b);
-        split_row(a, b, at, at + kTileFloats);
-      }
-      Simd::store(state.sum[r], Simd::add(sum0, sum1));
+      const __mmask16 mask0 = Simd::lanes_below(smaller(sees, kWidth));
+      const __mmask16 mask1 = Simd::lanes_below(sees > kWidth ? sees - kWidth : 0);
+      a = _mm512_mask_max_ps(a, mask0, a, Simd::load(row));
+      b = _mm512_mask_max_ps(b, mask1, b, Simd::load(row + kTileFloats));
     }
-    for (uint32_t p = whole + (rest != 0 ? 1 : 0); p < pairs; ++p) {
-      Simd::store(row + p * stride, Simd::zero());
-      Simd::store(row + p * stride + kTileFloats, Simd::zero());
+    return Simd::max(a, b);
+  }
+
+  // Scores of a row to split probabilities relative to its reference; returns what they add up to, by lanes.
+  static SMEPILOT_INLINE Vec probabilities(float* row, uint32_t sees, uint32_t pairs, float reference) noexcept {
+    const Vec shift = Simd::set1(reference);
+    Vec sum0 = Simd::zero(), sum1 = Simd::zero();
+    uint32_t p = 0;
+    for (; p < sees / kStep; ++p, row += kPairFloats) {
+      const Vec a = exp2_vector(Simd::sub(Simd::load(row), shift));
+      const Vec b = exp2_vector(Simd::sub(Simd::load(row + kTileFloats), shift));
+      sum0 = Simd::add(sum0, a);
+      sum1 = Simd::add(sum1, b);
+      split_row(a, b, row, row + kTileFloats);
+    }
+    if (const uint32_t rest = sees % kStep; rest != 0) {
+      const __mmask16 mask0 = Simd::lanes_below(smaller(rest, kWidth));
+      const __mmask16 mask1 = Simd::lanes_below(rest > kWidth ? rest - kWidth : 0);
+      const Vec a = _mm512_maskz_mov_ps(mask0, exp2_vector(Simd::sub(Simd::load(row), shift)));
+      const Vec b = _mm512_maskz_mov_ps(mask1, exp2_vector(Simd::sub(Simd::load(row + kTileFloats), shift)));
+      sum0 = Simd::add(sum0, a);
+      sum1 = Simd::add(sum1, b);
+      split_row(a, b, row, row + kTileFloats);
+      ++p;
+      row += kPairFloats;
+    }
+    for (; p < pairs; ++p, row += kPairFloats) {
+      Simd::store(row, Simd::zero());
+      Simd::store(row + kTileFloats, Simd::zero());
+    }
+    return Simd::add(sum0, sum1);
+  }
+
+  // Softmax of the scores of row tile t, the i-th of its pair: positions [begin, begin + count).
+  void softmax(uint32_t t, uint32_t i, uint32_t begin, uint32_t count, uint32_t pairs) noexcept {
+    float* const rows = score_tile(0, i);
+    float* const reference = state.reference + t * kPanel;
+    uint32_t sees[kPanel];
+    Vec most[kPanel];
+    for (uint32_t r = 0; r < kPanel; ++r) {
+      const uint32_t end = t * kPanel + r < args.rows ? visible(t * kPanel + r) : 0;
+      sees[r] = end <= begin ? 0 : smaller(end - begin, count);
+      most[r] = largest(rows + r * kWidth, sees[r]);
+    }
+    const Vec maxima = row_maxima(most), old = Simd::load(reference);
+    const __mmask16 grown = _mm512_cmp_ps_mask(maxima, Simd::add(old, Simd::set1(kSlack)), _CMP_GT_OQ);
+    if (grown != 0) {
+      const __mmask16 first = _mm512_cmp_ps_mask(old, Simd::set1(kLowest), _CMP_EQ_OQ);
+      const Vec now = _mm512_mask_mov_ps(old, grown, maxima);
+      alignas(64) float factor[kPanel];
+      Simd::store(factor, _mm512_maskz_mov_ps(static_cast<__mmask16>(~first), exp2_vector(Simd::sub(old, now))));
+      Simd::store(reference, now);
+      for (uint32_t r = 0; r < kPanel; ++r)
+        if ((grown >> r & 1) != 0) rescale(t, r, Simd::set1(factor[r]));
+    }
+    for (uint32_t r = 0; r < kPanel; ++r) {
+      float* const sum = state.sum[t * kPanel + r];
+      Simd::store(sum, Simd::add(Simd::load(sum), probabilities(rows + r * kWidth, sees[r], pairs, reference[r])));
     }
   }
 
-  // Outputs of the rows of a tile times their factors.
-  void rescale(uint32_t t) noexcept {
-    for (uint32_t r = t * kPanel; r < (t + 1) * kPanel; ++r) {
-      if (state.factor[r] == 1.0f) continue;
-      const Vec factor = Simd::set1(state.factor[r]);
-      float* at = out + static_cast<size_t>(t) * kPanel * args.head_dim + r % kPanel * kWidth;
-      for (uint32_t c = 0; c < columns; ++c, at += kTileFloats) Simd::store(at, Simd::mul(Simd::load(at), factor));
-    }
+  // What row r of row tile t has added up so far, times a factor.
+  void rescale(uint32_t t, uint32_t r, Vec factor) noexcept {
+    float* const sum = state.sum[t * kPanel + r];
+    Simd::store(sum, Simd::mul(Simd::load(sum), factor));
+    float* at = out + static_cast<size_t>(t) * kPanel * args.head_dim + r * kWidth;
+    for (uint32_t c = 0; c < columns; ++c, at += kTileFloats) Simd::store(at, Simd::mul(Simd::load(at), factor));
   }
 
   template <uint32_t Rows>
@@ -304,11 +342,7 @@ struct AmxCall {
     if (longest <= begin) return;
     const uint32_t pairs = (smaller(longest - begin, count) + kStep - 1) / kStep;
     score_rows<Rows>(t, pairs);
-    for (uint32_t r = first; r < first + Rows * kPanel; ++r) {
-      const uint32_t sees = r < end ? visible(r) : 0;
-      softmax_row(r, sees <= begin ? 0 : smaller(sees - begin, count), pairs);
-    }
-    for (uint32_t i = 0; i < Rows; ++i) rescale(t + i);
+    for (uint32_t i = 0; i < Rows; ++i) softmax(t + i, i, begin, count, pairs);
     value_rows<Rows>(t, pairs);
   }
 
