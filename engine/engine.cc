@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/memory_budget.h"
 #include "kernels/isa/isa_detect.h"
 
 namespace smepilot {
@@ -48,9 +49,13 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   if (workers == 0 || workers > 1024) return error("{} workers were asked for, 1 to 1024 are possible", workers);
   e->pool_ = std::make_unique<WorkerPool>(workers, pin_order(e->platform_, workers));
 
-  progress("packing weights", 0);
-  SMEPILOT_ASSIGN(e->weights_, Weights::load(e->gguf_, e->file_, *e->pool_,
-                                             [&](double fraction) { progress("packing weights", fraction); }));
+  e->weights_ = Weights::describe(e->file_);
+  if (!options.force_memory) {
+    const MemoryRequest request{e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers,
+                                options.kv_type};
+    SMEPILOT_TRY(check_memory(hp, request, options.available ? *options.available : available_memory()));
+  }
+  SMEPILOT_TRY(e->weights_.load(e->gguf_, *e->pool_, options.cache, progress));
 
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
   Dispatch::Lookup lookup = Dispatch::untuned(workers);

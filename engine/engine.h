@@ -13,6 +13,8 @@
 
 #include "engine/plan_source.h"
 #include "engine/transformer.h"
+#include "engine/weight_cache.h"
+#include "profiles/memory.h"
 
 namespace smepilot {
 
@@ -24,6 +26,9 @@ struct EngineOptions {
   uint32_t ubatch = 512;        // tokens per forward pass of a prompt
   uint32_t sequences = 1;       // how many one forward pass can decode together
   DType kv_type = DType::kF16;  // what the KV cache holds: kF16 or kQ8_0
+  WeightCacheOptions cache;     // of packed weights; by default none
+  bool force_memory = false;    // run even if memory seems too small
+  std::optional<AvailableMemory> available;  // instead of asking the system, for tests
   std::function<void(const char* stage, double fraction)> progress;
 };
 
@@ -52,6 +57,8 @@ class Engine {
   const Platform& platform() const noexcept { return platform_; }
   const PlanChoice& plan() const noexcept { return plan_; }
   const Weights& weights() const noexcept { return weights_; }
+  // Waits until packed weights are stored in the cache. Error: they could not be.
+  Status finish_cache() { return weights_.finish_cache(); }
   unsigned workers() const noexcept { return pool_->size(); }
   uint32_t ubatch() const noexcept { return transformer_->limits().rows; }
   uint32_t sequences() const noexcept { return transformer_->limits().sequences; }

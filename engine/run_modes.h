@@ -28,6 +28,7 @@ struct RunOptions {
   uint32_t depth = 0;
   std::string output = "md";
   bool record = false;
+  std::string cache_action;  // --cache: list or clear
 };
 
 int run_generate_mode(RunOptions& options);    // -p, -f
@@ -36,5 +37,6 @@ int run_chat_mode(RunOptions& options);        // -i
 int run_bench_mode(RunOptions& options);       // --bench
 int run_perplexity_mode(RunOptions& options);  // --perplexity
 int run_dump_mode(RunOptions& options);        // --dump-logits
+int run_cache_mode(const RunOptions& options);  // --cache
 
 }  // namespace smepilot

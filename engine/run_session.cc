@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "kernels/base/text.h"
+#include "profiles/timer.h"
 
 namespace smepilot {
 namespace {
@@ -24,13 +25,33 @@ void note(const std::string& text) {
   if (!text.empty()) fmt::print(stderr, "{}: {}\n", kProgram, text);
 }
 
+namespace {
+
+// "ready in 0.21 s: 1.71 GB of weights mapped from the cache"
+std::string load_text(const Engine& engine, double seconds) {
+  const WeightLoadReport& r = engine.weights().report();
+  return fmt::format("ready in {:.2f} s: {:.2f} GB of weights {}", seconds,
+                     static_cast<double>(engine.weights().packed_bytes()) / 1e9,
+                     r.source == WeightSource::kCache    ? "mapped from the cache"
+                     : r.source == WeightSource::kPacked ? "packed, and stored for the next start"
+                                                         : "packed into memory");
+}
+
+}  // namespace
+
 Result<Session> open_session(const RunOptions& options) {
   Session s;
   EngineOptions engine_options = options.engine;
   ProgressLine line;
-  engine_options.progress = [&](const char* stage, double fraction) { line.update(fraction, stage, -1); };
+  const int64_t begin = now_ns();
+  engine_options.progress = [&](const char* stage, double fraction) {
+    const double passed = static_cast<double>(now_ns() - begin) * 1e-9;
+    line.update(fraction, stage, fraction > 0 && passed > 0.5 ? passed * (1 - fraction) / fraction : -1);
+  };
   SMEPILOT_ASSIGN(s.engine, Engine::open(engine_options));
   line.clear();
+  for (const std::string& text : s.engine->weights().report().notes) note(text);
+  if (options.stats || line.terminal()) note(load_text(*s.engine, static_cast<double>(now_ns() - begin) * 1e-9));
   note(s.engine->plan().notice);
   for (const std::string& warning : s.engine->file().warnings) note(warning);
   if (s.engine->uncovered_shapes() != 0)
@@ -85,6 +106,7 @@ std::string plan_name(const Engine& engine) {
 }
 
 int print_stats(const RunOptions& options, const Session& session) {
+  if (const Status stored = session.engine->finish_cache(); !stored.ok()) note("weight cache: " + stored.message());
   if (session.stats == nullptr) return kExitOk;
   if (!options.json) {
     fmt::print(stderr, "\n{}", session.stats->table());

@@ -34,7 +34,7 @@ int run(int argc, char** argv) {
       "  smepilot-run -m model.gguf --plan none -p \"Hello\" -n 32 --stats\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.");
 
-  app.add_option("-m,--model", o.engine.model, "Model, a GGUF file")->required()->type_name("FILE");
+  app.add_option("-m,--model", o.engine.model, "Model, a GGUF file")->type_name("FILE");
   app.add_option("-t,--threads", o.engine.workers, "Workers (default: the plan's, or all cores)")
       ->check(CLI::Range(1, 1024));
   app.add_option("-c,--ctx", o.engine.context, "Context: positions of the KV cache (default: up to 4096)");
@@ -49,6 +49,21 @@ int run(int argc, char** argv) {
   std::string kv_type = "f16";
   app.add_option("--kv-type", kv_type, "What the KV cache holds")
       ->check(CLI::IsMember({"f16", "q8_0"}))
+      ->capture_default_str();
+
+  app.add_flag("--force-memory", o.engine.force_memory, "Run even if more memory is needed than is available");
+
+  auto* cache = app.add_option_group("Weight cache");
+  o.engine.cache.folder = default_weight_cache_folder();
+  bool no_cache = false;
+  double cache_limit_gb = static_cast<double>(o.engine.cache.limit_bytes) / 1e9;
+  cache->add_option("--cache", o.cache_action, "List or delete the packed weights kept on disk, in use ones excepted")
+      ->check(CLI::IsMember({"list", "clear"}));
+  cache->add_flag("--no-cache", no_cache, "Pack into memory, neither read nor write the cache");
+  cache
+      ->add_option("--cache-limit", cache_limit_gb,
+                   "Largest size of the cache, 1e9 bytes; the least recently used go first")
+      ->check(CLI::Range(0.0, 1e9))
       ->capture_default_str();
 
   auto* planning = app.add_option_group("Plan");
@@ -124,12 +139,16 @@ int run(int argc, char** argv) {
   if (request.mode == PlanMode::kFile) request.file = plan;
   o.engine.kv_type = kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
   std::erase(o.prompts, "");
+  o.engine.cache.limit_bytes = static_cast<uint64_t>(cache_limit_gb * 1e9);
+  if (!o.cache_action.empty()) return run_cache_mode(o);
+  if (no_cache) o.engine.cache.folder.clear();
   const int modes = int{bench} + int{!o.dump_logits.empty()} + int{!o.perplexity.empty()} + int{o.interactive};
   const bool generate = modes == 0;
   const auto [end, ec] = std::from_chars(o.batch_list.data(), o.batch_list.data() + o.batch_list.size(), o.batch);
   const bool batch_is_count =
       o.batch_list.empty() || (ec == std::errc() && end == o.batch_list.data() + o.batch_list.size() && o.batch != 0);
-  const char* usage = modes > 1 ? "--bench, --dump-logits, --perplexity and --interactive exclude each other"
+  const char* usage = o.engine.model.empty() ? "no model was given (-m)"
+                      : modes > 1 ? "--bench, --dump-logits, --perplexity and --interactive exclude each other"
                       : !o.prompts.empty() && !o.prompt_file.empty() ? "--prompt and --file exclude each other"
                       : o.prompts.size() > 1 && !generate && !bench  ? "several prompts are for generating text"
                       : o.record && !bench                           ? "--record needs --bench"

@@ -1,52 +1,45 @@
 #include "engine/weights.h"
 
 #include <algorithm>
-#include <atomic>
 
-#include "kernels/base/integer.h"
-#include "kernels/pack/pack_rhs.h"
+#include "profiles/timer.h"
 
 namespace smepilot {
-namespace {
 
-// A matrix (or one expert's slice of a tensor) to pack: where from, where to.
-struct Job {
-  const std::byte* source;
-  PackedMatrix* target;
-  std::byte* data;
-};
-
-void pack(WorkerPool& pool, const Job& job) {
-  const PackedMatrix& m = *job.target;
-  const size_t row_bytes = file_bytes(m.dtype, m.k), panels = ceil_div(m.n, kPanel);
-  constexpr size_t kStep = 8;  // panels a worker takes at a time
-  std::atomic<size_t> next{0};
-  pool.run(pool.size(), [&](unsigned, unsigned) {
-    for (size_t p; (p = next.fetch_add(kStep, std::memory_order_relaxed)) < panels;)
-      pack_rhs(m.dtype, job.source, row_bytes, m.n, m.k, p, std::min(p + kStep, panels), job.data);
-  });
+template <typename Fn>
+void Weights::for_each_matrix(const ModelFile* file, const Fn& fn) {
+  const auto visit = [&](PackedMatrix& matrix, const GgufTensor* LayerTensors::* tensor, size_t layer, uint32_t slice) {
+    fn(matrix, file == nullptr ? nullptr : file->layers[layer].*tensor, slice);
+  };
+  using T = LayerTensors;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    LayerWeights& w = layers[i];
+    visit(w.attn_q, &T::attn_q, i, 0);
+    visit(w.attn_k, &T::attn_k, i, 0);
+    visit(w.attn_v, &T::attn_v, i, 0);
+    visit(w.attn_output, &T::attn_output, i, 0);
+    if (w.expert_gate.empty()) {
+      visit(w.ffn_gate, &T::ffn_gate, i, 0);
+      visit(w.ffn_up, &T::ffn_up, i, 0);
+      visit(w.ffn_down, &T::ffn_down, i, 0);
+      continue;
+    }
+    visit(w.router, &T::ffn_gate_inp, i, 0);
+    for (uint32_t e = 0; e < w.expert_gate.size(); ++e) {
+      visit(w.expert_gate[e], &T::ffn_gate_exps, i, e);
+      visit(w.expert_up[e], &T::ffn_up_exps, i, e);
+      visit(w.expert_down[e], &T::ffn_down_exps, i, e);
+    }
+  }
+  fn(output, file == nullptr ? nullptr : file->output, 0);
 }
 
-}  // namespace
-
-Result<Weights> Weights::load(const GgufFile& gguf, const ModelFile& file, WorkerPool& pool,
-                              const std::function<void(double)>& progress) {
+Weights Weights::describe(const ModelFile& file) {
   Weights w;
-  std::vector<Job> jobs;
-  size_t total = 0;
-  const auto add = [&](const GgufTensor* tensor, uint64_t slice, PackedMatrix& target) {
-    target.dtype = tensor->dtype;
-    target.k = static_cast<uint32_t>(tensor->size[0]);
-    target.n = static_cast<uint32_t>(tensor->size[1]);
-    const size_t slice_bytes = size_t{target.n} * file_bytes(target.dtype, target.k);
-    jobs.push_back({tensor->bytes.data() + slice * slice_bytes, &target, nullptr});
-    total += rhs_bytes(target.dtype, target.n, target.k);
-  };
   const auto vector = [](const GgufTensor* tensor) -> const float* {
     return tensor == nullptr ? nullptr : reinterpret_cast<const float*>(tensor->bytes.data());
   };
-
-  w.layers.resize(file.layers.size());  // sized once: jobs point into it
+  w.layers.resize(file.layers.size());
   for (size_t i = 0; i < file.layers.size(); ++i) {
     const LayerTensors& in = file.layers[i];
     LayerWeights& out = w.layers[i];
@@ -57,44 +50,72 @@ Result<Weights> Weights::load(const GgufFile& gguf, const ModelFile& file, Worke
     out.attn_q_bias = vector(in.attn_q_bias);
     out.attn_k_bias = vector(in.attn_k_bias);
     out.attn_v_bias = vector(in.attn_v_bias);
-    add(in.attn_q, 0, out.attn_q);
-    add(in.attn_k, 0, out.attn_k);
-    add(in.attn_v, 0, out.attn_v);
-    add(in.attn_output, 0, out.attn_output);
-    if (in.ffn_gate_exps == nullptr) {
-      add(in.ffn_gate, 0, out.ffn_gate);
-      add(in.ffn_up, 0, out.ffn_up);
-      add(in.ffn_down, 0, out.ffn_down);
-      continue;
-    }
-    add(in.ffn_gate_inp, 0, out.router);
-    const uint32_t experts = file.hyper.experts;
-    out.expert_gate.resize(experts);
-    out.expert_up.resize(experts);
-    out.expert_down.resize(experts);
-    for (uint32_t e = 0; e < experts; ++e) {
-      add(in.ffn_gate_exps, e, out.expert_gate[e]);
-      add(in.ffn_up_exps, e, out.expert_up[e]);
-      add(in.ffn_down_exps, e, out.expert_down[e]);
-    }
+    if (in.ffn_gate_exps == nullptr) continue;
+    out.expert_gate.resize(file.hyper.experts);
+    out.expert_up.resize(file.hyper.experts);
+    out.expert_down.resize(file.hyper.experts);
   }
   w.output_norm = vector(file.output_norm);
   w.rope_factors = vector(file.rope_freqs);
-  add(file.output, 0, w.output);
-
-  w.storage_.reserve(jobs.size());
-  for (Job& job : jobs) {
-    PackedMatrix& m = *job.target;
-    SMEPILOT_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate_uninitialized(rhs_bytes(m.dtype, m.n, m.k)));
-    job.data = buffer.data();
-    m.data = job.data;
-    pack(pool, job);
-    gguf.release({job.source, size_t{m.n} * file_bytes(m.dtype, m.k)});  // or the file would count twice
-    w.packed_bytes_ += buffer.size();
-    w.storage_.push_back(std::move(buffer));
-    if (progress) progress(static_cast<double>(w.packed_bytes_) / static_cast<double>(total));
-  }
+  w.for_each_matrix(&file, [&](PackedMatrix& matrix, const GgufTensor* tensor, uint32_t slice) {
+    matrix.dtype = tensor->dtype;
+    matrix.k = static_cast<uint32_t>(tensor->size[0]);
+    matrix.n = static_cast<uint32_t>(tensor->size[1]);
+    const size_t bytes = size_t{matrix.n} * file_bytes(matrix.dtype, matrix.k);
+    std::string name(tensor->name);
+    if (tensor->dims > 2) name += fmt::format("/{}", slice);
+    w.layout_.add(std::move(name), matrix.dtype, matrix.n, matrix.k, tensor->bytes.subspan(slice * bytes, bytes));
+  });
   return w;
+}
+
+Status Weights::load(const GgufFile& gguf, WorkerPool& pool, const WeightCacheOptions& cache_options,
+                     const WeightProgress& progress) {
+  const int64_t begin = now_ns();
+  if (!cache_options.folder.empty() && gguf.stamp().inode != 0) {
+    WeightCache cache(cache_options, gguf, layout_, pool);
+    report_.source = WeightSource::kCache;
+    mapped_ = cache.open();
+    if (!mapped_) {
+      mapped_ = cache.create(progress);
+      writer_ = cache.take_writer();
+      if (writer_ != nullptr) report_.source = WeightSource::kPacked;
+    }
+    report_.notes = cache.notes();
+  }
+  const std::byte* data = nullptr;
+  if (mapped_) {
+    report_.cache_file = mapped_->path;
+    data = mapped_->data;
+  } else {
+    report_.source = WeightSource::kMemory;
+    SMEPILOT_TRY(pack_into_memory(gguf, pool, progress));
+    data = memory_.data();
+  }
+  size_t i = 0;
+  for_each_matrix(nullptr, [&](PackedMatrix& matrix, const GgufTensor*, uint32_t) {
+    matrix.data = data + layout_.matrices()[i++].offset;
+  });
+  report_.seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+  return {};
+}
+
+Status Weights::pack_into_memory(const GgufFile& gguf, WorkerPool& pool, const WeightProgress& progress) {
+  constexpr size_t kStep = 256;  // chunks, between which pages of the file are let go, or it would count twice
+  SMEPILOT_ASSIGN(memory_, AlignedBuffer::allocate_uninitialized(layout_.bytes()));
+  const auto& chunks = layout_.chunks();
+  for (size_t first = 0; first < chunks.size(); first += kStep) {
+    const size_t end = std::min(first + kStep, chunks.size());
+    for_each_chunk(pool, first, end, [&](size_t i) { layout_.pack(chunks[i], memory_.data() + chunks[i].offset); });
+    release_sources(gguf, layout_, first, end);
+    if (progress) progress("packing weights", static_cast<double>(end) / static_cast<double>(chunks.size()));
+  }
+  release_sources(gguf, layout_, 0, chunks.size());  // the pages that two steps share
+  return {};
+}
+
+Status Weights::finish_cache() {
+  return writer_ != nullptr ? writer_->finish() : Status();
 }
 
 }  // namespace smepilot

@@ -27,6 +27,17 @@ constexpr int kMaxNesting = 8;
 constexpr uint64_t kMinValueBytes = 8 + 1 + 4 + 1;
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
+FileStamp stamp_of(const struct stat& info) {
+  const auto ns = [](const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
+#if defined(__APPLE__)
+  const int64_t mtime = ns(info.st_mtimespec), ctime = ns(info.st_ctimespec);
+#else
+  const int64_t mtime = ns(info.st_mtim), ctime = ns(info.st_ctim);
+#endif
+  return {static_cast<uint64_t>(info.st_dev), static_cast<uint64_t>(info.st_ino), static_cast<uint64_t>(info.st_size),
+          mtime, ctime};
+}
+
 struct TypeTraits {
   const char* name;
   uint32_t bytes;  // 0: of variable size
@@ -366,6 +377,7 @@ class GgufParser {
   // Turns offsets into spans of the file; only now is the start of the data known.
   Status place_tensors() {
     const uint64_t size = file_.bytes_.size();
+    file_.head_bytes_ = at_;
     const uint64_t start =
         (at_ + file_.alignment_ - 1) / file_.alignment_ * file_.alignment_;  // at_ <= size: no overflow
     for (GgufTensor& t : file_.tensors_) {
@@ -410,6 +422,8 @@ GgufFile& GgufFile::operator=(GgufFile&& other) noexcept {
   std::swap(bytes_, other.bytes_);
   std::swap(mapping_, other.mapping_);
   memory_.swap(other.memory_);
+  std::swap(stamp_, other.stamp_);
+  std::swap(head_bytes_, other.head_bytes_);
   std::swap(version_, other.version_);
   std::swap(alignment_, other.alignment_);
   keys_.swap(other.keys_);
@@ -446,6 +460,7 @@ Result<GgufFile> GgufFile::open(const std::string& path) {
     if (mapping == MAP_FAILED) return error("{}: cannot be mapped: {}", path, std::strerror(code));
     file.mapping_ = mapping;
     file.bytes_ = {static_cast<const std::byte*>(mapping), size};
+    file.stamp_ = stamp_of(info);
   } else {
     close(fd);
   }

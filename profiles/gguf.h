@@ -57,6 +57,16 @@ struct GgufTensor {
   std::string shape_name() const;  // "[2048, 512]"
 };
 
+// Which file it was, and in which state, when it was opened. Whatever writes to a file moves its ctime, which no program
+// can set; so a file with the same stamp holds the same bytes, unless it was written to within one tick of the clock
+// that stamps it.
+struct FileStamp {
+  uint64_t device = 0, inode = 0, bytes = 0;
+  int64_t mtime_ns = 0, ctime_ns = 0;  // 0: not a file on disk
+
+  bool operator==(const FileStamp&) const = default;
+};
+
 class GgufFile {
  public:
   GgufFile() = default;
@@ -75,6 +85,9 @@ class GgufFile {
   uint32_t version() const noexcept { return version_; }
   uint64_t alignment() const noexcept { return alignment_; }
   size_t file_bytes() const noexcept { return bytes_.size(); }
+  const FileStamp& stamp() const noexcept { return stamp_; }
+  // What stands before the data of the first tensor: metadata and tensor table.
+  std::span<const std::byte> head() const noexcept { return bytes_.first(head_bytes_); }
 
   // These bytes are not needed for now: their pages may be dropped, and come back from the file when they are read.
   void release(std::span<const std::byte> bytes) const noexcept;
@@ -108,6 +121,8 @@ class GgufFile {
   std::span<const std::byte> bytes_;  // the whole file: mapping_ or memory_
   void* mapping_ = nullptr;
   std::vector<std::byte> memory_;
+  FileStamp stamp_;
+  size_t head_bytes_ = 0;
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
   std::vector<std::string_view> keys_;

@@ -48,6 +48,7 @@ class ProgressLine {
   // eta_s < 0: unknown. Redraws at most ten times a second.
   void update(double fraction, std::string_view label, double eta_s);
   void clear();
+  bool terminal() const noexcept { return terminal_; }  // is anything drawn?
 
  private:
   bool terminal_;
