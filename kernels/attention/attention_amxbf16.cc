@@ -17,7 +17,7 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a con
 }  // namespace smepilot
 
 #include "kernels/attention/amx_tiles.h"
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/q8_vnni.h"
 
 namespace smepilot {
 namespace {
@@ -414,7 +414,10 @@ void attention_split(const AttentionArgs* args) noexcept {
       some.sum = args->sum + row;
     }
     some.rows = smaller(kMaxRows, args->rows - row);
-    attention_online<Cache>(&some);
+    if constexpr (Cache::kDirect)
+      attention_online<Cache>(&some);
+    else
+      attention_online_vnni(&some);
   }
 }
 

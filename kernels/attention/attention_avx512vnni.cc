@@ -1,0 +1,22 @@
+// Attention over a Q8_0 KV cache, avx512vnni.
+#include "kernels/activation/simd_avx512.h"
+
+namespace smepilot {
+namespace {
+constexpr unsigned kTileRows = 8;     // most rows of a register tile
+constexpr unsigned kRegisters = 32;   // vector registers
+constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a conversion of K and V to f32 pays, measured
+}  // namespace
+}  // namespace smepilot
+
+#include "kernels/attention/q8_vnni.h"
+
+namespace smepilot {
+
+extern const KernelVariant kAvx512VnniAttentionOnlineQ8_0;
+
+constexpr KernelVariant kAvx512VnniAttentionOnlineQ8_0 =
+    attention_variant("attention.f32.f16.q8_0.64x16.avx512vnni.online", kIsaAvx512Vnni, DType::kF16, DType::kQ8_0,
+                      kMaxRows, attention_online_vnni);
+
+}  // namespace smepilot
