@@ -39,12 +39,16 @@ Result<Baseline> row_from_json(const Json& value, const std::string& source_name
   // Newer versions write -1 for "as many as fit", also where there is no GPU: only with one does it count.
   const int64_t layers = in.has("n_gpu_layers") ? in.signed_integer("n_gpu_layers", -1, INT32_MAX) : 0;
   const std::string gpu = in.has("gpu_info") ? in.text("gpu_info") : "";
+  const uint64_t sequences = in.has("n_seqs") ? static_cast<uint64_t>(in.integer("n_seqs", 1, INT32_MAX)) : 1;
   SMEPILOT_TRY(in.finish(true));
 
   const auto path = [row](const char* field) { return fmt::format("row {}.{}", row, field); };
   if (!gpu.empty() && layers != 0)
     return error("{}: {} is {} with gpu_info '{}', expected 0: this row ran on a GPU and is no baseline for a CPU",
                  source_name, path("n_gpu_layers"), layers, gpu.substr(0, 80));
+  if (sequences != 1)
+    return error("{}: {} is {}, expected 1: a rate of several sequences is no baseline for one", source_name,
+                 path("n_seqs"), sequences);
   if (b.n_prompt == 0 && b.n_gen == 0)
     return error("{}: {} and n_gen are 0, expected one of them to be at least 1", source_name, path("n_prompt"));
   if (b.samples_ts.empty()) return error("{}: {} is empty, expected at least one", source_name, path("samples_ts"));

@@ -4,6 +4,7 @@
 
 #include "engine/memory_budget.h"
 #include "kernels/isa/isa_detect.h"
+#include "kernels/pack/pack_kv.h"
 
 namespace smepilot {
 namespace {
@@ -42,6 +43,9 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
     return error("{} sequences were asked for, 1 to {} are possible", options.sequences, kMaxSequences);
   if (options.kv_type != DType::kF16 && options.kv_type != DType::kQ8_0)
     return error("a KV cache of {} was asked for, f16 and q8_0 are possible", traits(options.kv_type).name);
+  if (!kv_dtype_fits(options.kv_type, hp.head_dim))
+    return error("{}: a {} KV cache cannot hold heads of {} elements, only multiples of {}; use f16", options.model,
+                 traits(options.kv_type).name, hp.head_dim, traits(options.kv_type).block_elems);
   const uint32_t ubatch = std::max(std::clamp<uint32_t>(options.ubatch, 1, e->context_), options.sequences);
 
   unsigned workers = options.workers;
@@ -51,8 +55,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
 
   e->weights_ = Weights::describe(e->file_);
   if (!options.force_memory) {
-    const MemoryRequest request{e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers,
-                                options.kv_type};
+    const MemoryRequest request{
+        e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers, options.kv_type};
     SMEPILOT_TRY(check_memory(hp, request, options.available ? *options.available : available_memory()));
   }
   SMEPILOT_TRY(e->weights_.load(e->gguf_, *e->pool_, options.cache, progress));

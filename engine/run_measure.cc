@@ -33,6 +33,13 @@ int run_bench_mode(RunOptions& options) {
   Result<BenchFormat> format = parse_bench_format(options.output);
   if (!format.ok()) return fail(format.status()), kExitUsage;
 
+  if (options.engine.context == 0) {  // what the longest test needs, not more: caches of many sequences add up
+    uint32_t longest = 1;
+    for (const auto* counts : {&*prompts, &*lengths})
+      for (const uint32_t n : *counts) longest = std::max(longest, n);
+    options.engine.context = std::min(longest, UINT32_MAX - options.depth) + options.depth;
+  }
+
   std::optional<Database> db;
   if (options.record) {  // before minutes of measuring
     Result<Database> opened = Database::open(options.engine.plan.database);

@@ -1,5 +1,6 @@
 """Tokens per second: our runs with and without a plan, and those of other engines, side by side and judged."""
 
+import json
 from dataclasses import dataclass, field
 
 from smepilot_report import stats
@@ -12,7 +13,7 @@ class Series:
 
     role: str  # "plan", "untuned", "baseline"
     label: str
-    test: tuple  # n_prompt, n_gen, n_depth
+    test: tuple  # n_prompt, n_gen, n_depth, n_seqs, type of the KV cache
     threads: int
     model_file: str
     rows: list = field(default_factory=list)
@@ -54,10 +55,21 @@ class Comparison:
 
 
 def test_name(test):
-    """As llama-bench prints it: pp512, tg128 @ d1024."""
-    prompt, gen, depth = test
+    """As smepilot-run --bench prints it: pp512, tg128 @ d1024, tg64 b8; and what the KV cache held, unless f16."""
+    prompt, gen, depth, sequences, kv_type = test
     parts = ([f"pp{prompt}"] if prompt else []) + ([f"tg{gen}"] if gen else [])
-    return "+".join(parts) + (f" @ d{depth}" if depth else "")
+    name = "+".join(parts) + (f" b{sequences}" if sequences > 1 else "") + (f" @ d{depth}" if depth else "")
+    return name if kv_type == "f16" else f"{name}, KV {kv_type}"
+
+
+def test_of(row):
+    """Of a row of ours, or of another engine's: one sequence, and the cache type that it printed, if it did."""
+    kv_type = row.get("kv_type")
+    if "raw_json" in row:
+        raw = json.loads(row["raw_json"])
+        kv_type = raw.get("type_k") if isinstance(raw, dict) else None
+    kv_type = kv_type if isinstance(kv_type, str) else "f16"
+    return row["n_prompt"], row["n_gen"], row["n_depth"], row.get("n_seqs", 1), kv_type
 
 
 def compare(benches, baselines, plan_id, cpu_model, noise_floor):
@@ -99,7 +111,7 @@ def _reference(members, plan_id):
 def _pool_benches(benches):
     pools = {}
     for row in benches:
-        test = (row["n_prompt"], row["n_gen"], row["n_depth"])
+        test = test_of(row)
         key = (row["model_file"], test, row["n_threads"], row["plan_mode"], row["plan_id"], row["revision"])
         if key not in pools:
             what = {"none": "untuned default", "file": "plan from a file"}.get(row["plan_mode"])
@@ -120,7 +132,7 @@ def _pool_benches(benches):
 def _pool_baselines(baselines, cpu_model):
     pools = {}
     for row in baselines:
-        test = (row["n_prompt"], row["n_gen"], row["n_depth"])
+        test = test_of(row)
         key = (
             row["engine"],
             row["build"],

@@ -170,7 +170,7 @@ def _environment():
         group=operators.describe_group,
         blocking=operators.blocking,
         breakable=_breakable,
-        test=end_to_end.test_name,
+        test=lambda row: end_to_end.test_name(end_to_end.test_of(row)),
     )
     environment.globals.update(
         span=text.span, plural=text.pluralise, estimate=stats.estimate, run_statuses=RUN_STATUSES, rates=_rates

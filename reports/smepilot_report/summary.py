@@ -28,12 +28,14 @@ def headline(comparisons):
     ours = [c for c in comparisons if c.reference is not None]
     decode = [c for c in ours if c.test[1] > 0 and c.test[0] == 0]
     prefill = [c for c in ours if c.test[0] > 0 and c.test[1] == 0]
-    # With others to compare with first, then an empty cache, then threads, then length.
-    return [
-        max(group, key=lambda c: (c.reference.role == "plan", bool(c.judged()), -c.test[2], c.threads, sum(c.test)))
-        for group in (prefill, decode)
-        if group
-    ]
+
+    # With others to compare with first, then one sequence, an f16 cache, an empty one, then threads, then length.
+    def rank(c):
+        prompt, gen, depth, sequences, kv_type = c.test
+        judged = bool(c.judged())
+        return c.reference.role == "plan", judged, -sequences, kv_type == "f16", -depth, c.threads, prompt + gen
+
+    return [max(group, key=rank) for group in (prefill, decode) if group]
 
 
 def numbers(comparisons):

@@ -87,6 +87,7 @@ TEST(Baseline, ErrorsNameFileRowAndField) {
   expect([](Json& row) { row = 5; }, " is 5, expected an object");
   expect([](Json& row) { row["n_threads"] = 0; }, ".n_threads is 0");
   expect([](Json& row) { row["n_prompt"] = -1; }, ".n_prompt is -1");
+  expect([](Json& row) { row["n_seqs"] = 8; }, ".n_seqs is 8, expected 1");
   expect([](Json& row) { row["n_gen"] = 0; }, ".n_prompt and n_gen are 0");
   expect([](Json& row) { row["avg_ts"] = 0; }, ".avg_ts is 0");
   expect([](Json& row) { row["avg_ts"] = row["avg_ts"].get<double>() * 1000; }, ".avg_ts is ");

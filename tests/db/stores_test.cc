@@ -289,6 +289,18 @@ TEST_F(Stores, BenchRoundTrip) {
   EXPECT_EQ(rows->at(0).samples_ts, b.samples_ts);
   EXPECT_EQ(rows->at(0).plan_id, 0);
   EXPECT_EQ(rows->at(0).n_prompt, 512u);
+  EXPECT_EQ(rows->at(0).n_seqs, 1u);
+  EXPECT_EQ(rows->at(0).kv_type, "f16");
+  b.n_seqs = 8;
+  b.kv_type = "q8_0";
+  ASSERT_OK(BenchStore(*db_).save(test::sample_model(), b));
+  rows = BenchStore(*db_).list();
+  ASSERT_EQ(rows->size(), 2u);
+  EXPECT_EQ(rows->at(0).n_seqs, 8u);
+  EXPECT_EQ(rows->at(0).kv_type, "q8_0");
+  b.n_seqs = 0;
+  EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
+  b.n_seqs = 1;
   b.plan_mode = "guess";
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
 }

@@ -82,9 +82,12 @@ class Plans(ProgramTest):
     def test_stats_know_the_roofline(self):
         out, _ = self.assert_works(["-m", self.model, "--plan", "db", "--db", self.db, *self.text, "--stats",
                                     "--json"])
-        rows = json.loads("[" + out.rpartition("\n[")[2])
-        priced = {r["operator"] for r in rows if r["roofline_ns"] is not None}
+        stats = json.loads("{" + out.rpartition("\n{\n")[2])
+        priced = {r["operator"] for r in stats["operators"] if r["roofline_ns"] is not None}
         self.assertLessEqual({"attn_qkv", "attention", "ffn_down", "output"}, priced)
+        self.assertGreater(stats["decode"]["read_gbps"], 0)
+        self.assertAlmostEqual(stats["decode"]["read_fraction"], stats["decode"]["gbps"] / stats["decode"]["read_gbps"],
+                               places=3)
 
     def test_another_machine(self):
         def edit(plan):

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import random
+import re
 import signal
 import sqlite3
 import struct
@@ -31,7 +33,10 @@ class Usage(ProgramTest):
                      m + ["-p", "x", "-t", "0"], m + ["-p", "x", "-n", "many"], m + ["--bench", "-i"],
                      m + ["--bench", "--dump-logits", self.path("l.bin")], m + ["-p", "x", "-f", "y"],
                      m + ["-p", "x", "--record"], m + ["--bench", "-p", "12,x"], m + ["--bench", "-n", "-4"],
-                     m + ["-p", "x", "-b", "0"]):
+                     m + ["-p", "x", "-b", "0"], m + ["-p", "x", "-b", "two"], m + ["-p", "x", "-u", "0"],
+                     m + ["--bench", "-b", "0"], m + ["--bench", "-b", "1,x"], m + ["-p", "x", "--kv-type", "q4_0"],
+                     m + ["-p", "x", "-p", "y", "-b", "2"], m + ["-i", "-b", "2"], m + ["-i", "-p", "x", "-p", "y"],
+                     m + ["--perplexity", "f", "--bench"]):
             self.assert_fails(args, code=2)
         self.assert_fails(m + ["-p", "x", "--frobnicate"], "--frobnicate", code=2)
         self.assert_fails(m, "nothing to do", code=2)
@@ -43,6 +48,9 @@ class Usage(ProgramTest):
         self.assert_fails(m + ["-f", self.path("none.txt")], "none.txt")
         self.assert_fails(m + ["-p", "x" * 500], "context", "128")
         self.assert_fails(m + ["--bench", "-p", "500"], "context", "500")
+        self.assert_fails(m + ["-p", "x", "--kv-type", "q8_0"], "q8_0", "32")
+        self.assert_fails(m + ["-p", "x", "-b", "5000"], "5000 sequences")
+        self.assert_fails(m + ["--perplexity", self.path("none.txt")], "none.txt")
         self.assert_fails(["-m", self.path("none.gguf"), "-p", "x"], "none.gguf")
         self.env["SMEPILOT_FORCE_ISA"] = "mmx"
         self.assert_fails(m + ["-p", "x"], "mmx")
@@ -89,10 +97,66 @@ class Text(ProgramTest):
     def test_stories_word_for_word(self):
         with open(os.path.join(SHARED_MODELS, "stories260K-f32-p1.greedy.txt")) as f:
             expected = "Once upon a time" + f.read().split("\n", 1)[1]
-        for extra in ([], ["-t", "2", "-b", "3"]):
+        for extra in ([], ["-t", "2", "-u", "3"]):
             out, _ = self.assert_works(["-m", os.path.join(SHARED_MODELS, "stories260K-f32.gguf"), "--plan", "none",
                                         "-p", "Once upon a time", "-n", "200", "--temp", "0", *extra])
             self.assertEqual(out, expected)
+
+
+class Batch(ProgramTest):
+    def texts(self, *args):
+        """(seed, text) of each, under its heading."""
+        out, _ = self.assert_works(["-m", self.model, "--plan", "none", "-n", "12", "--ignore-eos", *args])
+        parts = re.split(r"^=== (\d+) of (\d+): seed (\d+), 12 tokens, length reached$", out, flags=re.M)
+        self.assertEqual(parts[0], "")
+        count = len(parts) // 4
+        self.assertEqual([parts[1 + 4 * i] for i in range(count)], [str(i + 1) for i in range(count)])
+        self.assertEqual({parts[2 + 4 * i] for i in range(count)}, {str(count)})
+        return [(int(parts[3 + 4 * i]), parts[4 + 4 * i]) for i in range(count)]
+
+    def test_many_of_one_prompt(self):
+        texts = self.texts("-p", "Hello", "-b", "5", "--seed", "7", "--temp", "2")
+        self.assertEqual([seed for seed, _ in texts], [7, 8, 9, 10, 11])
+        self.assertEqual(len({text for _, text in texts}), 5)
+        for seed, text in texts:
+            self.assertTrue(text.startswith("\nHello"), text)
+            one, _ = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "12", "--ignore-eos",
+                                        "--temp", "2", "--seed", str(seed)])
+            self.assertEqual(text, "\n" + one)
+
+    def test_one_of_each_prompt(self):
+        texts = self.texts("-p", "The cat", "-p", "The dog", "-p", "A", "--temp", "0")
+        for (_, text), prompt in zip(texts, ("The cat", "The dog", "A")):
+            one, _ = self.assert_works(["-m", self.model, "--plan", "none", "-p", prompt, "-n", "12", "--ignore-eos",
+                                        "--temp", "0"])
+            self.assertEqual(text, "\n" + one)
+
+    def test_the_prefix_is_read_once(self):
+        out, _ = self.assert_works(["-m", self.model, "--plan", "none", "-p", "x" * 60, "-n", "3", "-b", "4", "--stats",
+                                    "--json", "--ignore-eos"])
+        stats = json.loads("{" + out.rpartition("\n{\n")[2])
+        self.assertEqual((stats["prefill"]["passes"], stats["prefill"]["tokens"]), (1, 61))
+        self.assertEqual((stats["decode"]["passes"], stats["decode"]["tokens"]), (2, 8))
+
+
+class Perplexity(ProgramTest):
+    def test_text_and_json(self):
+        text = "".join(random.Random(3).choice("abcdefgh ") for _ in range(300))
+        with open(self.path("text.txt"), "w") as f:
+            f.write(text + "\n")
+        args = ["-m", self.model, "--plan", "none", "--perplexity", self.path("text.txt"), "-c", "64"]
+        out, _ = self.assert_works(args)
+        found = re.match(r"perplexity ([\d.]+) ± ([\d.]+) \(4 chunks of 64 tokens, 124 scored;", out)
+        self.assertTrue(found, out)
+        row = json.loads(self.assert_works(args + ["--json"])[0])
+        self.assertAlmostEqual(row["perplexity"], float(found[1]), places=3)
+        self.assertAlmostEqual(row["error"], float(found[2]), places=3)
+        self.assertEqual((row["chunks"], row["n_ctx"], row["scored"], row["type_k"]), (4, 64, 124, "f16"))
+        self.assertTrue(1 < row["perplexity"] < 10000, row)
+        piped, _ = self.assert_works(["-m", self.model, "--plan", "none", "--perplexity", "-", "-c", "64"],
+                                     stdin=text.encode())
+        self.assertEqual(piped.split()[1], found[1])
+        self.assert_fails(["-m", self.model, "--plan", "none", "--perplexity", "/dev/null", "-c", "128"], "chunk of 128")
 
 
 class Interrupt(ProgramTest):
@@ -162,9 +226,22 @@ class Bench(ProgramTest):
         lines = self.bench("md").splitlines()
         self.assertEqual(len(lines), 5)
         widths = {len(line.split("|")) for line in lines}
-        self.assertEqual(widths, {9}, lines)
+        self.assertEqual(widths, {10}, lines)
         for line, test in zip(lines[2:], ("pp8", "pp16", "tg4")):
             self.assertIn(" %s |" % test, line)
+
+    def test_sequences_together(self):
+        rows = json.loads(self.bench("json", "-b", "1,3", "-d", "20"))
+        self.assertEqual([(r["n_prompt"], r["n_gen"], r["n_depth"], r["n_seqs"]) for r in rows],
+                         [(8, 0, 20, 1), (16, 0, 20, 1), (0, 4, 20, 1), (0, 4, 20, 3)])
+        for ns, ts in zip(rows[3]["samples_ns"], rows[3]["samples_ts"]):
+            self.assertAlmostEqual(ts / (3 * 4e9 / ns), 1, places=4)
+        self.assertIn("| tg4 b3 @ d20 |", self.bench("md", "-b", "3", "-d", "20").replace("  ", ""))
+        with open(self.path("bench.json"), "w") as f:
+            json.dump(rows, f)
+        code, _, err = self.smetune("baseline", "import", self.path("bench.json"))
+        self.assertEqual(code, 1)
+        self.assertIn("n_seqs is 3", err)
 
     def test_recorded_for_the_report(self):
         self.bench("md", "--record", "--db", self.db)
@@ -186,10 +263,15 @@ class Stats(ProgramTest):
     def test_json_parses(self):
         out, _ = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "8", "--temp", "0",
                                     "--ignore-eos", "--stats", "--json", "-t", "1"])
-        text, _, rows = out.rpartition("\n[")
+        text, _, stats = out.rpartition("\n{\n")
         self.assertTrue(text.startswith("Hello"), out)
-        rows = json.loads("[" + rows)
-        down = {r["m_max"] == 1: r for r in rows if r["operator"] == "ffn_down"}
+        stats = json.loads("{" + stats)
+        rows = stats["operators"]
+        self.assertEqual((stats["prefill"]["passes"], stats["prefill"]["tokens"]), (1, 6))
+        self.assertEqual((stats["decode"]["passes"], stats["decode"]["tokens"]), (8, 8))
+        self.assertIsNone(stats["decode"]["read_gbps"])
+        self.assertGreater(stats["decode"]["gbps"], 0)
+        down = {r["phase"] == "decode": r for r in rows if r["operator"] == "ffn_down"}
         self.assertEqual(down[True]["calls"], 8)  # one layer, eight tokens
         self.assertEqual(down[False]["calls"], 1)
         self.assertEqual(down[False]["m_max"], 1 + len("Hello"))  # with the begin token
@@ -199,7 +281,7 @@ class Stats(ProgramTest):
 
     def test_table_goes_to_standard_error(self):
         out, err = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "4", "--stats"])
-        for part in ("operator", "attention", "ffn_gate_up", "total", "smetune calibrate"):
+        for part in ("operator", "attention", "ffn_gate_up", "total", "smetune calibrate", "decode: "):
             self.assertIn(part, err)
         self.assertNotIn("ffn_gate_up", out)
 

@@ -429,7 +429,8 @@ TEST(StatsTable, MergesRowsAndShowsThem) {
 
   const std::string table = stats.table();
   EXPECT_LT(table.find("norm"), table.find("ffn_gate_up")) << "sorted by time\n" << table;
-  for (const char* part : {"10-20", v->id, "total", "smetune calibrate", "prefill: 40 tokens in 2 passes", "decode: 1 tokens in 1 pass"})
+  for (const char* part :
+       {"10-20", v->id, "total", "smetune calibrate", "prefill: 40 tokens in 2 passes", "decode: 1 tokens in 1 pass"})
     EXPECT_NE(table.find(part), std::string::npos) << part << " in\n" << table;
   const std::string json = stats.json();
   for (const char* part : {"\"operator\": \"norm\"", "\"variant\": null", "\"m_max\": 20", "\"roofline_ns\": null",

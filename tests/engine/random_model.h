@@ -53,7 +53,8 @@ inline constexpr uint32_t kModelVocab = 3 + 256;  // unknown, begin, end, then t
 
 // `architecture`: any of architectures(). The weight matrices are of `dtype`, kF32 or kQ8_0. llama and smollm3 have
 // their output tied to the embedding, qwen2 too where `tied`, the others one of their own.
-inline GgufWriter random_model(const std::string& architecture, DType dtype, uint64_t seed = 1, bool tied = false) {
+inline GgufWriter random_model(const std::string& architecture, DType dtype, uint64_t seed = 1, bool tied = false,
+                               uint32_t head_dim = kModelHeadDim) {
   GgufWriter w;
   reference::Random random(seed);
   const bool moe = architecture == "qwen3moe", qk_norm = architecture == "qwen3" || moe;
@@ -66,7 +67,7 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
   w.u32(key("block_count"), layers).u32(key("embedding_length"), kModelEmbedding);
   w.u32(key("feed_forward_length"), kModelFeedForward).u32(key("context_length"), kModelContext);
   w.u32(key("attention.head_count"), kModelHeads).u32(key("attention.head_count_kv"), kModelKvHeads);
-  w.u32(key("attention.key_length"), kModelHeadDim).u32(key("attention.value_length"), kModelHeadDim);
+  w.u32(key("attention.key_length"), head_dim).u32(key("attention.value_length"), head_dim);
   w.f32(key("attention.layer_norm_rms_epsilon"), 1e-5f).f32(key("rope.freq_base"), 10000.0f);
   if (moe) {
     w.u32(key("expert_count"), kModelExperts).u32(key("expert_used_count"), kModelExpertsUsed);
@@ -106,7 +107,7 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
     std::memcpy(data.data(), values.data(), data.size());
     w.tensor(name, {size}, 0, std::move(data));
   };
-  const uint64_t d = kModelEmbedding, q = kModelHeads * kModelHeadDim, kv = kModelKvHeads * kModelHeadDim;
+  const uint64_t d = kModelEmbedding, q = kModelHeads * head_dim, kv = kModelKvHeads * head_dim;
   const uint64_t ff = moe ? kModelFeedForward / 3 : kModelFeedForward;
   matrix("token_embd.weight", {d, kModelVocab}, dtype);
   vector("output_norm.weight", d);
@@ -125,8 +126,8 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
       vector(layer + "attn_v.bias", kv, -1.0f, 1.0f);
     }
     if (qk_norm) {
-      vector(layer + "attn_q_norm.weight", kModelHeadDim);
-      vector(layer + "attn_k_norm.weight", kModelHeadDim);
+      vector(layer + "attn_q_norm.weight", head_dim);
+      vector(layer + "attn_k_norm.weight", head_dim);
     }
     if (moe) {
       matrix(layer + "ffn_gate_inp.weight", {d, kModelExperts}, DType::kF32);

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
-SCHEMA = SOURCE / "db" / "schema" / "001_initial.sql"
+SCHEMA = sorted((SOURCE / "db" / "schema").glob("[0-9][0-9][0-9]_*.sql"))
 APPLICATION_ID = 0x534D4550
 NO_BOUND = 4294967295
 
@@ -18,12 +18,13 @@ AMX = "matmul.f32.q8.q4_0.32x32.amxint8.tdpbssd"
 ATTENTION = "attention.f32.f32.f16.64x16.avx512.online"
 
 
-def create(path):
-    """An empty database of the newest schema."""
+def create(path, version=len(SCHEMA)):
+    """An empty database of the newest schema, or of an older one."""
     connection = sqlite3.connect(path)
-    connection.executescript(SCHEMA.read_text(encoding="utf-8"))
+    for migration in SCHEMA[:version]:
+        connection.executescript(migration.read_text(encoding="utf-8"))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
@@ -216,7 +217,8 @@ def add_entry(connection, plan, **values):
 
 
 def add_bench(
-    connection, session, model, samples, plan=None, mode="none", n_prompt=0, n_gen=0, file="model.gguf", threads=2
+    connection, session, model, samples, plan=None, mode="none", n_prompt=0, n_gen=0, file="model.gguf", threads=2,
+    **values
 ):
     return insert(
         connection,
@@ -234,6 +236,7 @@ def add_bench(
         stddev_ts=statistics.stdev(samples),
         samples_json=json.dumps(samples),
         created="2026-01-03T00:00:00Z",
+        **values,
     )
 
 

@@ -247,6 +247,24 @@ class PageOfOther(unittest.TestCase):
         self.assertIn("No run with a plan is stored", page.sections["endtoend"])
         self.assertIn("without a plan", page.sections["summary"])
 
+    def test_sequences_and_cache_types_are_tests_of_their_own(self):
+        synthetic.fill(self.connection, "m")
+        session, model = 1, 1
+        synthetic.add_bench(self.connection, session, model, [301.5, 302.5, 303.5], n_gen=128, n_seqs=8)
+        synthetic.add_bench(self.connection, session, model, [41.5, 42.5, 43.5], n_gen=128, kv_type="q8_0")
+        page = self.page()
+        self.assertIn("tg128 b8", page.sections["endtoend"])
+        self.assertIn("tg128, KV q8_0", page.sections["endtoend"])
+        counts = re.search(r"(\d+) won, (\d+) tied, (\d+) lost", " ".join(page.sections["summary"].split()))
+        self.assertEqual(counts.groups(), ("1", "2", "1"))  # as without them
+        self.assertEqual(float(page.values["summary"][1]), 51.5)  # one sequence is the headline
+
+    def test_database_of_the_first_schema(self):
+        self.connection = synthetic.create(os.path.join(self.folder, "old.db"), version=1)
+        self.addCleanup(self.connection.close)
+        synthetic.fill(self.connection, "m")
+        self.assertIn("tg128", self.page().sections["endtoend"])
+
     def test_model_without_any_row(self):
         synthetic.add_machine(self.connection)
         synthetic.insert(self.connection, "model", name="m", architecture="", hash="aa55aa55", shape_json="{}")
