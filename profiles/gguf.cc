@@ -458,6 +458,10 @@ Result<GgufFile> GgufFile::open(const std::string& path) {
     const int code = errno;
     close(fd);
     if (mapping == MAP_FAILED) return error("{}: cannot be mapped: {}", path, std::strerror(code));
+#if defined(__linux__)
+    // Once packed, only scattered vectors and embedding rows are read; a huge page for each would keep much more.
+    ::madvise(mapping, size, MADV_NOHUGEPAGE);
+#endif
     file.mapping_ = mapping;
     file.bytes_ = {static_cast<const std::byte*>(mapping), size};
     file.stamp_ = stamp_of(info);
