@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "db/columns.h"
 #include "db/plan_check.h"
@@ -140,15 +141,15 @@ Status check_plan(const Plan& plan, const Platform& platform, const ModelShape& 
 
 namespace {
 
-// Up to this many positions, attention by default keeps all scores of its rows (64 rows: 256 KiB, which second-level
-// caches hold) and rounds as llama.cpp does without flash attention, so that logits can be compared closely.
+// Up to this many positions, attention over an f16 cache by default keeps all scores of its rows (64 rows: 256 KiB,
+// which second-level caches hold) and rounds as llama.cpp does without flash attention, so that logits can be compared closely.
 constexpr uint32_t kWholeScores = 1024;
 
 const KernelVariant& preferred(const OperatorShape& shape, const Selection& selection) {
   const KernelVariant* first = selection.usable.front();
   if (shape.kind != OpKind::kAttention || shape.kv_len > kWholeScores) return *first;
   for (const KernelVariant* v : selection.usable)
-    if (v->isa == first->isa && v->lhs == DType::kF16) return *v;
+    if (v->isa == first->isa && std::string_view(v->id).ends_with(".threephase")) return *v;
   return *first;
 }
 

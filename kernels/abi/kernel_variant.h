@@ -44,20 +44,22 @@ struct AttentionArgs {
   bool partial;      // false: out = softmax(QK^T)V. true: out is the unnormalised sum, max and sum are written
 };
 
-// What any variant may use of its scratch. Of a step as AttentionArgs::kv_tile gives it, variants with a matrix unit
-// take at most kMostAttentionTile positions, rounded up to 32.
+// What any variant may use of its scratch. Variants with a matrix unit take more rows than the others, but of a step as
+// AttentionArgs::kv_tile gives it at most kMostAttentionTile positions, rounded up to 32.
 inline constexpr uint32_t kMostAttentionTile = 512;
 static constexpr uint32_t attention_tile(uint32_t kv_tile) noexcept {
   return (kv_tile < kMostAttentionTile ? kv_tile + 31 : kMostAttentionTile) / 32 * 32;
 }
 static constexpr size_t attention_scratch_floats(size_t rows, size_t head_dim, size_t positions,
                                                  uint32_t kv_tile) noexcept {
-  const size_t whole_rows = (rows + 15) / 16 * 16, dim = (head_dim + 15) / 16 * 16, tile = attention_tile(kv_tile);
-  const size_t tiled = rows * kv_tile;                              // scores of a step
-  const size_t whole = rows * ((positions + 15) / 16 * 16 + dim);   // three-phase: of all positions, and the queries
-  const size_t matrix = whole_rows * 2 * dim + 2 * tile * dim + 32 * tile;  // queries, outputs, K, V, scores as tiles
-  const size_t more = tiled > whole ? tiled : whole;
-  return matrix > more ? matrix : more;
+  const size_t dim = (head_dim + 15) / 16 * 16, few = rows < 64 ? rows : 64, many = (rows + 15) / 16 * 16;
+  const size_t whole_tile = (positions + 31) / 32 * 32, tile = attention_tile(kv_tile);
+  const size_t step = tile > whole_tile ? tile : whole_tile;
+  const size_t tiled = few * kv_tile;                              // scores of a step
+  const size_t whole = few * ((positions + 15) / 16 * 16 + dim);   // three-phase: of all positions, and the queries
+  const size_t matrix = many * 2 * dim + step * (2 * dim + 32);    // queries and outputs; K, V and scores of a step
+  const size_t vector = tiled > whole ? tiled : whole;
+  return matrix > vector ? matrix : vector;
 }
 
 struct NormArgs {  // RMS norm of each row: dst = x / sqrt(mean(x^2) + eps) * weight

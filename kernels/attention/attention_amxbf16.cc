@@ -4,7 +4,7 @@
 //
 // Per step of kv_tile positions, for blocks of up to 256 query rows: K and V become split tiles once for all rows; then
 // pairs of 16 rows get their scores, probabilities (which replace the scores in place) and outputs. Exponentials are
-// powers of two, log2(e) being part of the scale of the queries. The reference that exponents are taken relative to
+// powers of two, log2(e) being part of the scale. The reference that exponents are taken relative to
 // follows the running maximum only when that has grown by kSlack: until then a row's output needs no rescaling.
 #include "kernels/activation/simd_avx512.h"
 
@@ -59,7 +59,8 @@ SMEPILOT_INLINE void split_pairs(Vec a, Vec b, float* hi, float* lo) noexcept {
 
 // c[2 row tiles][2 column tiles] += A B over `steps` steps of k. A: rows a_row apart, hi and lo a_low apart, steps
 // a_step apart. B: per step, hi of two column tiles, then lo of them.
-template <uint32_t Rows>
+// Exact: with the product of lo and lo, which makes products of f16 numbers exact.
+template <uint32_t Rows, bool Exact>
 SMEPILOT_INLINE void product(const float* a, size_t a_row, size_t a_low, size_t a_step, const float* b, size_t b_step,
                              uint32_t steps) noexcept {
   for (uint32_t s = 0; s < steps; ++s, a += a_step, b += b_step) {
@@ -83,6 +84,14 @@ SMEPILOT_INLINE void product(const float* a, size_t a_row, size_t a_low, size_t 
     tile_dot<1, 4, 7>();
     if constexpr (Rows == 2) tile_dot<2, 5, 6>();
     if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    if constexpr (Exact) {
+      tile_load<6>(b + 2 * kTileFloats);
+      tile_load<7>(b + 3 * kTileFloats);
+      tile_dot<0, 4, 6>();
+      tile_dot<1, 4, 7>();
+      if constexpr (Rows == 2) tile_dot<2, 5, 6>();
+      if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    }
   }
 }
 
@@ -118,7 +127,9 @@ struct AmxState {
   float sum[kAmxRows][kWidth];            // of probabilities, by lanes
 };
 
-template <typename Cache>
+// Whole: all positions are one step, and queries and complete probabilities are rounded to f16 before the products, as
+// attention_threephase() does and for its reason.
+template <typename Cache, bool Whole>
 struct AmxCall {
   const AttentionArgs& args;
   uint32_t row_tiles, columns, tile;  // tiles of 16 rows; head_dim / 16; positions of a step, a multiple of 32
@@ -128,7 +139,7 @@ struct AmxCall {
   explicit AmxCall(const AttentionArgs& a) noexcept : args(a) {
     row_tiles = (a.rows + kPanel - 1) / kPanel;
     columns = a.head_dim / kPanel;
-    tile = attention_tile(a.kv_tile);
+    tile = Whole ? (a.kv_end - a.kv_begin + kStep - 1) / kStep * kStep : attention_tile(a.kv_tile);
     float* at = a.scratch;
     const auto take = [&at](size_t floats) {
       float* const begin = at;
@@ -150,14 +161,14 @@ struct AmxCall {
 
   // A tiles [row tile][step][hi, lo].
   void pack_queries() noexcept {
-    const Vec scale = Simd::set1(args.scale * kLog2E);
     for (uint32_t r = 0; r < row_tiles * kPanel; ++r) {
       float* to = queries + static_cast<size_t>(r) / kPanel * kPanel * args.head_dim + r % kPanel * kWidth;
       for (uint32_t d = 0; d < args.head_dim; d += kStep, to += 2 * kTileFloats) {
         Vec a = Simd::zero(), b = Simd::zero();
         if (r < args.rows) {
-          a = Simd::mul(Simd::load(args.q[r] + d), scale);
-          b = Simd::mul(Simd::load(args.q[r] + d + kWidth), scale);
+          a = Simd::load(args.q[r] + d);
+          b = Simd::load(args.q[r] + d + kWidth);
+          if constexpr (Whole) a = Simd::round_to_f16(a), b = Simd::round_to_f16(b);
         }
         split_row(a, b, to, to + kTileFloats);
       }
@@ -222,8 +233,8 @@ struct AmxCall {
       tile_zero<1>();
       if constexpr (Rows == 2) tile_zero<2>();
       if constexpr (Rows == 2) tile_zero<3>();
-      product<Rows>(queries + t * row_floats, row_floats, kTileFloats, 2 * kTileFloats, keys + pair * 2 * row_floats,
-                    4 * kTileFloats, args.head_dim / kStep);
+      product<Rows, Whole>(queries + t * row_floats, row_floats, kTileFloats, 2 * kTileFloats,
+                           keys + pair * 2 * row_floats, 4 * kTileFloats, args.head_dim / kStep);
       float* to = score_tile(pair, 0);
       tile_store<0>(to);
       tile_store<1>(to + kTileFloats);
@@ -241,8 +252,8 @@ struct AmxCall {
       tile_load<1>(o + kTileFloats);
       if constexpr (Rows == 2) tile_load<2>(o + row_floats);
       if constexpr (Rows == 2) tile_load<3>(o + row_floats + kTileFloats);
-      product<Rows>(score_tile(0, 0), 2 * kTileFloats, kTileFloats, 4 * kTileFloats, values + c / 2 * 4 * kTileFloats,
-                    static_cast<size_t>(kStep) * args.head_dim, pairs);
+      product<Rows, Whole>(score_tile(0, 0), 2 * kTileFloats, kTileFloats, 4 * kTileFloats,
+                           values + c / 2 * 4 * kTileFloats, static_cast<size_t>(kStep) * args.head_dim, pairs);
       tile_store<0>(o);
       tile_store<1>(o + kTileFloats);
       if constexpr (Rows == 2) tile_store<2>(o + row_floats);
@@ -268,34 +279,52 @@ struct AmxCall {
     return Simd::max(a, b);
   }
 
-  // Scores of a row to split probabilities relative to its reference; returns what they add up to, by lanes.
-  static SMEPILOT_INLINE Vec probabilities(float* row, uint32_t sees, uint32_t pairs, float reference) noexcept {
-    const Vec shift = Simd::set1(reference);
+  // Scores of a row to probabilities relative to its reference, split unless they are to be normalised; returns what
+  // they add up to, by lanes. Behind what the row sees, zeros.
+  template <bool Split>
+  static SMEPILOT_INLINE Vec probabilities(float* row, uint32_t sees, uint32_t pairs, float scale,
+                                           float reference) noexcept {
+    const auto put = [](Vec a, Vec b, float* to) noexcept {
+      if constexpr (Split) {
+        split_row(a, b, to, to + kTileFloats);
+      } else {
+        Simd::store(to, a);
+        Simd::store(to + kTileFloats, b);
+      }
+    };
+    const Vec factor = Simd::set1(scale), shift = Simd::set1(-reference);
     Vec sum0 = Simd::zero(), sum1 = Simd::zero();
     uint32_t p = 0;
     for (; p < sees / kStep; ++p, row += kPairFloats) {
-      const Vec a = exp2_vector(Simd::sub(Simd::load(row), shift));
-      const Vec b = exp2_vector(Simd::sub(Simd::load(row + kTileFloats), shift));
+      const Vec a = exp2_vector(Simd::fma(Simd::load(row), factor, shift));
+      const Vec b = exp2_vector(Simd::fma(Simd::load(row + kTileFloats), factor, shift));
       sum0 = Simd::add(sum0, a);
       sum1 = Simd::add(sum1, b);
-      split_row(a, b, row, row + kTileFloats);
+      put(a, b, row);
     }
     if (const uint32_t rest = sees % kStep; rest != 0) {
       const __mmask16 mask0 = Simd::lanes_below(smaller(rest, kWidth));
       const __mmask16 mask1 = Simd::lanes_below(rest > kWidth ? rest - kWidth : 0);
-      const Vec a = _mm512_maskz_mov_ps(mask0, exp2_vector(Simd::sub(Simd::load(row), shift)));
-      const Vec b = _mm512_maskz_mov_ps(mask1, exp2_vector(Simd::sub(Simd::load(row + kTileFloats), shift)));
+      const Vec a = _mm512_maskz_mov_ps(mask0, exp2_vector(Simd::fma(Simd::load(row), factor, shift)));
+      const Vec b = _mm512_maskz_mov_ps(mask1, exp2_vector(Simd::fma(Simd::load(row + kTileFloats), factor, shift)));
       sum0 = Simd::add(sum0, a);
       sum1 = Simd::add(sum1, b);
-      split_row(a, b, row, row + kTileFloats);
+      put(a, b, row);
       ++p;
       row += kPairFloats;
     }
-    for (; p < pairs; ++p, row += kPairFloats) {
-      Simd::store(row, Simd::zero());
-      Simd::store(row + kTileFloats, Simd::zero());
-    }
+    for (; p < pairs; ++p, row += kPairFloats) put(Simd::zero(), Simd::zero(), row);
     return Simd::add(sum0, sum1);
+  }
+
+  // Probabilities of a row divided by their sum, rounded to f16, split.
+  static SMEPILOT_INLINE void normalise(float* row, uint32_t pairs, float sum) noexcept {
+    const Vec inverse = Simd::set1(sum > 0 ? 1.0f / sum : 0.0f);
+    for (uint32_t p = 0; p < pairs; ++p, row += kPairFloats) {
+      const Vec a = Simd::round_to_f16(Simd::mul(Simd::load(row), inverse));
+      const Vec b = Simd::round_to_f16(Simd::mul(Simd::load(row + kTileFloats), inverse));
+      split_row(a, b, row, row + kTileFloats);
+    }
   }
 
   // Softmax of the scores of row tile t, the i-th of its pair: positions [begin, begin + count).
@@ -309,7 +338,8 @@ struct AmxCall {
       sees[r] = end <= begin ? 0 : smaller(end - begin, count);
       most[r] = largest(rows + r * kWidth, sees[r]);
     }
-    const Vec maxima = row_maxima(most), old = Simd::load(reference);
+    const float scale = args.scale * kLog2E;
+    const Vec maxima = Simd::mul(row_maxima(most), Simd::set1(scale)), old = Simd::load(reference);
     const __mmask16 grown = _mm512_cmp_ps_mask(maxima, Simd::add(old, Simd::set1(kSlack)), _CMP_GT_OQ);
     if (grown != 0) {
       const __mmask16 first = _mm512_cmp_ps_mask(old, Simd::set1(kLowest), _CMP_EQ_OQ);
@@ -322,7 +352,15 @@ struct AmxCall {
     }
     for (uint32_t r = 0; r < kPanel; ++r) {
       float* const sum = state.sum[t * kPanel + r];
-      Simd::store(sum, Simd::add(Simd::load(sum), probabilities(rows + r * kWidth, sees[r], pairs, reference[r])));
+      float* const row = rows + r * kWidth;
+      if (Whole && !args.partial) {
+        const Vec lanes = probabilities<false>(row, sees[r], pairs, scale, reference[r]);
+        normalise(row, pairs, Simd::reduce_add(lanes));
+        Simd::store(sum, Simd::set1(1.0f / kWidth));
+      } else {
+        const Vec lanes = probabilities<true>(row, sees[r], pairs, scale, reference[r]);
+        Simd::store(sum, Simd::add(Simd::load(sum), lanes));
+      }
     }
   }
 
@@ -397,10 +435,10 @@ struct AmxCall {
   }
 };
 
-template <typename Cache>
+template <typename Cache, bool Whole>
 void attention_split(const AttentionArgs* args) noexcept {
   if (args->rows >= kFewestRows && args->head_dim % kStep == 0 && args->head_dim <= kMostHeadDim) {
-    AmxCall<Cache> call(*args);
+    AmxCall<Cache, Whole> call(*args);
     call.run();
     return;
   }
@@ -414,7 +452,9 @@ void attention_split(const AttentionArgs* args) noexcept {
       some.sum = args->sum + row;
     }
     some.rows = smaller(kMaxRows, args->rows - row);
-    if constexpr (Cache::kDirect)
+    if constexpr (Whole)
+      attention_threephase<Cache>(&some);
+    else if constexpr (Cache::kDirect)
       attention_online<Cache>(&some);
     else
       attention_online_vnni(&some);
@@ -423,14 +463,18 @@ void attention_split(const AttentionArgs* args) noexcept {
 
 }  // namespace
 
-extern const KernelVariant kAmxBf16AttentionSplit, kAmxBf16AttentionSplitQ8_0;
+extern const KernelVariant kAmxBf16AttentionSplit, kAmxBf16AttentionSplitQ8_0, kAmxBf16AttentionThreephase;
 
 constexpr KernelVariant kAmxBf16AttentionSplit =
     attention_variant("attention.f32.f16.f16.256x16.amxbf16.split", kIsaAmxBf16, DType::kF16, DType::kF16, kAmxRows,
-                      attention_split<F16Cache>);
+                      attention_split<F16Cache, false>);
 
 constexpr KernelVariant kAmxBf16AttentionSplitQ8_0 =
     attention_variant("attention.f32.f16.q8_0.256x16.amxbf16.split", kIsaAmxBf16, DType::kF16, DType::kQ8_0, kAmxRows,
-                      attention_split<Q8Cache>);
+                      attention_split<Q8Cache, false>);
+
+constexpr KernelVariant kAmxBf16AttentionThreephase =
+    attention_variant("attention.f32.f16.f16.256x16.amxbf16.threephase", kIsaAmxBf16, DType::kF16, DType::kF16,
+                      kAmxRows, attention_split<F16Cache, true>);
 
 }  // namespace smepilot

@@ -27,10 +27,8 @@ constexpr size_t kMaxSequences = 32;         // of one fork and join; more are d
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
-// Only kernels of up to kUsualRows rows keep the scores of all positions.
 size_t worker_scratch_floats(uint32_t capacity, uint32_t head_dim) noexcept {
-  return std::max(attention_scratch_floats(kUsualRows, head_dim, capacity, kMaxTile),
-                  attention_scratch_floats(kMaxRows, head_dim, 0, kMaxTile));
+  return attention_scratch_floats(kMaxRows, head_dim, capacity, kMaxTile);
 }
 
 // Results of pieces, unnormalised, until they are merged.
