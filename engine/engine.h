@@ -66,6 +66,7 @@ class Engine {
   WorkerPool& pool() noexcept { return *pool_; }
   uint32_t context() const noexcept { return context_; }
   uint32_t vocab() const noexcept { return file_.hyper.vocab; }
+  size_t scratch_bytes() const noexcept { return transformer_->scratch_bytes(); }
   unsigned uncovered_shapes() const noexcept { return uncovered_; }
   void set_stats(Stats* stats) noexcept { transformer_->set_stats(stats); }
 

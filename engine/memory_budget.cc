@@ -40,10 +40,10 @@ MemoryNeed memory_need(const HyperParameters& hp, const MemoryRequest& request) 
     floats += 2 * routed * d + m * hp.experts;
     q8 += lhs_q8_bytes(routed, d);
   }
-  need.scratch = floats * sizeof(float) + q8 +
-                 attention_scratch_bytes(request.workers, request.rows, hp.heads, round_up(request.context, kPanel),
-                                         hp.head_dim) +
-                 kOverhead;
+  need.scratch =
+      floats * sizeof(float) + q8 +
+      attention_scratch_bytes(request.workers, request.rows, hp.heads, round_up(request.context, kPanel), hp.head_dim) +
+      kOverhead;
   return need;
 }
 
@@ -63,8 +63,7 @@ Status check_memory(const HyperParameters& hp, const MemoryRequest& request, con
   }
   if (advice.empty()) advice.emplace_back("a smaller model or a type with fewer bits");
   std::string text;
-  for (size_t i = 0; i < advice.size(); ++i)
-    text += (i == 0 ? "" : i + 1 == advice.size() ? " or " : ", ") + advice[i];
+  for (size_t i = 0; i < advice.size(); ++i) text += (i == 0 ? "" : i + 1 == advice.size() ? " or " : ", ") + advice[i];
   return error(
       "not enough memory: {} are needed (packed weights {}, KV cache {} for {} positions{}, scratch {}, logits {}), {} "
       "are available ({}). What helps: {}; --force-memory runs anyway",

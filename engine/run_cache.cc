@@ -23,8 +23,10 @@ std::string list_text(const std::string& folder, uint64_t limit_bytes) {
   for (const WeightCacheEntry& e : entries) {
     total += e.bytes;
     const std::string name = e.path.substr(e.path.find_last_of('/') + 1);
-    table.add({fmt::format("{:%Y-%m-%d %H:%M}", fmt::localtime(static_cast<std::time_t>(e.used_s))),
-               size_text(e.bytes), e.in_use ? "in use" : e.problem.empty() ? "" : "useless",
+    table.add({fmt::format("{:%Y-%m-%d %H:%M}", fmt::localtime(static_cast<std::time_t>(e.used_s))), size_text(e.bytes),
+               e.in_use            ? "in use"
+               : e.problem.empty() ? ""
+                                   : "useless",
                e.problem.empty() ? e.model : name + ": " + e.problem});
   }
   return fmt::format("{}{}: {} of at most {}\n", entries.empty() ? "" : table.text(200), folder, size_text(total),

@@ -169,10 +169,11 @@ std::optional<MappedWeights> WeightCache::create(const WeightProgress& progress)
   auto writer = std::make_unique<WeightCacheWriter>(std::move(fd), path());
   const WeightCacheRemoval removed = trim_weight_cache(options_.folder, options_.limit_bytes - bytes);
   if (removed.bytes_kept > options_.limit_bytes - bytes)
-    return give_up(fmt::format("{}: {:.1f} GB are in use, with {:.1f} GB more the limit of {:.1f} GB (--cache-limit) "
-                               "would be passed",
-                               options_.folder, static_cast<double>(removed.bytes_kept) / 1e9,
-                               static_cast<double>(bytes) / 1e9, static_cast<double>(options_.limit_bytes) / 1e9));
+    return give_up(
+        fmt::format("{}: {:.1f} GB are in use, with {:.1f} GB more the limit of {:.1f} GB (--cache-limit) "
+                    "would be passed",
+                    options_.folder, static_cast<double>(removed.bytes_kept) / 1e9, static_cast<double>(bytes) / 1e9,
+                    static_cast<double>(options_.limit_bytes) / 1e9));
   Status status = writer->reserve(bytes, options_.reserve_bytes);
   if (status.ok()) status = writer->pack(gguf_, layout_, pool_, progress);
   if (!status.ok()) return give_up(status.message());

@@ -20,10 +20,10 @@
 namespace smepilot {
 
 struct WeightCacheOptions {
-  std::string folder;                             // "": no cache
-  uint64_t limit_bytes = 64'000'000'000;      // of all files together
-  uint64_t reserve_bytes = uint64_t{1} << 30;     // of the file system, to be left free
-  double patience_s = 30;                         // how long to wait for another writer that makes no progress
+  std::string folder;                          // "": no cache
+  uint64_t limit_bytes = 64'000'000'000;       // of all files together
+  uint64_t reserve_bytes = uint64_t{1} << 30;  // of the file system, to be left free
+  double patience_s = 30;                      // how long to wait for another writer that makes no progress
 };
 
 // $XDG_CACHE_HOME/smepilot/weights, or ~/.cache/smepilot/weights; "" if neither variable is set.
@@ -47,8 +47,9 @@ class WeightCache {
 
   // The model's weights if they are there and good. Whatever was there and is not good becomes a note.
   std::optional<MappedWeights> open();
-  // Packs into a new file, and maps it. It gets its name in the background, see WeightCacheWriter. While another process
-  // packs the same model, waits for that and opens its file. Nothing, with a note, if there is no room or no permission.
+  // Packs into a new file, and maps it. It gets its name in the background, see WeightCacheWriter. While another
+  // process packs the same model, waits for that and opens its file. Nothing, with a note, if there is no room or no
+  // permission.
   std::optional<MappedWeights> create(const WeightProgress& progress);
   // After create(): the file in the making, if it was made here.
   std::unique_ptr<WeightCacheWriter> take_writer() { return std::move(writer_); }
@@ -71,8 +72,8 @@ class WeightCache {
 
 struct WeightCacheEntry {
   std::string path;
-  std::string model;     // path of the GGUF file it was made from; "" if the header cannot be read
-  std::string problem;   // why it is of no use, "" if it seems good
+  std::string model;    // path of the GGUF file it was made from; "" if the header cannot be read
+  std::string problem;  // why it is of no use, "" if it seems good
   uint64_t bytes = 0;
   int64_t used_s = 0;  // last use, seconds since 1970
   bool in_use = false;

@@ -27,7 +27,8 @@ std::string parent(const std::string& path) {
 
 }  // namespace
 
-WeightCacheWriter::WeightCacheWriter(FileDescriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+WeightCacheWriter::WeightCacheWriter(FileDescriptor fd, std::string path)
+    : fd_(std::move(fd)), path_(std::move(path)) {}
 
 WeightCacheWriter::~WeightCacheWriter() {
   if (thread_.joinable()) thread_.join();
@@ -69,8 +70,8 @@ void WeightCacheWriter::write_blocks() {
     }
     int code = 0;
     for (uint64_t done = 0; done < block.bytes && !failed;) {
-      const ssize_t n = ::pwrite(fd_.get(), block.buffer.data() + done, block.bytes - done,
-                                 static_cast<off_t>(block.offset + done));
+      const ssize_t n =
+          ::pwrite(fd_.get(), block.buffer.data() + done, block.bytes - done, static_cast<off_t>(block.offset + done));
       if (n > 0) {
         done += static_cast<uint64_t>(n);
       } else if (n == 0 || errno != EINTR) {

@@ -87,9 +87,8 @@ WeightIdentity weight_identity(const GgufFile& gguf, const WeightLayout& layout)
   id.head = checksum(gguf.head());
   id.stamp = gguf.stamp();
   id.model = gguf.path();
-  const int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                          std::chrono::system_clock::now().time_since_epoch())
-                          .count();
+  const int64_t now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   if (now - std::max(id.stamp.mtime_ns, id.stamp.ctime_ns) < kStampSettlesNs) id.stamp = {};
   return id;
 }
@@ -184,8 +183,8 @@ Result<WeightFileHead> read_weight_file_head(int fd, const std::string& path) {
   if (h.checksum != checksum_before(h)) return error("{}: the header is damaged", path);
   if (static_cast<uint64_t>(info.st_size) != h.file_bytes)
     return error("{}: truncated or damaged: {} bytes, expected {}", path, info.st_size, h.file_bytes);
-  WeightFileHead out{h.fingerprint, h.gguf_head,   h.content,  h.directory_checksum,
-                     h.file_bytes,  h.data_offset, h.matrices, {}, {}};
+  WeightFileHead out{h.fingerprint, h.gguf_head, h.content, h.directory_checksum, h.file_bytes, h.data_offset,
+                     h.matrices,    {},          {}};
   out.model = text(h.model);
   if (s.checksum == checksum_before(s)) out.stamp = {s.device, s.inode, s.bytes, s.mtime_ns, s.ctime_ns};
   return out;
@@ -243,8 +242,7 @@ Status check_directory(const FileMapping& file, const WeightFileHead& head, cons
     const Entry& e = entries[i];
     const WeightMatrix& m = matrices[i];
     if (text(e.name) != std::string_view(m.name).substr(0, sizeof e.name - 1) ||
-        text(e.dtype) != traits(m.dtype).name || e.n != m.n || e.k != m.k || e.offset != m.offset ||
-        e.bytes != m.bytes)
+        text(e.dtype) != traits(m.dtype).name || e.n != m.n || e.k != m.k || e.offset != m.offset || e.bytes != m.bytes)
       return error("{}: matrix {} is \"{}\" {} {}x{}, expected \"{}\" {} {}x{}", path, i, printable(text(e.name)),
                    printable(text(e.dtype)), e.n, e.k, m.name, traits(m.dtype).name, m.n, m.k);
   }

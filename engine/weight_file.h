@@ -1,5 +1,5 @@
-// One model's packed weights as a file: a header, a directory of matrices, and their panels, every part with a checksum.
-// The file is mapped so that huge pages of the page cache can be used as they are.
+// One model's packed weights as a file: a header, a directory of matrices, and their panels, every part with a
+// checksum. The file is mapped so that huge pages of the page cache can be used as they are.
 //
 //   0        header, 4096 bytes: magic, version, what it was made from, sizes, its checksum; at 2048 the model's stamp
 //   4096     directory: per matrix its name, type, sizes, offset, checksum

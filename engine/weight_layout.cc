@@ -53,7 +53,8 @@ uint64_t packing_fingerprint(const WeightLayout& layout) {
     uint32_t random = 1;
     for (std::byte& b : rows) b = static_cast<std::byte>((random = random * 1664525 + 1013904223) >> 24);
     pack_rhs(dtype, rows.data(), file_bytes(dtype, kK), kN, kK, packed.data());
-    sum ^= checksum(packed, checksum_of(std::span(traits(dtype).name, std::char_traits<char>::length(traits(dtype).name))));
+    sum ^= checksum(packed,
+                    checksum_of(std::span(traits(dtype).name, std::char_traits<char>::length(traits(dtype).name))));
   }
   return sum;
 }

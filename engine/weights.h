@@ -70,7 +70,7 @@ class Weights {
   Status pack_into_memory(const GgufFile& gguf, WorkerPool& pool, const WeightProgress& progress);
 
   WeightLayout layout_;
-  AlignedBuffer memory_;                // kMemory
+  AlignedBuffer memory_;  // kMemory
   std::optional<MappedWeights> mapped_;
   std::unique_ptr<WeightCacheWriter> writer_;
   WeightLoadReport report_;

@@ -52,8 +52,8 @@ void limit_by_groups(AvailableMemory& memory, const std::string& mount, std::str
     const std::optional<uint64_t> limit = number(first_line(folder + files.limit));
     const std::optional<uint64_t> usage = number(first_line(folder + files.usage));
     if (limit && usage) {
-      const uint64_t droppable =
-          field(folder + "memory.stat", files.file_a).value_or(0) + field(folder + "memory.stat", files.file_b).value_or(0);
+      const uint64_t droppable = field(folder + "memory.stat", files.file_a).value_or(0) +
+                                 field(folder + "memory.stat", files.file_b).value_or(0);
       const uint64_t used = *usage > droppable ? *usage - droppable : 0;
       at_most(memory, *limit > used ? *limit - used : 0,
               fmt::format("memory limit of the control group {}", group.empty() ? "/" : group));

@@ -1,5 +1,5 @@
-// A fast 64-bit checksum: finds accidental damage and tells contents apart at the speed of memory. Not for anything that
-// must resist an attacker.
+// A fast 64-bit checksum: finds accidental damage and tells contents apart at the speed of memory. Not for anything
+// that must resist an attacker.
 #pragma once
 #include <cstddef>
 #include <cstdint>
