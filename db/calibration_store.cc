@@ -33,10 +33,11 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
     SMEPILOT_TRY(bandwidth.bind(id, b.level, b.op, b.workers, b.working_set_bytes, b.gbps, samples).run());
   }
   sqlite::Statement fork_join(c,
-                              "INSERT INTO fork_join (calibration_id, workers, ns, samples_json) VALUES (?, ?, ?, ?)");
+                              "INSERT INTO fork_join (calibration_id, workers, ns, samples_json, barrier_ns) "
+                              "VALUES (?, ?, ?, ?, ?)");
   for (const ForkJoin& f : calibration.fork_join) {
     SMEPILOT_ASSIGN(const std::string samples, samples_to_json(f.samples, "fork/join samples"));
-    SMEPILOT_TRY(fork_join.bind(id, f.workers, f.ns, samples).run());
+    SMEPILOT_TRY(fork_join.bind(id, f.workers, f.ns, samples, f.barrier_ns).run());
   }
   SMEPILOT_TRY(transaction.commit());
   return id;
@@ -87,12 +88,14 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     return b;
                   }));
   sqlite::Statement fork_joins(c,
-                               "SELECT workers, ns, samples_json FROM fork_join WHERE calibration_id = ? ORDER BY id");
+                               "SELECT workers, ns, samples_json, barrier_ns FROM fork_join WHERE calibration_id = ? "
+                               "ORDER BY id");
   SMEPILOT_ASSIGN(found->fork_join, sqlite::all(fork_joins.bind(id), [](sqlite::Statement& row) {
                     ForkJoin f;
                     f.workers = row.u32(0);
                     f.ns = row.real(1);
                     f.samples = samples_column(row, 2);
+                    f.barrier_ns = row.real(3);
                     return f;
                   }));
   return found;

@@ -14,8 +14,7 @@ constexpr uint32_t kMaxSequences = 4096;
 
 // CPUs to pin workers to: one per physical core, fast classes first. Empty if there are more workers than that.
 std::vector<int> pin_order(const Platform& platform, unsigned workers) {
-  std::vector<int> cpus;
-  for (const CoreClass& c : platform.core_classes) cpus.insert(cpus.end(), c.cpus.begin(), c.cpus.end());
+  std::vector<int> cpus = platform.worker_cpus();
   if (cpus.size() < workers || workers > platform.cores) return {};
   cpus.resize(workers);
   return cpus;

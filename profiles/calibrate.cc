@@ -48,13 +48,6 @@ const char* dtype_of(ProbeKind kind) {
   }
 }
 
-// One CPU per worker, cores before their second threads; fewer CPUs than workers leave the last workers unpinned.
-std::vector<int> worker_cpus(const Platform& platform) {
-  std::vector<int> cpus;
-  for (const CoreClass& c : platform.core_classes) cpus.insert(cpus.end(), c.cpus.begin(), c.cpus.end());
-  return cpus;
-}
-
 class Calibrator {
  public:
   Calibrator(const Platform& platform, const CalibrateOptions& options, IsaSet isa)
@@ -62,7 +55,7 @@ class Calibrator {
         options_(options),
         workers_(options.workers != 0 ? options.workers : std::max(platform.cores, 1u)),
         counts_(calibrated_worker_counts(workers_)),
-        cpus_(worker_cpus(platform)),
+        cpus_(platform.worker_cpus()),  // fewer than workers leave the last workers unpinned
         pool_(workers_, cpus_),
         times_(workers_),
         budget_ns_(1e9 * (options.seconds > 0 ? options.seconds
@@ -277,9 +270,23 @@ class Calibrator {
         return static_cast<double>(now_ns() - start) / kBatch;
       };
       once();  // wakes parked workers
-      SMEPILOT_ASSIGN(std::vector<double> samples, sample(step_end_ns_, once));
-      ForkJoin row{workers, 0, std::move(samples)};
+      // The barrier has the second half of the step.
+      const int64_t half = now_ns() + std::max<int64_t>((step_end_ns_ - now_ns()) / 2, 0);
+      SMEPILOT_ASSIGN(std::vector<double> samples, sample(half, once));
+      ForkJoin row{workers, 0, std::move(samples), 0};
       row.ns = median(row.samples);
+      const auto barriers = [&] {
+        double ns = 0;
+        pool_.run(workers, [&](unsigned w, unsigned n) noexcept {
+          pool_.barrier(n);
+          const int64_t start = now_ns();
+          for (int i = 0; i < kBatch; ++i) pool_.barrier(n);
+          if (w == 0) ns = static_cast<double>(now_ns() - start) / kBatch;
+        });
+        return ns;
+      };
+      SMEPILOT_ASSIGN(const std::vector<double> barrier_samples, sample(step_end_ns_, barriers));
+      row.barrier_ns = median(barrier_samples);
       out_.fork_join.push_back(std::move(row));
     }
     return {};

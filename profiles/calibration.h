@@ -31,11 +31,12 @@ struct Bandwidth {
   std::vector<double> samples;
 };
 
-// An empty parallel region: from the call of WorkerPool::run to its return.
+// An empty parallel region: from the call of WorkerPool::run to its return. And WorkerPool::barrier within one.
 struct ForkJoin {
   unsigned workers = 1;
   double ns = 0;  // median of samples
   std::vector<double> samples;
+  double barrier_ns = 0;  // median; 0: not measured
 };
 
 struct Calibration {

@@ -45,22 +45,26 @@ std::vector<int> cpus_of(hwloc_const_cpuset_t set) {
   return cpus;
 }
 
-// The logical CPUs in `set`, the first of every physical core before the second of any.
-std::vector<int> cpus_by_core(hwloc_topology_t t, hwloc_const_cpuset_t set) {
+// Of the logical CPUs in `set`, the first of every physical core before the second of any.
+CoreClass core_class(std::string name, hwloc_topology_t t, hwloc_const_cpuset_t set) {
   std::vector<std::vector<int>> cores;
   const int count = hwloc_get_nbobjs_inside_cpuset_by_type(t, set, HWLOC_OBJ_CORE);
   for (int i = 0; i < count; ++i) {
     hwloc_obj_t core = hwloc_get_obj_inside_cpuset_by_type(t, set, HWLOC_OBJ_CORE, static_cast<unsigned>(i));
     if (core != nullptr) cores.push_back(cpus_of(core->cpuset));
   }
-  if (cores.empty()) return cpus_of(set);
+  if (cores.empty()) {
+    std::vector<int> all = cpus_of(set);
+    const auto number = static_cast<unsigned>(all.size());
+    return {std::move(name), std::move(all), number};
+  }
   std::vector<int> cpus;
   for (size_t thread = 0, before = SIZE_MAX; before != cpus.size(); ++thread) {
     before = cpus.size();
     for (const std::vector<int>& core : cores)
       if (thread < core.size()) cpus.push_back(core[thread]);
   }
-  return cpus;
+  return {std::move(name), std::move(cpus), static_cast<unsigned>(cores.size())};
 }
 
 // What tells kinds of cores apart. Frequencies do not: chips of one kind differ by a bin from core to core.
@@ -93,12 +97,12 @@ std::vector<CoreClass> core_classes(hwloc_topology_t t) {
     else
       hwloc_bitmap_or(same->second.get(), same->second.get(), set.get());
   }
-  if (kinds.size() < 2) return {{"cpu", cpus_by_core(t, all)}};
+  if (kinds.size() < 2) return {core_class("cpu", t, all)};
   // hwloc ranks kinds by efficiency value, where greater is faster and hungrier.
   std::vector<CoreClass> classes;
   for (size_t i = kinds.size(); i-- > 0;) {
     const std::string name = i + 1 == kinds.size() ? "P" : i == 0 ? "E" : fmt::format("M{}", i);
-    classes.push_back({name, cpus_by_core(t, kinds[i].second.get())});
+    classes.push_back(core_class(name, t, kinds[i].second.get()));
   }
   return classes;
 }
@@ -135,7 +139,7 @@ void add_topology(Platform& p) {
   if (p.cpus == 0) p.cpus = std::max(1u, std::thread::hardware_concurrency());
   if (p.cores == 0) p.cores = p.cpus;  // without /sys nobody knows which CPUs share a core
   if (p.core_classes.empty()) {
-    p.core_classes.push_back({"cpu", {}});
+    p.core_classes.push_back({"cpu", {}, p.cores});
     for (unsigned i = 0; i < p.cpus; ++i) p.core_classes[0].cpus.push_back(static_cast<int>(i));
   }
 }
@@ -168,6 +172,16 @@ std::vector<std::pair<std::string, std::string>> Platform::identity() const {
           {"cpus", fmt::format("{}", cpus)},
           {"caches", cache_text},
           {"matrix_unit", matrix}};
+}
+
+std::vector<int> Platform::worker_cpus() const {
+  std::vector<int> order;
+  for (const bool first : {true, false})
+    for (const CoreClass& c : core_classes) {
+      const auto middle = c.cpus.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(c.cores, c.cpus.size()));
+      order.insert(order.end(), first ? c.cpus.begin() : middle, first ? middle : c.cpus.end());
+    }
+  return order;
 }
 
 std::string Platform::fingerprint() const {

@@ -18,6 +18,7 @@ struct CacheLevel {
 struct CoreClass {        // cores that are alike (P cores, E cores)
   std::string name;       // "P", "E", or "cpu" where all are alike
   std::vector<int> cpus;  // logical CPU numbers, one per physical core first
+  unsigned cores = 0;     // physical ones: as many of `cpus` are first threads
 };
 
 struct Platform {
@@ -37,6 +38,9 @@ struct Platform {
   // matrix_unit. fingerprint() is 16 hex digits over them.
   std::vector<std::pair<std::string, std::string>> identity() const;
   std::string fingerprint() const;
+
+  // Where worker 0, 1, … run: one on every physical core, the fastest class first, before any core has a second one.
+  std::vector<int> worker_cpus() const;
 };
 
 // By hwloc, CPUID/MIDR and /sys. Honours SMEPILOT_FORCE_ISA (whose bad value is the only error).

@@ -126,6 +126,11 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
   std::vector<double> fork_join;
   for (const unsigned n : counts) fork_join.push_back(roofline.fork_join_ns(n));
   table.row("fork and join", fork_join);
+  std::vector<double> barrier;
+  for (const ForkJoin& f : calibration.fork_join)
+    if (std::find(counts.begin(), counts.end(), f.workers) != counts.end()) barrier.push_back(f.barrier_ns);
+  if (barrier.size() == counts.size() && std::any_of(barrier.begin(), barrier.end(), [](double v) { return v > 0; }))
+    table.row("barrier", barrier);
 
   out +=
       fmt::format("\nexp {:.2f} G/s, packing {:.2f} GB/s (one thread)\n", calibration.exp_geps, calibration.pack_gbps);

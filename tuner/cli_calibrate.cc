@@ -43,7 +43,8 @@ std::string to_json(const Calibration& c, const Platform& platform) {
                                {"workers", b.workers},
                                {"working_set_bytes", b.working_set_bytes},
                                {"gbps", b.gbps}});
-  for (const ForkJoin& f : c.fork_join) j["fork_join"].push_back({{"workers", f.workers}, {"ns", f.ns}});
+  for (const ForkJoin& f : c.fork_join)
+    j["fork_join"].push_back({{"workers", f.workers}, {"ns", f.ns}, {"barrier_ns", f.barrier_ns}});
   return j.dump(2) + "\n";
 }
 

@@ -19,9 +19,7 @@ constexpr double kWarm = 0.1;
 constexpr double kWarmBudget_ns = 50e6;
 
 std::vector<int> pinning(const Platform& platform) {
-  std::vector<int> cpus;
-  for (const CoreClass& c : platform.core_classes) cpus.insert(cpus.end(), c.cpus.begin(), c.cpus.end());
-  return cpus;
+  return platform.worker_cpus();
 }
 
 // Do two full-size results agree, as far as results of different kernels can? `exact`: both read the same activations.

@@ -17,6 +17,7 @@
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/quantize.h"
 #include "kernels/registry/registry.h"
+#include "roof.h"
 
 namespace smepilot {
 namespace {
@@ -30,12 +31,6 @@ AlignedBuffer allocate(size_t bytes) {
     std::exit(1);
   }
   return std::move(*buffer);
-}
-
-void set_rates(benchmark::State& state, double flops, double bytes) {
-  const double n = static_cast<double>(state.iterations());
-  state.counters["flop/s"] = benchmark::Counter(flops * n, benchmark::Counter::kIsRate);
-  state.counters["B/s"] = benchmark::Counter(bytes * n, benchmark::Counter::kIsRate);
 }
 
 struct Shape {
@@ -93,7 +88,7 @@ void bench_matmul(benchmark::State& state, const KernelVariant& v, const Shape& 
     benchmark::ClobberMemory();
     at = at + 1 == copies ? 0 : at + 1;
   }
-  set_rates(state, 2.0 * s.m * s.n * s.k, static_cast<double>(bytes));
+  bench::set_rates(state, v, 2.0 * s.m * s.n * s.k, static_cast<double>(bytes), s.memory);
 }
 
 void register_matmul(const KernelVariant& v) {
@@ -120,7 +115,7 @@ void bench_quantize(benchmark::State& state, const KernelVariant& v, uint32_t ro
     v.quantize(&args);
     benchmark::ClobberMemory();
   }
-  set_rates(state, 0, static_cast<double>(x.size() * sizeof(float) + lhs_q8_bytes(rows, kCols)));
+  bench::set_rates(state, v, 0, static_cast<double>(x.size() * sizeof(float) + lhs_q8_bytes(rows, kCols)), false);
 }
 
 void register_quantize(const KernelVariant& v) {
@@ -153,6 +148,7 @@ int register_all() {
 }  // namespace smepilot
 
 int main(int argc, char** argv) {
+  smepilot::bench::start_roof(&argc, argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (const int rc = smepilot::register_all(); rc != 0) return rc;

@@ -16,6 +16,7 @@
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
 #include "kernels/registry/registry.h"
+#include "roof.h"
 
 namespace smepilot {
 namespace {
@@ -38,12 +39,6 @@ AlignedBuffer random_floats(size_t count) {
   std::uniform_real_distribution<float> value(-1, 1);
   for (size_t i = 0; i < count; ++i) buffer.as<float>()[i] = value(random);
   return buffer;
-}
-
-void set_rates(benchmark::State& state, double flops, double bytes) {
-  const double n = static_cast<double>(state.iterations());
-  if (flops > 0) state.counters["flop/s"] = benchmark::Counter(flops * n, benchmark::Counter::kIsRate);
-  state.counters["B/s"] = benchmark::Counter(bytes * n, benchmark::Counter::kIsRate);
 }
 
 struct AttentionCase {
@@ -93,7 +88,7 @@ void bench_attention(benchmark::State& state, const KernelVariant& v, const Atte
     v.attention(&args);
     at = at + 1 == heads ? 0 : at + 1;
   }
-  set_rates(state, 4.0 * c.kv_len * c.head_dim * c.rows, 2.0 * static_cast<double>(head));
+  bench::set_rates(state, v, 4.0 * c.kv_len * c.head_dim * c.rows, 2.0 * static_cast<double>(head), c.memory);
 }
 
 void register_attention(const KernelVariant& v) {
@@ -156,7 +151,7 @@ void bench_rows(benchmark::State& state, const KernelVariant& v, uint32_t rows, 
     run();
     benchmark::ClobberMemory();
   }
-  set_rates(state, 0, static_cast<double>(count) * sizeof(float) * (v.op == OpKind::kSwiglu ? 3 : 2));
+  bench::set_rates(state, v, 0, static_cast<double>(count) * sizeof(float) * (v.op == OpKind::kSwiglu ? 3 : 2), false);
   state.SetItemsProcessed(static_cast<int64_t>(count) * static_cast<int64_t>(state.iterations()));
 }
 
@@ -197,6 +192,7 @@ int register_all() {
 }  // namespace smepilot
 
 int main(int argc, char** argv) {
+  smepilot::bench::start_roof(&argc, argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (const int rc = smepilot::register_all(); rc != 0) return rc;

@@ -78,6 +78,7 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.bandwidths[0].gbps, 20.5);
   ASSERT_EQ(g.fork_join.size(), 1u);
   EXPECT_EQ(g.fork_join[0].ns, 350);
+  EXPECT_EQ(g.fork_join[0].barrier_ns, 120);
   EXPECT_EQ(g.noise_floor, c.noise_floor);
   EXPECT_EQ(g.busy_fraction, c.busy_fraction);
   EXPECT_FALSE(g.created.empty());

@@ -150,7 +150,7 @@ inline Calibration sample_calibration() {
   c.peaks = {{ExecutionUnit::kCpu, "f32", "avx512", 1, 100.5, {99.5, 100.5, 101.25}},
              {ExecutionUnit::kMatrix, "int8", "amxint8", 2, 5000, {5000}}};
   c.bandwidths = {{"DRAM", "read", 2, 1ull << 28, 20.5, {20, 20.5, 21}}};
-  c.fork_join = {{2, 350, {340, 350, 360}}};
+  c.fork_join = {{2, 350, {340, 350, 360}, 120}};
   c.noise_floor = 0.0125;
   c.exp_geps = 1.5;
   c.pack_gbps = 2.5;

@@ -47,6 +47,7 @@ void expect_complete(const Calibration& c, const std::vector<unsigned>& counts) 
   for (const ForkJoin& f : c.fork_join) {
     EXPECT_TRUE(std::isfinite(f.ns) && f.ns > 0);
     EXPECT_EQ(f.ns, median(f.samples));
+    EXPECT_TRUE(std::isfinite(f.barrier_ns) && f.barrier_ns > 0);
     workers["fork"].insert(f.workers);
   }
   for (const char* key : {"f32 portable", "int8 portable", "L1 read", "L1 write", "L1 copy", "DRAM read", "DRAM write",

@@ -45,6 +45,40 @@ TEST(Platform, CountsAreConsistent) {
   EXPECT_FALSE(p.os.empty());
 }
 
+#if defined(__linux__)
+// A machine as a file or a line of hwloc's describes it.
+Platform described(const char* variable, const std::string& value) {
+  EXPECT_EQ(::setenv(variable, value.c_str(), 1), 0);
+  const Platform p = detected();
+  EXPECT_EQ(::unsetenv(variable), 0);
+  return p;
+}
+
+// Four P cores of two threads each, CPUs 0-7, and eight E cores of one, CPUs 8, 10, … 22.
+TEST(Platform, HybridMachinesHaveAWorkerPerCoreFastOnesFirst) {
+  const Platform p = described("HWLOC_XMLFILE", SMEPILOT_SOURCE_DIR "/tests/profiles/data/hybrid_topology.xml");
+  EXPECT_EQ(p.cores, 12u);
+  EXPECT_EQ(p.cpus, 16u);
+  ASSERT_EQ(p.core_classes.size(), 2u);
+  EXPECT_EQ(p.core_classes[0].name, "P");
+  EXPECT_EQ(p.core_classes[0].cores, 4u);
+  EXPECT_EQ(p.core_classes[0].cpus, (std::vector<int>{0, 2, 4, 6, 1, 3, 5, 7}));
+  EXPECT_EQ(p.core_classes[1].name, "E");
+  EXPECT_EQ(p.core_classes[1].cores, 8u);
+  EXPECT_EQ(p.core_classes[1].cpus, (std::vector<int>{8, 10, 12, 14, 16, 18, 20, 22}));
+  EXPECT_EQ(p.worker_cpus(), (std::vector<int>{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 1, 3, 5, 7}));
+}
+
+TEST(Platform, UniformMachinesHaveOneClass) {
+  const Platform p = described("HWLOC_SYNTHETIC", "pack:2 core:3 pu:2");
+  EXPECT_EQ(p.cores, 6u);
+  ASSERT_EQ(p.core_classes.size(), 1u);
+  EXPECT_EQ(p.core_classes[0].name, "cpu");
+  EXPECT_EQ(p.core_classes[0].cores, 6u);
+  EXPECT_EQ(p.worker_cpus(), (std::vector<int>{0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11}));
+}
+#endif
+
 TEST(Platform, OnlyTheCpusOfThisProcess) {
   const std::vector<int> before = current_affinity();
   if (before.size() < 2) GTEST_SKIP() << "one CPU, or a system without affinity";
