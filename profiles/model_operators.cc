@@ -27,7 +27,7 @@ std::vector<ModelOperator> model_operators(const ModelShape& model, uint32_t m, 
     }
     out.push_back({w.role, shape, calls});
   }
-  OperatorShape attention{OpKind::kAttention, DType::kF16, m, model.heads, model.head_dim, kv_len, model.kv_heads};
+  OperatorShape attention{OpKind::kAttention, model.kv_type, m, model.heads, model.head_dim, kv_len, model.kv_heads};
   uint32_t calls = model.layers;
   if (pass == Pass::kDecode) {  // each sequence attends to a cache of its own
     attention.m = 1;

@@ -27,6 +27,9 @@ struct ModelShape {
 
   // 16 hex digits over all of the above but the name: plans are keyed by it.
   std::string hash() const;
+
+  // What its KV cache is to hold: kF16 or kQ8_0. No property of the model, so not in the hash.
+  DType kv_type = DType::kF16;
 };
 
 // An operator of the forward pass and how often one pass calls it.

@@ -49,11 +49,12 @@ class Curve {
 }  // namespace
 
 std::string_view compute_dtype(const OperatorShape& shape, const KernelVariant& variant) noexcept {
+  const bool matrix = variant.unit == ExecutionUnit::kMatrix;
+  if (shape.kind == OpKind::kAttention && matrix) return "bf16";
   if (shape.kind != OpKind::kMatmul) return "f32";
   if (variant.lhs == DType::kQ8) return "int8";
   const bool f16 = variant.rhs == DType::kF16, bf16 = variant.rhs == DType::kBF16;
-  if (variant.unit == ExecutionUnit::kMatrix && (f16 || bf16))
-    return f16 && (variant.isa & kIsaSme) != 0 ? "f16" : "bf16";
+  if (matrix && (f16 || bf16)) return f16 && (variant.isa & kIsaSme) != 0 ? "f16" : "bf16";
   if (bf16 && (variant.isa & kIsaAvx512Bf16) != 0) return "bf16";
   if (f16 && (variant.isa & kIsaFp16) != 0) return "f16";
   return "f32";
@@ -145,7 +146,9 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
   const std::string_view dtype = compute_dtype(shape, variant);
   double peak = peak_gflops(variant.unit, dtype, variant.isa, workers);
   if (peak <= 0) peak = peak_gflops(variant.unit, "f32", variant.isa, workers);
-  out.compute_ns = peak > 0 ? flops / peak : kInfinity;
+  // Attention in bf16 splits its operands in two, so that three tile products make one.
+  const double products = shape.kind == OpKind::kAttention && dtype == "bf16" ? 3 : 1;
+  out.compute_ns = peak > 0 ? flops * products / peak : kInfinity;
   if (shape.kind == OpKind::kMatmul || shape.kind == OpKind::kAttention) {
     out.roof_gbps = read_gbps(options_.resident_bytes, workers, &out.level);
   } else {

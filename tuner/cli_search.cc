@@ -16,7 +16,7 @@ namespace smepilot {
 namespace {
 
 struct Options {
-  std::string model, dtype, strategy = "race";
+  std::string model, dtype, kv_type = "f16", strategy = "race";
   std::vector<uint32_t> ms, contexts;
   double budget_s = 0;
   double factor = PruneRule{}.factor;
@@ -86,6 +86,7 @@ int search_verb(const Cli& cli, const Options& options) {
   auto session = SessionStore(*db).begin(*platform, cli.command);
   if (!session.ok()) return fail(session.status());
 
+  model->kv_type = options.kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
   SearchOptions s = search_options(options, *model);
   ProgressLine line;
   s.cancel = &cancel;
@@ -151,6 +152,9 @@ void add_search(Cli& cli) {
   auto o = std::make_shared<Options>();
   verb->add_option("--model", o->model, "A GGUF file, or a name from `smetune models list`")->required();
   verb->add_option("--dtype", o->dtype, "Weight type of a model given by name (q4_0, q8_0, f16, ...)");
+  verb->add_option("--kv-type", o->kv_type, "What the KV cache holds")
+      ->check(CLI::IsMember({"f16", "q8_0"}))
+      ->capture_default_str();
   verb->add_option("--m", o->ms, "Rows: tokens of a prompt batch, sequences of a decode\nbatch [1,8,32,128,512]")
       ->delimiter(',')
       ->check(CLI::Range(1u, 65536u));

@@ -274,7 +274,7 @@ CheckResult check_attention(const OperatorShape& whole, const Candidate& candida
   attention(pool, config, {&sequence, 1}, heads, q.data(), row, out.data(), row, scale, scratch->data());
   std::vector<double> oracle(out.size());
   reference::attention(q.data(), k.data(), v.data(), m, heads, kv_heads, hd, kv_len, scale, oracle.data());
-  const double allowed = variant.unit == ExecutionUnit::kMatrix ? 2e-2 : 1e-3;  // values are at most 1
+  const double allowed = variant.lhs == DType::kBF16 ? 2e-2 : 1e-3;  // values are at most 1
   for (size_t i = 0; i < out.size(); ++i)
     if (!(std::abs(out[i] - oracle[i]) <= allowed)) return wrong(i / row, i % row, out[i], oracle[i], allowed);
   return {};

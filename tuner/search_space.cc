@@ -126,7 +126,8 @@ std::vector<OperatorTask> operator_tasks(const ModelShape& model, std::span<cons
         for (const ModelOperator& op : model_operators(model, m, std::max(kv, m), pass)) {
           if (op.shape.kind == OpKind::kMatmul) add(op, weight_bytes);
           if (op.shape.kind == OpKind::kAttention) {
-            const uint64_t cache = uint64_t{2} * op.shape.kv_heads * op.shape.kv_len * op.shape.k * sizeof(uint16_t);
+            const uint64_t cache =
+                uint64_t{2} * op.shape.kv_heads * kv_bytes(op.shape.dtype, op.shape.kv_len, op.shape.k);
             add(op, cache * model.layers + weight_bytes);
           }
         }

@@ -23,13 +23,14 @@ static constexpr KernelVariant matmul_variant(const char* id, IsaSet isa, DType 
           .matmul = fn};
 }
 
-// lhs: what queries and probabilities are rounded to, kF32 for not at all. rhs: of the KV cache. mr: query rows that one call accepts.
+// lhs: what queries and probabilities are rounded to, kF32 for not at all. rhs: of the KV cache. mr: query rows that
+// one call accepts.
 static constexpr KernelVariant attention_variant(const char* id, IsaSet isa, DType lhs, DType rhs, uint32_t mr,
-                                                 AttentionFn fn) noexcept {
+                                                 AttentionFn fn, ExecutionUnit unit = ExecutionUnit::kCpu) noexcept {
   return {.id = id,
           .op = OpKind::kAttention,
           .isa = isa,
-          .unit = ExecutionUnit::kCpu,
+          .unit = unit,
           .dst = DType::kF32,
           .lhs = lhs,
           .rhs = rhs,

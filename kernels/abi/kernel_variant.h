@@ -32,12 +32,12 @@ struct AttentionArgs {
   const uint32_t* limit;  // [rows] row r sees positions < limit[r]
   const void* k;          // kKvKeyPanel16 of this KV head in the variant's rhs dtype, 32-byte aligned
   const void* v;          // kKvValuePanel16, likewise
-  float* scratch;     // attention_scratch_floats(), 64-byte aligned
-  float* max;         // [rows] partial only: running maximum of the scaled scores
-  float* sum;         // [rows] partial only: sum of exp(score - max)
-  uint32_t rows;      // 1 .. tile.mr
-  uint32_t head_dim;  // a multiple of 4
-  uint32_t kv_begin;  // a multiple of 16
+  float* scratch;         // attention_scratch_floats(), 64-byte aligned
+  float* max;             // [rows] partial only: running maximum of the scaled scores
+  float* sum;             // [rows] partial only: sum of exp(score - max)
+  uint32_t rows;          // 1 .. tile.mr
+  uint32_t head_dim;      // a multiple of 4
+  uint32_t kv_begin;      // a multiple of 16
   uint32_t kv_end;
   uint32_t kv_tile;  // positions per online-softmax step, a multiple of 16
   float scale;       // usually 1/sqrt(head_dim)
@@ -55,9 +55,9 @@ static constexpr size_t attention_scratch_floats(size_t rows, size_t head_dim, s
   const size_t dim = (head_dim + 15) / 16 * 16, few = rows < 64 ? rows : 64, many = (rows + 15) / 16 * 16;
   const size_t whole_tile = (positions + 31) / 32 * 32, tile = attention_tile(kv_tile);
   const size_t step = tile > whole_tile ? tile : whole_tile;
-  const size_t tiled = few * kv_tile;                              // scores of a step
-  const size_t whole = few * ((positions + 15) / 16 * 16 + dim);   // three-phase: of all positions, and the queries
-  const size_t matrix = many * 2 * dim + step * (2 * dim + 32);    // queries and outputs; K, V and scores of a step
+  const size_t tiled = few * kv_tile;                             // scores of a step
+  const size_t whole = few * ((positions + 15) / 16 * 16 + dim);  // three-phase: of all positions, and the queries
+  const size_t matrix = many * 2 * dim + step * (2 * dim + 32);   // queries and outputs; K, V and scores of a step
   const size_t vector = tiled > whole ? tiled : whole;
   return matrix > vector ? matrix : vector;
 }
@@ -148,7 +148,9 @@ static constexpr double op_bytes(const OperatorShape& s) noexcept {
   const double m = s.m, n = s.n, k = s.k;
   switch (s.kind) {
     case OpKind::kMatmul: return n * k / traits(s.dtype).block_elems * traits(s.dtype).block_bytes + 4 * m * (n + k);
-    case OpKind::kAttention: return 2.0 * s.kv_heads * s.kv_len * k * traits(s.dtype).block_bytes + 8 * m * n * k;
+    case OpKind::kAttention:
+      return 2.0 * s.kv_heads * s.kv_len * k / traits(s.dtype).block_elems * traits(s.dtype).block_bytes +
+             8 * m * n * k;
     default: return 8 * m * k;
   }
 }

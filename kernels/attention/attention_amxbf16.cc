@@ -467,14 +467,14 @@ extern const KernelVariant kAmxBf16AttentionSplit, kAmxBf16AttentionSplitQ8_0, k
 
 constexpr KernelVariant kAmxBf16AttentionSplit =
     attention_variant("attention.f32.f16.f16.256x16.amxbf16.split", kIsaAmxBf16, DType::kF16, DType::kF16, kAmxRows,
-                      attention_split<F16Cache, false>);
+                      attention_split<F16Cache, false>, ExecutionUnit::kMatrix);
 
 constexpr KernelVariant kAmxBf16AttentionSplitQ8_0 =
     attention_variant("attention.f32.f16.q8_0.256x16.amxbf16.split", kIsaAmxBf16, DType::kF16, DType::kQ8_0, kAmxRows,
-                      attention_split<Q8Cache, false>);
+                      attention_split<Q8Cache, false>, ExecutionUnit::kMatrix);
 
 constexpr KernelVariant kAmxBf16AttentionThreephase =
     attention_variant("attention.f32.f16.f16.256x16.amxbf16.threephase", kIsaAmxBf16, DType::kF16, DType::kF16,
-                      kAmxRows, attention_split<F16Cache, true>);
+                      kAmxRows, attention_split<F16Cache, true>, ExecutionUnit::kMatrix);
 
 }  // namespace smepilot

@@ -143,7 +143,9 @@ class Division {
     // Pieces of the positions: if asked for, or if without them the workers would not finish together.
     const uint32_t room = std::min(kMaxSplits, total_rows > kMaxPartialRows ? 1 : kPartialSlots / (2 * total_rows));
     const bool uneven_end = tasks_ < kTasksPerWorker * config.workers && tasks_ % config.workers != 0;
-    const uint32_t same = !uneven_end ? 1 : tasks_ < config.workers ? ceil_div(config.workers, tasks_) : config.workers;
+    const uint32_t same = !uneven_end               ? 1
+                          : tasks_ < config.workers ? ceil_div(uint32_t{config.workers}, tasks_)
+                                                    : config.workers;
     tasks_ = 0;
     size_t slots = 0;
     for (uint32_t i = 0; i < count_; ++i) {
