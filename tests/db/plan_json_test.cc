@@ -101,7 +101,7 @@ TEST(PlanJson, ValuesAreRangeChecked) {
   expect("/platform/isa", 5, "platform.isa is 5");
   expect("/entries/0", 5, "entries[0] is 5, expected an object");
   expect("/entries/0/kind", "matmull", "entries[0].kind is 'matmull'");
-  expect("/entries/0/dtype", "q5_7", "entries[0].dtype is 'q5_1'");
+  expect("/entries/0/dtype", "q5_7", "entries[0].dtype is 'q5_7'");
   expect("/entries/0/mode", "gpu", "entries[0].mode is 'gpu'");
   expect("/entries/0/n", 4294967296, "entries[0].n is 4294967296, expected an integer in 0 .. 4294967295");
   expect("/entries/0/n", 0, "entries[0].n: 0, expected at least 1");

@@ -244,6 +244,41 @@ TEST(KvCache, KeysAndValuesComeBackAndNeighboursStay) {
   }
 }
 
+// q8_0, spelled out: a panel of K is u8 q[head_dim/32][8][16][4] (value + 128) and f16 d[head_dim/32][16], a panel of V
+// i8 q[16][head_dim] and f16 d[16][head_dim/32].
+TEST(KvCache, PanelsOfQ8_0) {
+  const size_t head_dim = 64, capacity = 32, rows = 19, pos = 5, panel = 64 * 17;
+  ASSERT_EQ(kv_panel_bytes(DType::kQ8_0, head_dim), panel);
+  GuardedBuffer keys(kv_bytes(DType::kQ8_0, capacity, head_dim), 64, Edge::kEnd);
+  GuardedBuffer values(kv_bytes(DType::kQ8_0, capacity, head_dim), 64, Edge::kEnd);
+  std::fill_n(keys.as<uint8_t>(), keys.size(), uint8_t{0x55});
+  std::fill_n(values.as<uint8_t>(), values.size(), uint8_t{0x55});
+  std::vector<float> x(rows * head_dim);
+  reference::Random random(2);
+  random.fill_uniform(x.data(), x.size(), -3, 3);
+  pack_key_rows(DType::kQ8_0, x.data(), head_dim, rows, head_dim, pos, keys.as<std::byte>());
+  pack_value_rows(DType::kQ8_0, x.data(), head_dim, rows, head_dim, pos, values.as<std::byte>());
+  ASSERT_TRUE(keys.intact() && values.intact());
+  const auto half = [](const uint8_t* p) { return f16_to_f32(static_cast<uint16_t>(p[0] | p[1] << 8)); };
+  for (size_t t = 0; t < capacity; ++t)
+    for (size_t i = 0; i < head_dim; ++i) {
+      const uint8_t* const k = keys.as<uint8_t>() + t / 16 * panel;
+      const uint8_t* const v = values.as<uint8_t>() + t / 16 * panel;
+      const uint8_t key = k[i / 4 * 64 + t % 16 * 4 + i % 4], value = v[t % 16 * head_dim + i];
+      if (t < pos || t >= pos + rows) {
+        ASSERT_EQ(key, 0x55) << t;
+        ASSERT_EQ(value, 0x55) << t;
+        continue;
+      }
+      const float scale = half(k + 16 * head_dim + (i / 32 * 16 + t % 16) * 2);
+      ASSERT_EQ(scale, half(v + 16 * head_dim + (t % 16 * 2 + i / 32) * 2));
+      ASSERT_EQ(static_cast<int>(key) - 128, static_cast<int8_t>(value));
+      // Half a step, and the scale rounded to f16.
+      ASSERT_NEAR(scale * static_cast<float>(static_cast<int8_t>(value)), x[(t - pos) * head_dim + i],
+                  scale * (0.5f + 127 * 0x1p-11f) * 1.001f);
+    }
+}
+
 double half_value(unsigned h) {
   const double sign = h & 0x8000 ? -1 : 1;
   const int exponent = h >> 10 & 31;
