@@ -89,7 +89,7 @@ class ProgramTest(unittest.TestCase):
         self.db = self.path("plans.db")
         self.model = self.path("model.gguf")
         self.model_bytes = write_model(self.model)
-        self.env = dict(os.environ, XDG_DATA_HOME=self.folder)
+        self.env = dict(os.environ, XDG_DATA_HOME=self.folder, XDG_CACHE_HOME=self.folder)
 
     def path(self, name):
         return os.path.join(self.folder, name)
