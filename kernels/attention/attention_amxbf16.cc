@@ -4,8 +4,8 @@
 //
 // Per step of kv_tile positions, for blocks of up to 256 query rows: K and V become split tiles once for all rows; then
 // pairs of 16 rows get their scores, probabilities (which replace the scores in place) and outputs. Exponentials are
-// powers of two, log2(e) being part of the scale. The reference that exponents are taken relative to follows the running
-// maximum only when that has grown by kSlack: until then a row's output needs no rescaling.
+// powers of two, log2(e) being part of the scale. The reference that exponents are taken relative to follows the
+// running maximum only when that has grown by kSlack: until then a row's output needs no rescaling.
 #include "kernels/activation/simd_avx512.h"
 
 namespace smepilot {
