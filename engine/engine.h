@@ -21,13 +21,13 @@ namespace smepilot {
 struct EngineOptions {
   std::string model;  // path of a GGUF file
   PlanRequest plan;
-  unsigned workers = 0;         // 0: the plan's, or all physical cores
-  uint32_t context = 0;         // positions of the KV cache, 0: the model's context, at most 4096
-  uint32_t ubatch = 512;        // tokens per forward pass of a prompt
-  uint32_t sequences = 1;       // how many one forward pass can decode together
-  DType kv_type = DType::kF16;  // what the KV cache holds: kF16 or kQ8_0
-  WeightCacheOptions cache;     // of packed weights; by default none
-  bool force_memory = false;    // run even if memory seems too small
+  unsigned workers = 0;                      // 0: the plan's, or all physical cores
+  uint32_t context = 0;                      // positions of the KV cache, 0: the model's context, at most 4096
+  uint32_t ubatch = 512;                     // tokens per forward pass of a prompt
+  uint32_t sequences = 1;                    // how many one forward pass can decode together
+  DType kv_type = DType::kF16;               // what the KV cache holds: kF16 or kQ8_0
+  WeightCacheOptions cache;                  // of packed weights; by default none
+  bool force_memory = false;                 // run even if memory seems too small
   std::optional<AvailableMemory> available;  // instead of asking the system, for tests
   std::function<void(const char* stage, double fraction)> progress;
 };

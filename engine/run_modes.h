@@ -31,12 +31,12 @@ struct RunOptions {
   std::string cache_action;  // --cache: list or clear
 };
 
-int run_generate_mode(RunOptions& options);    // -p, -f
-int run_batch_mode(RunOptions& options);       // -p with --batch, or several -p
-int run_chat_mode(RunOptions& options);        // -i
-int run_bench_mode(RunOptions& options);       // --bench
-int run_perplexity_mode(RunOptions& options);  // --perplexity
-int run_dump_mode(RunOptions& options);        // --dump-logits
+int run_generate_mode(RunOptions& options);     // -p, -f
+int run_batch_mode(RunOptions& options);        // -p with --batch, or several -p
+int run_chat_mode(RunOptions& options);         // -i
+int run_bench_mode(RunOptions& options);        // --bench
+int run_perplexity_mode(RunOptions& options);   // --perplexity
+int run_dump_mode(RunOptions& options);         // --dump-logits
 int run_cache_mode(const RunOptions& options);  // --cache
 
 }  // namespace smepilot
