@@ -37,7 +37,7 @@ struct Model {
 
 class WeightCacheTest : public ::testing::Test {
  protected:
-  WeightCacheTest() : pool_(2) {
+  WeightCacheTest() {
     options_.folder = folder_ / "cache";
     options_.reserve_bytes = 0;
     options_.patience_s = 0.3;
@@ -57,7 +57,8 @@ class WeightCacheTest : public ::testing::Test {
     EXPECT_TRUE(file.ok()) << file.message();
     m->file = std::move(file).value();
     m->weights = Weights::describe(m->file);
-    const Status loaded = m->weights.load(m->gguf, pool_, options_);
+    WorkerPool pool(2);  // not a member: a process with threads cannot well be forked
+    const Status loaded = m->weights.load(m->gguf, pool, options_);
     EXPECT_TRUE(loaded.ok()) << loaded.message();
     const Status stored = m->weights.finish_cache();
     EXPECT_TRUE(stored.ok()) << stored.message();
@@ -123,7 +124,6 @@ class WeightCacheTest : public ::testing::Test {
   TempFolder folder_;
   const std::string model_ = folder_ / "model.gguf";
   WeightCacheOptions options_;
-  WorkerPool pool_;
 };
 
 TEST_F(WeightCacheTest, TheSecondStartMapsWhatTheFirstPacked) {
