@@ -142,7 +142,8 @@ Status check_plan(const Plan& plan, const Platform& platform, const ModelShape& 
 namespace {
 
 // Up to this many positions, attention over an f16 cache by default keeps all scores of its rows (64 rows: 256 KiB,
-// which second-level caches hold) and rounds as llama.cpp does without flash attention, so that logits can be compared closely.
+// which second-level caches hold) and rounds as llama.cpp does without flash attention, so that logits can be compared
+// closely.
 constexpr uint32_t kWholeScores = 1024;
 
 const KernelVariant& preferred(const OperatorShape& shape, const Selection& selection) {

@@ -57,9 +57,9 @@ struct GgufTensor {
   std::string shape_name() const;  // "[2048, 512]"
 };
 
-// Which file it was, and in which state, when it was opened. Whatever writes to a file moves its ctime, which no program
-// can set; so a file with the same stamp holds the same bytes, unless it was written to within one tick of the clock
-// that stamps it.
+// Which file it was, and in which state, when it was opened. Whatever writes to a file moves its ctime, which no
+// program can set; so a file with the same stamp holds the same bytes, unless it was written to within one tick of the
+// clock that stamps it.
 struct FileStamp {
   uint64_t device = 0, inode = 0, bytes = 0;
   int64_t mtime_ns = 0, ctime_ns = 0;  // 0: not a file on disk

@@ -55,8 +55,8 @@ if [[ $all == yes ]]; then
   ctest --preset asan
 
   stage "tsan: what has threads"
-  build tsan kernel_driver_test engine_engine_test
-  ctest --preset tsan -R '^(kernel_driver_test|engine_engine_test)$'
+  build tsan kernel_driver_test kernel_attention_test engine_engine_test engine_batch_test engine_weight_cache_test
+  ctest --preset tsan -L threads
 
   stage "AArch64, emulated"
   scripts/test_aarch64.sh

@@ -116,8 +116,7 @@ class AttentionOperands final : public Operands {
     copies_ = copies_for(cold_bytes, 2 * half_);
     const size_t row = size_t{s.n} * s.k;
     const size_t scratch = attention_scratch_bytes(workers, s.m, s.n, capacity_, s.k);
-    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch,
-                              memory_bytes));
+    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch, memory_bytes));
     SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_));
     SMEPILOT_ASSIGN(q_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
     SMEPILOT_ASSIGN(out_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
@@ -132,8 +131,7 @@ class AttentionOperands final : public Operands {
       random.fill_uniform(v.data(), v.size(), -1, 1);
       write_kv(pool, 1, view(0), pos, rows, k.data(), kv_row, v.data(), kv_row);
     }
-    for (uint64_t i = 1; i < copies_; ++i)
-      std::memcpy(cache_.data() + i * 2 * half_, cache_.data(), 2 * half_);
+    for (uint64_t i = 1; i < copies_; ++i) std::memcpy(cache_.data() + i * 2 * half_, cache_.data(), 2 * half_);
     return {};
   }
 

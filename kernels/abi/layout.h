@@ -13,9 +13,9 @@
 namespace smepilot {
 
 enum class Layout : uint8_t {
-  kRowMajor,      // [rows][cols], a row stride given separately
-  kLhsQ8Panel16,  // quantised activations, see LhsQ8Block
-  kRhsPanel16,    // packed weights, see RhsPanel
+  kRowMajor,        // [rows][cols], a row stride given separately
+  kLhsQ8Panel16,    // quantised activations, see LhsQ8Block
+  kRhsPanel16,      // packed weights, see RhsPanel
   kKvKeyPanel16,    // K cache, see kv_panel_bytes()
   kKvValuePanel16,  // V cache, likewise
   kCount

@@ -15,7 +15,8 @@ namespace smepilot::bench {
 void start_roof(int* argc, char** argv);
 
 // Counters of a benchmark whose iterations each do `flops` and move `bytes`: flop/s and B/s, and with a roof %peak (of
-// the unit in the type that the variant multiplies) and %read (of the level that `bytes`, or memory, are in; the library prints "/s" after these too).
+// the unit in the type that the variant multiplies) and %read (of the level that `bytes`, or memory, are in; the
+// library prints "/s" after these too).
 void set_rates(benchmark::State& state, const KernelVariant& variant, double flops, double bytes, bool memory);
 
 }  // namespace smepilot::bench
