@@ -79,7 +79,7 @@ struct Lhs {
     for (int r = 0; r < rows; r += 2) fetch(q + step + r * 32);
     fetch(planes + height * kPlaneD + step);
     if (kHasMin<D>) fetch(planes + height * kPlaneDs + step);
-    if (kZeroPoint<D> != 0) fetch(planes + height * kPlaneN8 + step);
+    if (kZeroPoint<D> != 0) fetch(planes + height * (kZeroPoint<D> == 8 ? kPlaneN8 : kPlaneN128) + step);
   }
   SMEPILOT_INLINE const uint8_t* plane(size_t which, int r) const noexcept { return planes + height * which + r * 4; }
 };
