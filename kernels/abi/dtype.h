@@ -45,7 +45,7 @@ static constexpr const DTypeTraits& traits(DType t) noexcept {
 }
 
 // What the nibbles of iq4_nl stand for: kvalues_iq4nl of ggml (ggml-common.h).
-inline constexpr int8_t kIq4NlValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static constexpr int8_t kIq4NlValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 // Bytes of `elems` consecutive elements (a multiple of the block) as a file stores them.
 static constexpr size_t file_bytes(DType t, size_t elems) noexcept {

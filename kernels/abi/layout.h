@@ -55,8 +55,9 @@ static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept {
 //   q5_0         u8   q[KB][4][16][4] (nibbles)   u8 h[KB][16][4] (5th bits)   f16 d[KB][16]
 //   q5_1         u8   q[KB][4][16][4] (nibbles)   u8 h[KB][16][4] (5th bits)   f16 d[KB][16]  f16 m[KB][16]
 //   iq4_nl       u8   q[KB][4][16][4] (nibbles, indices of kIq4NlValues)  f16 d[KB][16]
-//   q2_k         u8   q[KB][2][16][4] (2 bits)  u8 sc[KB][2][16] (scale | minimum << 4)  f16 d[KS][16]  f16
-//   dmin[KS][16] q3_k         u8   q[KB][2][16][4] (low 2 bits)  u8 h[KB][16][4] (3rd bits)
+//   q2_k         u8   q[KB][2][16][4] (2 bits)
+//                u8   sc[KB][2][16] (scale | minimum << 4)  f16 d[KS][16]  f16 dmin[KS][16]
+//   q3_k         u8   q[KB][2][16][4] (low 2 bits)  u8 h[KB][16][4] (3rd bits)
 //                u8   sc[KB][16]  u8 sch[KB/2][16] (the bits of the scales, see below)  f16 d[KS][16]
 //   q4_k         u8   q[KB][4][16][4] (nibbles)  u8 sc[KB][16] u8 mn[KB][16]  f16 d[KS][16]  f16 dmin[KS][16]
 //   q5_k         u8   q[KB][4][16][4] (nibbles)  u8 h[KB][16][4] (5th bits)

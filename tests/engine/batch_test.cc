@@ -221,10 +221,24 @@ TEST_P(Batch, TextsAreThoseOfOneByOne) {
       ASSERT_TRUE(generator.ok()) << generator.message();
       const auto one = generator->generate(texts[i].prompt, options, nullptr, go);
       ASSERT_TRUE(one.ok()) << one.message();
-      // Rounding may tip a near tie, later in the text than its first tokens.
-      EXPECT_TRUE(std::equal(one->tokens.begin(), one->tokens.begin() + 3, all->texts[i].tokens.begin())) << i;
       EXPECT_EQ(all->texts[i].reason, StopReason::kLength);
       EXPECT_FALSE(all->texts[i].text.empty());
+      const std::vector<TokenId>&a = one->tokens, &b = all->texts[i].tokens;
+      const auto differ = static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+      if (differ == a.size()) continue;
+      // The attention over a shared prefix and over the rest are rounded apart, which may tip a near tie. The first
+      // token of equal prompts comes from the same pass over the prompt.
+      EXPECT_GE(differ, same ? 1u : 0u) << "sequence " << i;
+      if (same) continue;
+      Tokens text = texts[i].prompt;
+      text.insert(text.end(), a.begin(), a.begin() + static_cast<ptrdiff_t>(differ));
+      auto cache = engine->new_cache();
+      ASSERT_TRUE(cache.ok()) << cache.message();
+      const auto logits = engine->evaluate(text, *cache);
+      ASSERT_TRUE(logits.ok()) << logits.message();
+      const auto [low, high] = std::minmax_element(logits->begin(), logits->end());
+      const float gap = std::abs((*logits)[static_cast<size_t>(a[differ])] - (*logits)[static_cast<size_t>(b[differ])]);
+      EXPECT_LT(gap, 0.02f * (*high - *low)) << "sequence " << i << " token " << differ;
     }
     if (same) EXPECT_NE(all->texts[0].tokens, all->texts[1].tokens) << "seeds differ";
   }
