@@ -78,7 +78,9 @@ class Batch : public testing::TestWithParam<Kind> {
                                    all.begin() + static_cast<std::ptrdiff_t>((i + 1) * vocab));
       EXPECT_GE(cosine(row, expected[i]), same_enough()) << "sequence " << i;
       // The comparison can fail: the sequences' rows are not alike.
-      if (i > 0) EXPECT_LT(cosine(row, expected[i - 1]), 0.99) << "sequence " << i;
+      if (i > 0) {
+        EXPECT_LT(cosine(row, expected[i - 1]), 0.99) << "sequence " << i;
+      }
     }
   }
 
@@ -240,7 +242,9 @@ TEST_P(Batch, TextsAreThoseOfOneByOne) {
       const float gap = std::abs((*logits)[static_cast<size_t>(a[differ])] - (*logits)[static_cast<size_t>(b[differ])]);
       EXPECT_LT(gap, 0.02f * (*high - *low)) << "sequence " << i << " token " << differ;
     }
-    if (same) EXPECT_NE(all->texts[0].tokens, all->texts[1].tokens) << "seeds differ";
+    if (same) {
+      EXPECT_NE(all->texts[0].tokens, all->texts[1].tokens) << "seeds differ";
+    }
   }
 }
 
