@@ -56,7 +56,7 @@ uint64_t checksum_before(const T& value) noexcept {  // of all but the checksum,
 template <size_t N>
 void copy_text(char (&to)[N], std::string_view from) noexcept {
   std::memset(to, 0, N);
-  std::memcpy(to, from.data(), std::min(from.size(), N - 1));
+  from.copy(to, N - 1);
 }
 
 template <size_t N>

@@ -28,7 +28,8 @@ uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) noexcept {
   for (size_t i = 0; i < kLanes; ++i) lane[i] = finish(seed + (i + 1) * kOdd);
   const std::byte* at = bytes.data();
   size_t left = bytes.size();
-  for (; left >= sizeof lane; at += sizeof lane, left -= sizeof lane) {
+  constexpr size_t kStripe = kLanes * sizeof(uint64_t);
+  for (; left >= kStripe; at += kStripe, left -= kStripe) {
     uint64_t word[kLanes];
     std::memcpy(word, at, sizeof word);
     for (size_t i = 0; i < kLanes; ++i) lane[i] = mix(lane[i], word[i]);

@@ -352,7 +352,8 @@ inline void load_activations(const uint8_t* block, uint32_t rows, uint32_t r, Ac
   for (uint32_t half = 0; half < 2; ++half) {
     int32_t sum;  // times -32
     memcpy(&sum, block + rows * (kBlock + 16 + 4 * half) + r * 4, sizeof sum);
-    out->half_sums[half] = out->d * static_cast<float>(-sum / 32);
+    const int32_t half_sum = -sum / 32;  // exactly
+    out->half_sums[half] = out->d * static_cast<float>(half_sum);
   }
 }
 

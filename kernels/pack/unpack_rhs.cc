@@ -68,7 +68,7 @@ float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, 
              half_at(panel + p.min, block * 16 + col);
     }
     case DType::kIQ4_NL: {
-      const int q = kIq4NlValues[nibble_at(panel + p.quants + block * 256, col, e)];
+      const int8_t q = kIq4NlValues[nibble_at(panel + p.quants + block * 256, col, e)];
       return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
     }
     case DType::kQ2_K: {

@@ -158,8 +158,10 @@ void q4_k_or_q5_k(const float* x, int most, uint8_t* b, int q[256]) {
     min[i] = quant(block_min[i], dmin, 0, 63);
   }
   put_q4_k_scales(b + 4, scale, min);
-  for (int i = 0; i < 256; ++i)
-    q[i] = quant(x[i] + dmin * static_cast<float>(min[i / 32]), d * static_cast<float>(scale[i / 32]), 0, most);
+  for (int i = 0; i < 256; ++i) {
+    const int block = i / 32;
+    q[i] = quant(x[i] + dmin * static_cast<float>(min[block]), d * static_cast<float>(scale[block]), 0, most);
+  }
 }
 
 void put_q4_k_nibbles(const int q[256], uint8_t* qs) {
