@@ -1,4 +1,5 @@
-# Does every variant that this machine can use have a benchmark? -DSMETUNE=program -DBENCHES=program,... -DEMULATOR=...
+# Does every variant that this machine can use have a benchmark? -DSMETUNE=program -DBENCHES=program,... -DEMULATOR=command,argument,...
+string(REPLACE "," ";" EMULATOR "${EMULATOR}")
 execute_process(COMMAND ${EMULATOR} ${SMETUNE} variants list OUTPUT_VARIABLE listed COMMAND_ERROR_IS_FATAL ANY)
 string(REPLACE "," ";" BENCHES "${BENCHES}")
 set(names "\n")
