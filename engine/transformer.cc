@@ -154,15 +154,15 @@ LhsOperand Transformer::norm(uint32_t m, const float* weight, const float* resid
     }
   });
   timing.done("norm", most, OpKind::kNorm, m, d);
-  return {norm_, d, group != 0 ? q8_ : nullptr, m, d};
+  return {norm_, d, group != 0 ? q8_ : nullptr, Layout::kLhsQ8Panel16, m, d};
 }
 
 LhsOperand Transformer::quantise(const float* x, uint32_t m, uint32_t k, uint32_t group) {
-  if (group == 0) return {x, k, nullptr, m, k};
+  if (group == 0) return {x, k, nullptr, Layout::kRowMajor, m, k};
   const Timing timing(stats_);
   quantize_lhs(*pool_, dispatch_->elementwise(), x, k, m, k, group, q8_);
   timing.done("quantize", dispatch_->elementwise().workers, OpKind::kQuantize, m, k);
-  return {x, k, q8_, m, k};
+  return {x, k, q8_, Layout::kLhsQ8Panel16, m, k};
 }
 
 uint32_t Transformer::q8_group(std::initializer_list<uint32_t> matrix_ids) const {
@@ -290,7 +290,7 @@ LhsOperand Transformer::swiglu(uint32_t rows, uint32_t cols, uint32_t group) {
     }
   });
   timing.done("swiglu", most, OpKind::kSwiglu, rows, cols);
-  return {gate_, cols, group != 0 ? q8_ : nullptr, rows, cols};
+  return {gate_, cols, group != 0 ? q8_ : nullptr, Layout::kLhsQ8Panel16, rows, cols};
 }
 
 void Transformer::dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x) {

@@ -29,8 +29,12 @@ void Transformer::moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOp
     if (rows == 0) continue;
     LhsOperand in = x;
     if (m > 1) {
-      in = {f32 ? expert_in_ + size_t{row} * d : nullptr, d,
-            in_group != 0 ? expert_q8_ + lhs_q8_bytes(row, d) : nullptr, rows, d};
+      in = {f32 ? expert_in_ + size_t{row} * d : nullptr,
+            d,
+            in_group != 0 ? expert_q8_ + lhs_q8_bytes(row, d) : nullptr,
+            Layout::kLhsQ8Panel16,
+            rows,
+            d};
     }
     calls_.push_back({dispatch_->matmul(id.gate, rows), &w.expert_gate[i], in, gate_ + size_t{row} * ff, ff});
     calls_.push_back({dispatch_->matmul(id.up, rows), &w.expert_up[i], in, up_ + size_t{row} * ff, ff});
@@ -41,7 +45,8 @@ void Transformer::moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOp
   for (uint32_t i = 0; i < experts; ++i) {
     const uint32_t row = expert_first_[i], rows = expert_first_[i + 1] - row;
     if (rows == 0) continue;
-    const LhsOperand in{gate_ + size_t{row} * ff, ff, mid_group != 0 ? q8_ + lhs_q8_bytes(row, ff) : nullptr, rows, ff};
+    const LhsOperand in{gate_ + size_t{row} * ff, ff,   mid_group != 0 ? q8_ + lhs_q8_bytes(row, ff) : nullptr,
+                        Layout::kLhsQ8Panel16,    rows, ff};
     calls_.push_back({dispatch_->matmul(id.down, rows), &w.expert_down[i], in, expert_out_ + size_t{row} * d, d});
   }
   run_group("moe_down", calls_);

@@ -91,7 +91,8 @@ class MatmulOperands final : public Operands {
     LhsOperand lhs;
     lhs.f32 = lhs_.as<float>();
     lhs.stride = shape_.k;
-    lhs.q8 = q8_.data();
+    lhs.packed = q8_.data();
+    lhs.layout = Layout::kLhsQ8Panel16;
     lhs.m = shape_.m;
     lhs.k = shape_.k;
     matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
@@ -211,7 +212,8 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
   if (quantised) {
     reference::quantize_lhs_q8(x.data(), k, m, k, q8->data(), lhs_q8_group(whole.dtype));
-    lhs.q8 = q8->data();
+    lhs.packed = q8->data();
+    lhs.layout = Layout::kLhsQ8Panel16;
   }
   WorkerPool pool(1);
   matmul(pool, config, lhs, rhs, dst.data(), n);

@@ -9,4 +9,8 @@ enum class ExecutionMode : uint8_t { kCpu, kMatrix, kCoop };
 inline constexpr const char* kUnitNames[] = {"cpu", "matrix"};
 inline constexpr const char* kModeNames[] = {"cpu", "matrix", "coop"};
 
+// Which dimension of the output a coop matmul divides between the units. Never k.
+enum class SplitDim : uint8_t { kM, kN };
+inline constexpr const char* kSplitDimNames[] = {"m", "n"};
+
 }  // namespace smepilot

@@ -20,6 +20,7 @@ enum Isa : IsaSet {
   kIsaI8mm = 1u << 10,       // + FEAT_I8MM
   kIsaFp16 = 1u << 11,       // + FEAT_FP16
   kIsaSve = 1u << 12,
+  kIsaBf16 = 1u << 13,  // + FEAT_BF16
   kIsaSme = 1u << 16,
   kIsaSme2 = 1u << 17,
 };
@@ -43,6 +44,7 @@ inline constexpr IsaName kIsaNames[] = {
     {kIsaI8mm, "i8mm", kIsaNeon | kIsaDotprod},
     {kIsaFp16, "fp16", kIsaNeon},
     {kIsaSve, "sve", kIsaNeon},
+    {kIsaBf16, "bf16", kIsaNeon},
     {kIsaSme, "sme", kIsaNeon},
     {kIsaSme2, "sme2", kIsaNeon | kIsaSme},
 };

@@ -14,13 +14,13 @@ namespace smepilot {
 
 // One block of rows against a range of weight panels: dst[m][n] = lhs[m][k] * rhs[n][k]^T, overwriting dst.
 struct MatmulArgs {
-  const void* lhs;    // kRowMajor: f32 rows, lhs_stride bytes apart. kLhsQ8Panel16: first panel, panels contiguous
+  const void* lhs;    // kRowMajor: f32 rows, lhs_stride bytes apart. Else the first panel, panels contiguous
   size_t lhs_stride;  // bytes, kRowMajor only
   const void* rhs;    // first panel of the range (kRhsPanel16), 64-byte aligned
   size_t rhs_stride;  // bytes between panels
   float* dst;         // first output element, row-major
   size_t dst_stride;  // floats between rows
-  uint32_t m;         // rows, 1 .. tile.mr; for kLhsQ8Panel16 all panels but the last have 16 rows
+  uint32_t m;         // rows, 1 .. tile.mr; in packed layouts all panels but the last have 16 rows
   uint32_t n;         // columns, any; ceil(n/16) panels are read, exactly n columns are written
   uint32_t k;         // a multiple of the dtype's block
 };
@@ -93,13 +93,16 @@ struct SoftmaxArgs {  // softmax of each row in place, x[rows][cols]
   uint32_t rows, cols;
 };
 
-struct QuantizeArgs {  // f32 rows to one panel of kLhsQ8Panel16; rows <= 16
+struct QuantizeArgs {  // f32 rows to one panel of the variant's dst_layout; rows <= 16
   const float* x;
   size_t x_stride;   // floats
-  void* dst;         // rows * k/32 * 56 bytes
+  void* dst;         // lhs_bytes(dst_layout, rows, k)
   uint32_t rows, k;  // k a multiple of group
-  uint32_t group;    // elements that share a scale, kQ8Block or kQ8SuperBlock, see kLhsQ8Panel16
+  uint32_t group;    // quantised forms: elements that share a scale, kQ8Block or kQ8SuperBlock, see kLhsQ8Panel16
 };
+
+// The stages of attention on a tile, see kernels/abi/attention_stages.h.
+struct AttentionStages;
 
 using MatmulFn = void (*)(const MatmulArgs*) noexcept;
 using AttentionFn = void (*)(const AttentionArgs*) noexcept;
@@ -110,7 +113,7 @@ using SoftmaxFn = void (*)(const SoftmaxArgs*) noexcept;
 using QuantizeFn = void (*)(const QuantizeArgs*) noexcept;
 
 struct Tile {
-  uint32_t mr, nr, kr;  // rows one call accepts, columns per panel, k step. With kLhsQ8Panel16, mr is a multiple of
+  uint32_t mr, nr, kr;  // rows one call accepts, columns per panel, k step. With a packed lhs, mr is a multiple of
                         // 16 (whole panels), even where the register tile holds fewer rows
 };
 
@@ -131,6 +134,7 @@ struct KernelVariant {
     SwigluFn swiglu;
     SoftmaxFn softmax;
     QuantizeFn quantize;
+    const AttentionStages* attention_tile;
   };
 };
 

@@ -14,13 +14,18 @@ namespace smepilot {
 
 enum class Layout : uint8_t {
   kRowMajor,        // [rows][cols], a row stride given separately
-  kLhsQ8Panel16,    // quantised activations, see LhsQ8Block
+  kLhsQ8Panel16,    // quantised activations, k by k: for x86 (broadcasts of four k, AMX tiles)
+  kLhsQ8Panel16K4,  // the same with four k of all rows side by side: for Arm (dot products by element, outer products)
+  kLhsF32Panel16,   // f32 activations, k by k of all rows: for outer products
+  kLhsF16Panel16,   // f16 activations, two k of all rows side by side
+  kLhsBf16Panel16,  // bf16 activations, likewise
   kRhsPanel16,      // packed weights, see RhsPanel
   kKvKeyPanel16,    // K cache, see kv_panel_bytes()
   kKvValuePanel16,  // V cache, likewise
   kCount
 };
-inline constexpr const char* kLayoutNames[] = {"row", "q8p16", "n16k4", "k16", "v16"};
+inline constexpr const char* kLayoutNames[] = {"row",       "q8p16", "q8p16k4", "f32p16", "f16p16k2",
+                                               "bf16p16k2", "n16k4", "k16",     "v16"};
 
 inline constexpr uint32_t kPanel = 16;          // rows of an lhs panel, columns of an rhs panel, positions of a K panel
 inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
@@ -42,6 +47,25 @@ inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale
 inline constexpr uint32_t kLhsQ8BlockBytes = 56;  // per row
 static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept {
   return m * (k / kQ8Block) * kLhsQ8BlockBytes;
+}
+
+// kLhsQ8Panel16K4: the same planes, but the quants of a block are int8 q[8][R][4], k = 4i+j of row r at [i][r][j].
+//
+// kLhsF32Panel16, kLhsF16Panel16, kLhsBf16Panel16: panels of 16 rows (the last one of the R that remain),
+//   f32  x[K][R]
+//   f16  x[K/2][R][2], bf16 likewise: k = 2i+j of row r at [i][r][j], K rounded up to even with a zero; rounded to
+//        nearest even from f32, f16 saturated at its largest finite value
+static constexpr size_t lhs_bytes(Layout layout, size_t m, size_t k) noexcept {  // kRowMajor: of dense f32 rows
+  switch (layout) {
+    case Layout::kLhsQ8Panel16:
+    case Layout::kLhsQ8Panel16K4: return lhs_q8_bytes(m, k);
+    case Layout::kLhsF16Panel16:
+    case Layout::kLhsBf16Panel16: return m * ((k + 1) / 2) * 4;
+    default: return m * k * 4;
+  }
+}
+static constexpr bool is_q8(Layout layout) noexcept {
+  return layout == Layout::kLhsQ8Panel16 || layout == Layout::kLhsQ8Panel16K4;
 }
 
 // Packed weights [N][K] (row n = output column n). ceil(N/16) panels, each padded to a multiple of 64 bytes; columns

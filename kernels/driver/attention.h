@@ -10,12 +10,22 @@
 
 namespace smepilot {
 
+// The matrix unit's part of attention as a pipeline over tiles (mode kCoop): Q K^T and P V are its, softmax is the
+// vector cores'.
+struct AttentionPipeline {
+  const KernelVariant* variant = nullptr;  // OpKind::kAttentionTile, of ExecutionUnit::kMatrix
+  uint16_t workers = 1;                    // one per unit
+  uint32_t rows = 64;                      // query rows of a tile; its positions are AttentionConfig::kv_tile
+  uint32_t depth = 4;                      // tiles in flight
+};
+
 struct AttentionConfig {
-  const KernelVariant* variant = nullptr;
+  const KernelVariant* variant = nullptr;  // kCoop: OpKind::kAttentionTile, the vector cores'
   ExecutionMode mode = ExecutionMode::kCpu;
   uint16_t workers = 1;
   uint32_t kv_tile = 128;  // positions per online-softmax step
   uint32_t kv_splits = 0;  // pieces one head's positions are divided into; 0: only as many as feed every worker
+  AttentionPipeline pipeline = {};  // kCoop only
 };
 
 // One layer's K and V cache of one sequence, all KV heads. Layouts: kernels/abi/layout.h, kKvKeyPanel16 and

@@ -29,7 +29,7 @@ Tasks cut(const MatmulCall& call) noexcept {
 // `count` tasks from `task` on, all of one row block.
 void matmul_tasks(const MatmulCall& call, const Tasks& tasks, uint32_t task, uint32_t count) noexcept {
   const KernelVariant& variant = *call.config.variant;
-  const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
+  const bool packed = variant.lhs_layout != Layout::kRowMajor;
   const uint32_t m_begin = task / tasks.n_blocks * tasks.mc, m_end = std::min(m_begin + tasks.mc, call.lhs.m);
   const uint32_t n_begin = task % tasks.n_blocks * tasks.nc;
   const uint32_t n_end = std::min(n_begin + count * tasks.nc, call.rhs->n);
@@ -43,8 +43,8 @@ void matmul_tasks(const MatmulCall& call, const Tasks& tasks, uint32_t task, uin
   args.k = call.lhs.k;
   for (uint32_t m = m_begin; m < m_end; m += variant.tile.mr) {
     args.m = std::min(variant.tile.mr, m_end - m);
-    args.lhs = quantised ? static_cast<const void*>(call.lhs.q8 + lhs_q8_bytes(m, call.lhs.k))
-                         : static_cast<const void*>(call.lhs.f32 + m * call.lhs.stride);
+    args.lhs = packed ? static_cast<const void*>(call.lhs.packed + lhs_bytes(variant.lhs_layout, m, call.lhs.k))
+                      : static_cast<const void*>(call.lhs.f32 + m * call.lhs.stride);
     args.dst = call.dst + m * call.dst_stride + n_begin;
     variant.matmul(&args);
   }
@@ -64,7 +64,8 @@ void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept 
   for (const MatmulCall& call : calls) {
     SMEPILOT_DCHECK(call.config.variant != nullptr && call.config.variant->rhs == call.rhs->dtype);
     SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
-    SMEPILOT_DCHECK(call.config.variant->lhs_layout != Layout::kLhsQ8Panel16 || call.lhs.q8 != nullptr);
+    SMEPILOT_DCHECK(call.config.variant->lhs_layout == Layout::kRowMajor ||
+                    (call.lhs.packed != nullptr && call.lhs.layout == call.config.variant->lhs_layout));
     workers = std::max<unsigned>(workers, call.config.workers);
     total += cut(call).count;
     long_runs = long_runs && streams(call);

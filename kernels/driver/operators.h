@@ -21,22 +21,34 @@ struct PackedMatrix {
   size_t panel_bytes() const noexcept { return rhs_planes(dtype, k).panel_bytes; }
 };
 
-// The left operand [m][k]: f32 rows, and where any consumer wants it, the same rows quantised. Packed once by the
+// The left operand [m][k]: f32 rows, and where any consumer wants it, the same rows packed. Packed once by the
 // producer, read by every consumer.
 struct LhsOperand {
   const float* f32 = nullptr;
-  size_t stride = 0;              // floats between rows of f32
-  const std::byte* q8 = nullptr;  // Layout::kLhsQ8Panel16, 64-byte aligned, or nullptr
+  size_t stride = 0;                  // floats between rows of f32
+  const std::byte* packed = nullptr;  // lhs_bytes(layout, m, k), 64-byte aligned, or nullptr
+  Layout layout = Layout::kRowMajor;  // of `packed`
   uint32_t m = 0, k = 0;
+};
+
+// The matrix unit's part of a matmul that both units execute.
+struct CoopShare {
+  const KernelVariant* variant = nullptr;  // of ExecutionUnit::kMatrix, with the lhs and rhs layout of the other side's
+  uint16_t workers = 1;                    // one per unit
+  uint32_t mc = 128, nc = 64;              // as in MatmulConfig
+  SplitDim dim = SplitDim::kN;
+  uint32_t split = 0;    // rows or columns, from 0 on, that are the matrix unit's: a multiple of 16
+  bool dynamic = false;  // the side that finishes first takes what remains of the other's part
 };
 
 // How one matmul is to be executed: what a plan decides.
 struct MatmulConfig {
-  const KernelVariant* variant = nullptr;
+  const KernelVariant* variant = nullptr;  // kCoop: the vector cores'
   ExecutionMode mode = ExecutionMode::kCpu;
-  uint16_t workers = 1;
-  uint32_t mc = 128;  // rows per cache block, a multiple of the panel height (16)
-  uint32_t nc = 64;   // columns per task, a multiple of 16
+  uint16_t workers = 1;  // kCoop: the vector cores', beside those of the matrix unit
+  uint32_t mc = 128;     // rows per cache block, a multiple of the panel height (16)
+  uint32_t nc = 64;      // columns per task, a multiple of 16
+  CoopShare coop = {};   // kCoop only
 };
 
 // Element-wise operators: which variants the machine runs. They have no blocking to tune.
@@ -52,7 +64,8 @@ struct ElementwiseConfig {
 // The preferred usable variant of each element-wise operator.
 Result<ElementwiseConfig> default_elementwise(unsigned workers);
 
-// One matmul: dst[m][n] = lhs * rhs^T, dst rows dst_stride floats apart. lhs.q8 must be set if the variant reads it.
+// One matmul: dst[m][n] = lhs * rhs^T, dst rows dst_stride floats apart. lhs.packed must be there in the layout
+// that the variant reads, unless that is kRowMajor.
 struct MatmulCall {
   MatmulConfig config;
   const PackedMatrix* rhs = nullptr;

@@ -73,6 +73,7 @@ IsaSet detect() noexcept {
   if (bit(cap, 9) && bit(cap, 10)) set |= kIsaFp16;
   if (bit(cap, 22)) set |= kIsaSve;
   if (bit(cap2, 13) && (set & kIsaDotprod)) set |= kIsaI8mm;
+  if (bit(cap2, 14)) set |= kIsaBf16;
   if (bit(cap2, 23)) set |= kIsaSme;
   if (bit(cap2, 23) && bit(cap2, 37)) set |= kIsaSme2;
 #elif defined(__APPLE__)
@@ -84,6 +85,7 @@ IsaSet detect() noexcept {
   if (has("hw.optional.arm.FEAT_DotProd")) set |= kIsaDotprod;
   if (has("hw.optional.arm.FEAT_FP16")) set |= kIsaFp16;
   if (has("hw.optional.arm.FEAT_I8MM")) set |= kIsaI8mm;
+  if (has("hw.optional.arm.FEAT_BF16")) set |= kIsaBf16;
   if (has("hw.optional.arm.FEAT_SME")) set |= kIsaSme;
   if (has("hw.optional.arm.FEAT_SME2")) set |= kIsaSme2;
 #endif
