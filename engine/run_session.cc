@@ -27,12 +27,12 @@ void note(const std::string& text) {
 
 namespace {
 
-// "ready in 0.21 s: 1.71 GB of weights mapped from the cache"
+// "ready in 0.21 s: 1.71 GB of weights from the cache"
 std::string load_text(const Engine& engine, double seconds) {
   const WeightLoadReport& r = engine.weights().report();
   return fmt::format("ready in {:.2f} s: {:.2f} GB of weights {}", seconds,
                      static_cast<double>(engine.weights().packed_bytes()) / 1e9,
-                     r.source == WeightSource::kCache    ? "mapped from the cache"
+                     r.source == WeightSource::kCache    ? "from the cache"
                      : r.source == WeightSource::kPacked ? "packed, and stored for the next start"
                                                          : "packed into memory");
 }

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "engine/weight_cache_writer.h"
+#include "profiles/memory.h"
 
 namespace smepilot {
 namespace {
@@ -70,7 +71,7 @@ std::string WeightCache::path() {
   return path_;
 }
 
-std::optional<MappedWeights> WeightCache::open() {
+std::optional<CachedWeights> WeightCache::open() {
   // A file whose stored stamp is that of the model: without reading anything of the model but its head.
   std::string found;
   for (const std::string& file : cache_files(options_.folder)) {
@@ -84,14 +85,14 @@ std::optional<MappedWeights> WeightCache::open() {
   }
   if (found.empty()) found = path();
   if (!exists(found)) return {};
-  Result<MappedWeights> weights = open_file(found);
+  Result<CachedWeights> weights = open_file(found);
   if (weights.ok()) return std::move(weights).value();
   notes_.push_back(fmt::format("weight cache: {}; packing again", weights.message()));
   return {};
 }
 
-Result<MappedWeights> WeightCache::open_file(const std::string& path) {
-  MappedWeights out;
+Result<CachedWeights> WeightCache::open_file(const std::string& path) {
+  CachedWeights out;
   out.path = path;
   out.fd = FileDescriptor(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!out.fd.open()) out.fd = FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -112,13 +113,18 @@ Result<MappedWeights> WeightCache::open_file(const std::string& path) {
       return error("{}: holds the weights of another version of this model", path);
     write_weight_file_stamp(out.fd.get(), identity_.stamp);
   }
-  SMEPILOT_TRY(check_panels(out.mapping, head, layout_, pool_, path));
-  ::futimens(out.fd.get(), nullptr);  // used now
   out.data = out.mapping.data() + head.data_offset;
+  if (head.file_bytes <= available_memory().bytes / 2) {
+    SMEPILOT_ASSIGN(out.memory, read_panels(out.fd.get(), head, pool_, path));
+    out.data = out.memory.data();
+  }
+  SMEPILOT_TRY(check_panels(out.data, out.mapping, head, layout_, pool_, path));
+  ::futimens(out.fd.get(), nullptr);  // used now
+  if (out.memory.size() != 0) out.mapping = {};
   return out;
 }
 
-std::optional<MappedWeights> WeightCache::create(const WeightProgress& progress) {
+std::optional<CachedWeights> WeightCache::create(const WeightProgress& progress) {
   const auto give_up = [&](const std::string& why) {
     notes_.push_back(fmt::format("weight cache: {}; this run packs into memory", why));
     return std::nullopt;
@@ -142,7 +148,7 @@ std::optional<MappedWeights> WeightCache::create(const WeightProgress& progress)
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
       if (!same_file(fd.get(), part)) continue;  // it got its name, or was deleted, before we had the lock
       if (waited && exists(path())) {
-        if (std::optional<MappedWeights> made = open()) {
+        if (std::optional<CachedWeights> made = open()) {
           ::unlink(part.c_str());
           return made;
         }
@@ -177,7 +183,7 @@ std::optional<MappedWeights> WeightCache::create(const WeightProgress& progress)
   Status status = writer->reserve(bytes, options_.reserve_bytes);
   if (status.ok()) status = writer->pack(gguf_, layout_, pool_, progress);
   if (!status.ok()) return give_up(status.message());
-  Result<MappedWeights> weights = writer->map(layout_);
+  Result<CachedWeights> weights = writer->map(layout_);
   if (!weights.ok()) return give_up(weights.message());
   writer->commit(identity_, layout_);
   writer_ = std::move(writer);

@@ -149,8 +149,8 @@ Status WeightCacheWriter::pack(const GgufFile& gguf, const WeightLayout& layout,
   return status_;
 }
 
-Result<MappedWeights> WeightCacheWriter::map(const WeightLayout& layout) const {
-  MappedWeights out;
+Result<CachedWeights> WeightCacheWriter::map(const WeightLayout& layout) const {
+  CachedWeights out;
   out.fd = FileDescriptor(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
   if (!out.fd.open()) return error("{}: cannot be mapped: {}", path_, std::strerror(errno));
   SMEPILOT_ASSIGN(out.mapping, FileMapping::map(out.fd.get(), weight_file_bytes(layout), path_));

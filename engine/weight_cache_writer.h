@@ -26,7 +26,7 @@ class WeightCacheWriter {
   Status reserve(uint64_t bytes, uint64_t reserve_bytes);
   Status pack(const GgufFile& gguf, const WeightLayout& layout, WorkerPool& pool, const WeightProgress& progress);
   // The file as it is now, with a descriptor of its own.
-  Result<MappedWeights> map(const WeightLayout& layout) const;
+  Result<CachedWeights> map(const WeightLayout& layout) const;
   // In the background: syncs, writes the head, and gives the file its name. `identity` and `layout` are copied.
   void commit(const WeightIdentity& identity, const WeightLayout& layout);
   // Waits for that. Error: the file was not stored.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <chrono>
@@ -65,7 +66,15 @@ std::string_view text(const char (&from)[N]) noexcept {
 }
 
 bool read_at(int fd, void* data, size_t bytes, uint64_t offset) noexcept {
-  return ::pread(fd, data, bytes, static_cast<off_t>(offset)) == static_cast<ssize_t>(bytes);
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t n =
+        ::pread(fd, static_cast<std::byte*>(data) + done, bytes - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) errno = EIO;  // shorter than it said
+    if (n <= 0) return false;
+    done += static_cast<size_t>(n);
+  }
+  return true;
 }
 
 Status write_at(int fd, const std::string& path, std::span<const std::byte> bytes, uint64_t offset) {
@@ -249,14 +258,27 @@ Status check_directory(const FileMapping& file, const WeightFileHead& head, cons
   return {};
 }
 
-Status check_panels(const FileMapping& file, const WeightFileHead& head, const WeightLayout& layout, WorkerPool& pool,
-                    const std::string& path) {
+Result<AlignedBuffer> read_panels(int fd, const WeightFileHead& head, WorkerPool& pool, const std::string& path) {
+  const uint64_t bytes = head.file_bytes - head.data_offset;
+  SMEPILOT_ASSIGN(AlignedBuffer panels, AlignedBuffer::allocate_uninitialized(bytes));
+  std::atomic<uint64_t> next{0};
+  std::atomic<int> failed{0};  // why
+  pool.run(pool.size(), [&](unsigned, unsigned) {
+    // A huge page at a time, so that no two workers fault in the same one.
+    for (uint64_t at; (at = next.fetch_add(kHugePage, std::memory_order_relaxed)) < bytes && failed == 0;)
+      if (!read_at(fd, panels.data() + at, std::min(kHugePage, bytes - at), head.data_offset + at)) failed = errno;
+  });
+  if (failed != 0) return error("{}: cannot be read: {}", path, std::strerror(failed));
+  return panels;
+}
+
+Status check_panels(const std::byte* panels, const FileMapping& file, const WeightFileHead& head,
+                    const WeightLayout& layout, WorkerPool& pool, const std::string& path) {
   const std::span<const Entry> entries(reinterpret_cast<const Entry*>(file.data() + kHeaderBytes), head.matrices);
   const auto& chunks = layout.chunks();
   std::vector<uint64_t> sums(chunks.size());
-  for_each_chunk(pool, 0, chunks.size(), [&](size_t i) {
-    sums[i] = checksum({file.data() + head.data_offset + chunks[i].offset, chunks[i].bytes});
-  });
+  for_each_chunk(pool, 0, chunks.size(),
+                 [&](size_t i) { sums[i] = checksum({panels + chunks[i].offset, chunks[i].bytes}); });
   for (size_t i = 0; i < entries.size(); ++i)
     if (layout.matrix_checksum(i, sums) != entries[i].checksum)
       return error("{}: the panels of \"{}\" are damaged", path, layout.matrices()[i].name);

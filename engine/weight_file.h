@@ -1,5 +1,5 @@
 // One model's packed weights as a file: a header, a directory of matrices, and their panels, every part with a
-// checksum. The file is mapped so that huge pages of the page cache can be used as they are.
+// checksum. Panels start at multiples of a page, so that a mapped file can be used as it is.
 //
 //   0        header, 4096 bytes: magic, version, what it was made from, sizes, its checksum; at 2048 the model's stamp
 //   4096     directory: per matrix its name, type, sizes, offset, checksum
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/weight_layout.h"
+#include "kernels/base/aligned_buffer.h"
 #include "kernels/base/status.h"
 #include "profiles/gguf.h"
 
@@ -102,8 +103,10 @@ void write_weight_file_stamp(int fd, const FileStamp& stamp) noexcept;
 // Does the directory of a mapped file describe this layout? Error: the first difference.
 Status check_directory(const FileMapping& file, const WeightFileHead& head, const WeightLayout& layout,
                        const std::string& path);
-// Are all panels as they were written? Reads the whole file with the pool's workers. Error: the first damaged matrix.
-Status check_panels(const FileMapping& file, const WeightFileHead& head, const WeightLayout& layout, WorkerPool& pool,
-                    const std::string& path);
+// The panels, read into huge pages where the system has them, with the pool's workers.
+Result<AlignedBuffer> read_panels(int fd, const WeightFileHead& head, WorkerPool& pool, const std::string& path);
+// Are all panels, as they lie at `panels`, what was written to the file? Error: the first damaged matrix.
+Status check_panels(const std::byte* panels, const FileMapping& file, const WeightFileHead& head,
+                    const WeightLayout& layout, WorkerPool& pool, const std::string& path);
 
 }  // namespace smepilot

@@ -75,18 +75,18 @@ Status Weights::load(const GgufFile& gguf, WorkerPool& pool, const WeightCacheOp
   if (!cache_options.folder.empty() && gguf.stamp().inode != 0) {
     WeightCache cache(cache_options, gguf, layout_, pool);
     report_.source = WeightSource::kCache;
-    mapped_ = cache.open();
-    if (!mapped_) {
-      mapped_ = cache.create(progress);
+    cached_ = cache.open();
+    if (!cached_) {
+      cached_ = cache.create(progress);
       writer_ = cache.take_writer();
       if (writer_ != nullptr) report_.source = WeightSource::kPacked;
     }
     report_.notes = cache.notes();
   }
   const std::byte* data = nullptr;
-  if (mapped_) {
-    report_.cache_file = mapped_->path;
-    data = mapped_->data;
+  if (cached_) {
+    report_.cache_file = cached_->path;
+    data = cached_->data;
   } else {
     report_.source = WeightSource::kMemory;
     SMEPILOT_TRY(pack_into_memory(gguf, pool, progress));

@@ -33,7 +33,7 @@ struct LayerWeights {
 enum class WeightSource : uint8_t {
   kMemory,  // packed into memory
   kPacked,  // packed into a new file of the cache, which is mapped
-  kCache,   // mapped from the cache
+  kCache,   // from the cache
 };
 
 struct WeightLoadReport {
@@ -71,7 +71,7 @@ class Weights {
 
   WeightLayout layout_;
   AlignedBuffer memory_;  // kMemory
-  std::optional<MappedWeights> mapped_;
+  std::optional<CachedWeights> cached_;
   std::unique_ptr<WeightCacheWriter> writer_;
   WeightLoadReport report_;
 };

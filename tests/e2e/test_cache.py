@@ -19,7 +19,7 @@ class Cache(ProgramTest):
         self.assertIn("packed, and stored", err)
         self.assertEqual(len(self.files()), 1)
         second, err = self.assert_works(self.args + ["--stats"])
-        self.assertIn("mapped from the cache", err)
+        self.assertIn("from the cache", err)
         without, err = self.assert_works(self.args + ["--stats", "--no-cache"])
         self.assertIn("packed into memory", err)
         self.assertEqual([second, without], [first, first])

@@ -140,8 +140,8 @@ TEST_F(WeightCacheTest, MatricesAreAlignedForTheKernels) {
   const auto m = load();
   ASSERT_EQ(m->weights.report().source, WeightSource::kCache);
   for (const LayerWeights& l : m->weights.layers) {
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(l.attn_q.data) % kWeightAlignment, 0u);
-    for (const PackedMatrix& e : l.expert_up) EXPECT_EQ(reinterpret_cast<uintptr_t>(e.data) % kWeightAlignment, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(l.attn_q.data) % AlignedBuffer::kAlignment, 0u);
+    for (const PackedMatrix& e : l.expert_up) EXPECT_EQ(reinterpret_cast<uintptr_t>(e.data) % AlignedBuffer::kAlignment, 0u);
   }
 }
 

@@ -11,6 +11,7 @@ void check_variant(const KernelVariant& variant, Comparator& comparator) {
     case OpKind::kSwiglu: return check_swiglu(variant, comparator);
     case OpKind::kSoftmax: return check_softmax(variant, comparator);
     case OpKind::kQuantize: return check_quantize(variant, comparator);
+    case OpKind::kAttentionTile:
     case OpKind::kCount: break;
   }
   comparator.fail(fmt::format("{}: no checker for operator {}", variant.id, static_cast<int>(variant.op)));
