@@ -9,6 +9,7 @@
 
 #include "engine/jinja_interpreter.h"
 #include "engine/utf8.h"
+#include "kernels/base/text.h"
 #include "profiles/gguf.h"
 
 namespace smepilot::jinja {
@@ -235,7 +236,9 @@ Value to_number(const Value& v, const Value* fallback, bool whole) {
     int64_t integer = 0;
     if (const auto r = std::from_chars(text.data(), end, integer); whole && r.ec == std::errc() && r.ptr == end)
       return Value(integer);
-    if (const auto r = std::from_chars(text.data(), end, number); r.ec != std::errc() || r.ptr != end) return otherwise;
+    const std::optional<double> real = parse_double(text);
+    if (!real) return otherwise;
+    number = *real;
   } else {
     return otherwise;
   }

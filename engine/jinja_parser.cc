@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "engine/jinja_lexer.h"
+#include "kernels/base/text.h"
 #include "profiles/gguf.h"
 
 namespace smepilot::jinja {
@@ -403,11 +404,10 @@ class Parser {
         return literal(number);
       }
       case TokenKind::kFloat: {
-        double number = 0;
-        const auto r = std::from_chars(token.text.data(), token.text.data() + token.text.size(), number);
-        if (r.ec != std::errc()) fail("the number {} is out of range", printable(token.text));
+        const std::optional<double> number = parse_double(token.text);
+        if (!number) fail("the number {} is out of range", printable(token.text));
         next();
-        return literal(number);
+        return literal(number.value_or(0));
       }
       default: break;
     }

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "engine/weight_cache_writer.h"
+#include "kernels/base/os.h"
 #include "profiles/memory.h"
 
 namespace smepilot {
@@ -141,7 +142,7 @@ std::optional<CachedWeights> WeightCache::create(const WeightProgress& progress)
   FileDescriptor fd;
   using Clock = std::chrono::steady_clock;
   Clock::time_point progressed = Clock::now();
-  timespec last = {};  // change of the other's file
+  int64_t last = 0;  // change of the other's file
   for (bool waited = false;; waited = true) {
     fd = FileDescriptor(::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!fd.open()) return give_up(fmt::format("{}: cannot be written: {}", part, std::strerror(errno)));
@@ -157,13 +158,8 @@ std::optional<CachedWeights> WeightCache::create(const WeightProgress& progress)
     }
     struct stat info = {};
     if (::fstat(fd.get(), &info) == 0) {
-#if defined(__APPLE__)
-      const timespec now = info.st_mtimespec;
-#else
-      const timespec now = info.st_mtim;
-#endif
-      if (now.tv_sec != last.tv_sec || now.tv_nsec != last.tv_nsec) progressed = Clock::now();
-      last = now;
+      if (modified_ns(info) != last) progressed = Clock::now();
+      last = modified_ns(info);
     }
     if (std::chrono::duration<double>(Clock::now() - progressed).count() > options_.patience_s)
       return give_up(fmt::format("{}: another process holds it and makes no progress", part));

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "kernels/base/checksum.h"
+#include "kernels/base/os.h"
 
 namespace smepilot {
 namespace {
@@ -48,14 +49,8 @@ Status WeightCacheWriter::reserve(uint64_t bytes, uint64_t reserve_bytes) {
                    static_cast<double>(bytes) / 1e9, static_cast<double>(free) / 1e9,
                    static_cast<double>(reserve_bytes) / 1e9);
   }
-  const auto size = static_cast<off_t>(bytes);
-#if defined(__linux__)
-  if (::fallocate(fd_.get(), 0, 0, size) == 0) return {};
-  if (errno != EOPNOTSUPP && errno != ENOSYS)
-    return error("{}: {} bytes cannot be had on the disk: {}", path_, bytes, std::strerror(errno));
-#endif
-  if (::ftruncate(fd_.get(), size) != 0) return error("{}: cannot be written: {}", path_, std::strerror(errno));
-  return {};
+  const int code = reserve_file(fd_.get(), bytes);
+  return code == 0 ? Status() : error("{}: {} bytes cannot be had on the disk: {}", path_, bytes, std::strerror(code));
 }
 
 void WeightCacheWriter::write_blocks() {

@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "kernels/base/checksum.h"
+#include "kernels/base/os.h"
 
 namespace smepilot {
 namespace {
@@ -166,9 +167,7 @@ Result<FileMapping> FileMapping::map(int fd, size_t bytes, const std::string& pa
   FileMapping m;
   m.data_ = base + skip;
   m.bytes_ = bytes;
-#if defined(__linux__)
-  ::madvise(m.data_, bytes, MADV_HUGEPAGE);  // read in huge pages; refused by older systems, which is no harm
-#endif
+  prefer_pages(m.data_, bytes, PageSize::kHuge);  // refused by older systems, which is no harm
   return m;
 }
 

@@ -13,6 +13,8 @@
 #include <optional>
 #include <utility>
 
+#include "kernels/base/os.h"
+
 namespace smepilot {
 namespace {
 
@@ -28,14 +30,8 @@ constexpr uint64_t kMinValueBytes = 8 + 1 + 4 + 1;
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
 FileStamp stamp_of(const struct stat& info) {
-  const auto ns = [](const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
-#if defined(__APPLE__)
-  const int64_t mtime = ns(info.st_mtimespec), ctime = ns(info.st_ctimespec);
-#else
-  const int64_t mtime = ns(info.st_mtim), ctime = ns(info.st_ctim);
-#endif
   return {static_cast<uint64_t>(info.st_dev), static_cast<uint64_t>(info.st_ino), static_cast<uint64_t>(info.st_size),
-          mtime, ctime};
+          modified_ns(info), changed_ns(info)};
 }
 
 struct TypeTraits {
@@ -458,10 +454,8 @@ Result<GgufFile> GgufFile::open(const std::string& path) {
     const int code = errno;
     close(fd);
     if (mapping == MAP_FAILED) return error("{}: cannot be mapped: {}", path, std::strerror(code));
-#if defined(__linux__)
     // Once packed, only scattered vectors and embedding rows are read; a huge page for each would keep much more.
-    ::madvise(mapping, size, MADV_NOHUGEPAGE);
-#endif
+    prefer_pages(mapping, size, PageSize::kSmall);
     file.mapping_ = mapping;
     file.bytes_ = {static_cast<const std::byte*>(mapping), size};
     file.stamp_ = stamp_of(info);

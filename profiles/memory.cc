@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "kernels/base/os.h"
 #include "profiles/platform_facts.h"
 
 namespace smepilot {
@@ -70,6 +71,8 @@ AvailableMemory available_memory(const std::string& root) {
   AvailableMemory memory;
   if (const auto kib = field(root + "/proc/meminfo", "MemAvailable:"))
     at_most(memory, *kib * 1024, "free memory of the machine");
+  else if (const auto bytes = free_memory(); bytes && root.empty())
+    at_most(memory, *bytes, "free memory of the machine");
 
   // Lines "number:controllers:path"; version 2 has the number 0 and no controllers. In a container the path may not be
   // visible; then its own root is, at the mount.

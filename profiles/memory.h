@@ -10,9 +10,9 @@ struct AvailableMemory {
   std::string by;               // what sets it, for the user: "free memory of the machine", "ulimit -v", …
 };
 
-// The system's estimate (MemAvailable: free pages, and those of files that can be dropped), what the control groups of
-// this process leave (version 1 or 2, all levels; the page cache counted as free, as it can be dropped), and
-// RLIMIT_AS. Linux; elsewhere only the last. `root`: where /proc and /sys are looked for, for tests.
+// The system's estimate (MemAvailable on Linux, free and inactive pages on macOS: with those of files that can be
+// dropped), what the control groups of this process leave (version 1 or 2, all levels; the page cache counted as free,
+// as it can be dropped), and RLIMIT_AS. `root`: where /proc and /sys are looked for, for tests.
 AvailableMemory available_memory(const std::string& root = "");
 
 }  // namespace smepilot

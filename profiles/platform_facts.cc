@@ -9,12 +9,10 @@
 #include <fstream>
 #include <set>
 
+#include "kernels/base/os.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#elif defined(__APPLE__)
-#include <sys/sysctl.h>
 #endif
 
 namespace smepilot {
@@ -61,14 +59,6 @@ std::string identification(int cpu, const char* reg) {
 }
 #endif
 
-#if defined(__APPLE__)
-std::string sysctl_text(const char* name) {
-  char text[256] = {};
-  size_t size = sizeof text - 1;
-  return sysctlbyname(name, text, &size, nullptr, 0) == 0 ? trimmed(text) : "";
-}
-#endif
-
 }  // namespace
 
 std::string first_line(const std::string& path) {
@@ -83,10 +73,9 @@ std::string cpu_brand() {
   if (cpuid(0x80000000u).eax < 0x80000004u) return "";
   const Cpuid a = cpuid(0x80000002u), b = cpuid(0x80000003u), c = cpuid(0x80000004u);
   return text_of({a.eax, a.ebx, a.ecx, a.edx, b.eax, b.ebx, b.ecx, b.edx, c.eax, c.ebx, c.ecx, c.edx});
-#elif defined(__APPLE__)
-  return sysctl_text("machdep.cpu.brand_string");
 #else
-  std::string name = cpuinfo("model name");
+  std::string name = trimmed(sysctl_text("machdep.cpu.brand_string"));
+  if (name.empty()) name = cpuinfo("model name");
   if (name.empty()) name = cpuinfo("Model");
   if (name.empty()) name = first_line("/proc/device-tree/model");
   return name;
@@ -101,17 +90,13 @@ std::string cpu_family_id([[maybe_unused]] const std::vector<int>& cpus) {
   if (family == 6 || family == 15) model |= (l1.eax >> 16 & 0xf) << 4;
   if (family == 15) family += l1.eax >> 20 & 0xff;
   return fmt::format("{} {}/{}/{}", text_of({l0.ebx, l0.edx, l0.ecx}), family, model, l1.eax & 0xf);
-#elif defined(__APPLE__)
-  uint32_t family = 0;
-  size_t size = sizeof family;
-  if (sysctlbyname("hw.cpufamily", &family, &size, nullptr, 0) != 0) return "";
-  return fmt::format("Apple {:#010x}", family);
 #else
+  if (const auto family = sysctl_number("hw.cpufamily")) return fmt::format("Apple {:#010x}", *family);
   std::set<std::string> midrs;
   for (const int cpu : cpus)
     if (const std::string m = identification(cpu, "midr_el1"); !m.empty()) midrs.insert(m);
 #if defined(__aarch64__)
-  if (constexpr unsigned long kHwcapCpuid = 1ul << 11; midrs.empty() && (getauxval(AT_HWCAP) & kHwcapCpuid) != 0) {
+  if (constexpr uint64_t kHwcapCpuid = 1u << 11; midrs.empty() && (hwcap() & kHwcapCpuid) != 0) {
     uint64_t midr = 0;
     __asm__("mrs %0, midr_el1" : "=r"(midr));  // emulated by the kernel for user space where HWCAP_CPUID is set
     midrs.insert(fmt::format("{:#018x}", midr));
@@ -130,6 +115,7 @@ std::string hypervisor_name() {
   const std::string name = text_of({h.ebx, h.ecx, h.edx});
   return name.empty() ? "yes" : name;
 #else
+  if (sysctl_number("kern.hv_vmm_present").value_or(0) != 0) return "yes";
   return first_line("/sys/hypervisor/type");
 #endif
 }
@@ -143,6 +129,7 @@ std::string os_name() {
     if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
     return value;
   }
+  if (const std::string version = sysctl_text("kern.osproductversion"); !version.empty()) return "macOS " + version;
   utsname u = {};
   return uname(&u) == 0 ? u.sysname : "";
 }
@@ -174,7 +161,7 @@ uint64_t memory_limit_bytes() {
 }
 
 unsigned sme_units([[maybe_unused]] const std::vector<int>& cpus) {
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__aarch64__)
   // SMIDR_EL1: Affinity in bits 11:0 names the unit; SMPS in bit 15 says that it is shared.
   std::set<uint64_t> shared;
   unsigned own = 0;

@@ -1,8 +1,6 @@
 #include "kernels/base/aligned_buffer.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "kernels/base/os.h"
 
 namespace smepilot {
 
@@ -14,9 +12,7 @@ Result<AlignedBuffer> AlignedBuffer::allocate_uninitialized(size_t bytes) {
   AlignedBuffer buffer;
   buffer.data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded));
   if (buffer.data_ == nullptr) return error("out of memory: {} bytes asked for", bytes);
-#if defined(__linux__)
-  if (rounded >= kHuge) ::madvise(buffer.data_, rounded, MADV_HUGEPAGE);
-#endif
+  if (rounded >= kHuge) prefer_pages(buffer.data_, rounded, PageSize::kHuge);
   buffer.size_ = bytes;
   return buffer;
 }

@@ -20,15 +20,10 @@ void on_signal(int number) {
 }  // namespace
 
 std::atomic<bool>& catch_interrupts() {
-#if defined(__unix__) || defined(__APPLE__)
   struct sigaction action = {};
   action.sa_handler = on_signal;  // no SA_RESTART: a read from the terminal ends with EINTR
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-#else
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-#endif
   return interrupted;
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 
 namespace smepilot {
@@ -111,6 +112,19 @@ std::string format_duration(double seconds) {
   const auto s = int64_t{std::llround(seconds)};
   if (s < 100) return fmt::format("{} s", s);
   return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+std::optional<double> parse_double(std::string_view text) {
+  const size_t sign = text.starts_with('-') ? 1 : 0;
+  // What strtod takes beyond that: blanks, '+', hexadecimal digits, words.
+  if (text.size() == sign || text.find_first_not_of("0123456789.eE+-") != std::string_view::npos || text[sign] == '+' ||
+      text[sign] == '-')
+    return {};
+  const std::string copy(text);
+  char* end = nullptr;
+  const double value = std::strtod(copy.c_str(), &end);  // no program of ours leaves the locale "C"
+  if (end != copy.c_str() + copy.size() || !std::isfinite(value)) return {};
+  return value;
 }
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}

@@ -1,6 +1,7 @@
 // Text for the terminal: tables, progress lines.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,10 @@ std::string wrap(std::string_view text, size_t width, size_t indent);
 std::string format_range(uint32_t low, uint32_t high);
 // "1:05", "43 s"
 std::string format_duration(double seconds);
+
+// The decimal number that is the whole text, as std::from_chars reads it (no blanks, no '+'); that is missing for
+// floating point in the C++ libraries of Android and of macOS before 26. Nothing for other texts and beyond the range.
+std::optional<double> parse_double(std::string_view text);
 // What stands between the quotes of a JSON string.
 std::string json_escape(std::string_view text);
 // Cut to `width` characters, the last one "…" counted as one.

@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "kernels/base/check.h"
-#include "kernels/driver/thread_affinity.h"
+#include "kernels/base/os.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -1,17 +1,12 @@
 #include "kernels/isa/isa_detect.h"
 
+#include <algorithm>
 #include <cstdlib>
+
+#include "kernels/base/os.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#elif defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#elif defined(__aarch64__) && defined(__APPLE__)
-#include <sys/sysctl.h>
 #endif
 
 namespace smepilot {
@@ -34,16 +29,6 @@ uint64_t xgetbv0() noexcept {
   return (static_cast<uint64_t>(hi) << 32) | lo;
 }
 
-// Linux hands out the 8 KiB of AMX tile data only on request (Documentation/arch/x86/xstate.rst).
-bool request_amx() noexcept {
-#if defined(__linux__)
-  constexpr long kArchReqXcompPerm = 0x1023, kXfeatureXtiledata = 18;
-  return ::syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureXtiledata) == 0;
-#else
-  return false;
-#endif
-}
-
 IsaSet detect() noexcept {
   const Cpuid l1 = cpuid(1, 0), l7 = cpuid(7, 0), l71 = cpuid(7, 1);
   const auto bit = [](uint32_t r, int i) { return (r >> i & 1u) != 0; };
@@ -58,37 +43,25 @@ IsaSet detect() noexcept {
   if ((set & kIsaAvx512) && bit(l71.eax, 5)) set |= kIsaAvx512Bf16;
   if ((set & kIsaAvx512Vnni) && tile && bit(l7.edx, 24)) {
     const bool int8 = bit(l7.edx, 25), bf16 = bit(l7.edx, 22) && (set & kIsaAvx512Bf16);
-    if ((int8 || bf16) && request_amx()) set |= (int8 ? kIsaAmxInt8 : 0u) | (bf16 ? kIsaAmxBf16 : 0u);
+    if ((int8 || bf16) && request_amx_tiles()) set |= (int8 ? kIsaAmxInt8 : 0u) | (bf16 ? kIsaAmxBf16 : 0u);
   }
   return set;
 }
 #elif defined(__aarch64__)
 IsaSet detect() noexcept {
-  IsaSet set = kIsaNeon;
-#if defined(__linux__)
-  // Bit numbers from Documentation/arch/arm64/elf_hwcaps.rst and asm/hwcap.h.
-  const unsigned long cap = getauxval(AT_HWCAP), cap2 = getauxval(AT_HWCAP2);
-  const auto bit = [](unsigned long r, int i) { return (r >> i & 1ul) != 0; };
-  if (bit(cap, 20)) set |= kIsaDotprod;
-  if (bit(cap, 9) && bit(cap, 10)) set |= kIsaFp16;
-  if (bit(cap, 22)) set |= kIsaSve;
-  if (bit(cap2, 13) && (set & kIsaDotprod)) set |= kIsaI8mm;
-  if (bit(cap2, 14)) set |= kIsaBf16;
-  if (bit(cap2, 23)) set |= kIsaSme;
-  if (bit(cap2, 23) && bit(cap2, 37)) set |= kIsaSme2;
-#elif defined(__APPLE__)
-  const auto has = [](const char* name) {
-    int value = 0;
-    size_t size = sizeof value;
-    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+  // A feature is a bit of Linux (Documentation/arch/arm64/elf_hwcaps.rst, asm/hwcap.h), and a name of macOS.
+  const auto has = [](uint64_t word, int bit, const char* name) {
+    return (word >> bit & 1u) != 0 || sysctl_number(name).value_or(0) != 0;
   };
-  if (has("hw.optional.arm.FEAT_DotProd")) set |= kIsaDotprod;
-  if (has("hw.optional.arm.FEAT_FP16")) set |= kIsaFp16;
-  if (has("hw.optional.arm.FEAT_I8MM")) set |= kIsaI8mm;
-  if (has("hw.optional.arm.FEAT_BF16")) set |= kIsaBf16;
-  if (has("hw.optional.arm.FEAT_SME")) set |= kIsaSme;
-  if (has("hw.optional.arm.FEAT_SME2")) set |= kIsaSme2;
-#endif
+  const uint64_t cap = hwcap(), cap2 = hwcap2();
+  IsaSet set = kIsaNeon;
+  if (has(cap, 20, "hw.optional.arm.FEAT_DotProd")) set |= kIsaDotprod;
+  if (has(cap & cap >> 1, 9, "hw.optional.arm.FEAT_FP16")) set |= kIsaFp16;  // bits 9 (scalar) and 10 (vector)
+  if ((cap >> 22 & 1u) != 0) set |= kIsaSve;
+  if ((set & kIsaDotprod) != 0 && has(cap2, 13, "hw.optional.arm.FEAT_I8MM")) set |= kIsaI8mm;
+  if (has(cap2, 14, "hw.optional.arm.FEAT_BF16")) set |= kIsaBf16;
+  if (has(cap2, 23, "hw.optional.arm.FEAT_SME")) set |= kIsaSme;
+  if ((set & kIsaSme) != 0 && has(cap2, 37, "hw.optional.arm.FEAT_SME2")) set |= kIsaSme2;
   return set;
 }
 #else

@@ -1,12 +1,20 @@
-// The foundation of the kernels: registry and its selection, ISA names and SMEPILOT_FORCE_ISA, buffers.
+// The foundation of the kernels: registry and its selection, ISA names and SMEPILOT_FORCE_ISA, buffers, the operating
+// system.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
 
 #include "kernels/base/aligned_buffer.h"
+#include "kernels/base/os.h"
+#include "kernels/base/text.h"
 #include "kernels/driver/operators.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
@@ -171,6 +179,56 @@ TEST(AlignedBuffer, FailsPolitely) {
     ASSERT_FALSE(made.ok());
     EXPECT_NE(made.message().find(std::to_string(bytes)), std::string::npos) << made.message();
   }
+}
+
+TEST(ParseDouble, TakesWhatIsWhollyANumber) {
+  EXPECT_EQ(parse_double("0"), 0.0);
+  EXPECT_EQ(parse_double("-1.5e3"), -1500.0);
+  EXPECT_EQ(parse_double("0.1"), 0.1);
+  EXPECT_EQ(parse_double(".5"), 0.5);
+  EXPECT_EQ(parse_double("2E-3"), 2e-3);
+  const std::string longer = "1.25x";
+  EXPECT_EQ(parse_double(std::string_view(longer).substr(0, 4)), 1.25);  // not ended by a NUL
+  for (const char* no :
+       {"", "-", "+1", " 1", "1 ", "--1", "-+1", "0x10", "1.2.3", "1e", "e5", ".", "inf", "nan", "1e999"})
+    EXPECT_EQ(parse_double(no), std::nullopt) << no;
+}
+
+TEST(Os, FilesGetTheirLengthAndKnowTheirTimes) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
+  ASSERT_NE(file, nullptr);
+  const int fd = fileno(file.get());
+  ASSERT_EQ(reserve_file(fd, 12345), 0);
+  struct stat info = {};
+  ASSERT_EQ(fstat(fd, &info), 0);
+  EXPECT_EQ(info.st_size, 12345);
+  const int64_t now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  constexpr int64_t kHour = 3'600'000'000'000;
+  EXPECT_NEAR(static_cast<double>(modified_ns(info)), static_cast<double>(now), kHour);
+  EXPECT_NEAR(static_cast<double>(changed_ns(info)), static_cast<double>(now), kHour);
+  EXPECT_NE(reserve_file(-1, 1), 0);
+}
+
+TEST(Os, TheProgramKnowsItsPath) {
+  const std::filesystem::path path = program_path();
+  ASSERT_FALSE(path.empty());
+  EXPECT_NE(path.filename().string().find("kernel_base_test"), std::string::npos) << path;
+}
+
+TEST(Os, PagesOfEitherSizeHoldTheirContents) {
+  Result<AlignedBuffer> buffer = AlignedBuffer::allocate(size_t{4} << 20);
+  ASSERT_TRUE(buffer.ok());
+  buffer->data()[12345] = std::byte{7};
+  for (const PageSize size : {PageSize::kSmall, PageSize::kHuge}) {
+    prefer_pages(buffer->data(), buffer->size(), size);
+    EXPECT_EQ(buffer->data()[12345], std::byte{7});
+  }
+}
+
+TEST(Os, UnknownNamesHaveNoValue) {
+  EXPECT_EQ(sysctl_number("hw.no_such_name"), std::nullopt);
+  EXPECT_EQ(sysctl_text("hw.no_such_name"), "");
 }
 
 }  // namespace

@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/base/os.h"
 #include "kernels/driver/operators.h"
-#include "kernels/driver/thread_affinity.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"

@@ -7,7 +7,7 @@
 #include <iterator>
 #include <set>
 
-#include "kernels/driver/thread_affinity.h"
+#include "kernels/base/os.h"
 #include "kernels/isa/isa_detect.h"
 
 namespace smepilot {
