@@ -197,9 +197,9 @@ class MatmulProblem {
   MatmulCall call(uint32_t mc, uint32_t nc, unsigned workers) {
     dst_.assign(size_t{m_} * dst_stride_, kNan);
     MatmulCall c;
-    c.config = {&variant_, ExecutionMode::kCpu, static_cast<uint16_t>(workers), mc, nc};
+    c.config = {&variant_, ExecutionMode::kCpu, static_cast<uint16_t>(workers), mc, nc, {}};
     c.rhs = &rhs_;
-    c.lhs = {lhs_.data(), stride_, quantised_ ? q8_.data() : nullptr, m_, k_};
+    c.lhs = {lhs_.data(), stride_, quantised_ ? q8_.data() : nullptr, Layout::kLhsQ8Panel16, m_, k_};
     c.dst = dst_.data();
     c.dst_stride = dst_stride_;
     return c;
