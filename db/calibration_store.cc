@@ -39,6 +39,29 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
     SMEPILOT_ASSIGN(const std::string samples, samples_to_json(f.samples, "fork/join samples"));
     SMEPILOT_TRY(fork_join.bind(id, f.workers, f.ns, samples, f.barrier_ns).run());
   }
+  sqlite::Statement coop_peak(c,
+                              "INSERT INTO coop_peak (calibration_id, matrix_dtype, matrix_isa, matrix_workers, "
+                              "matrix_gflops, matrix_samples_json, cpu_dtype, cpu_isa, cpu_workers, cpu_gflops, "
+                              "cpu_samples_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  for (const CoopPeak& p : calibration.coop_peaks) {
+    SMEPILOT_ASSIGN(const std::string matrix, samples_to_json(p.matrix_samples, "coop peak samples"));
+    SMEPILOT_ASSIGN(const std::string cpu, samples_to_json(p.cpu_samples, "coop peak samples"));
+    SMEPILOT_TRY(coop_peak
+                     .bind(id, p.matrix_dtype, p.matrix_isa, p.matrix_workers, p.matrix_gflops, matrix, p.cpu_dtype,
+                           p.cpu_isa, p.cpu_workers, p.cpu_gflops, cpu)
+                     .run());
+  }
+  sqlite::Statement coop_bandwidth(c,
+                                   "INSERT INTO coop_bandwidth (calibration_id, level, matrix_workers, matrix_gbps, "
+                                   "matrix_samples_json, cpu_workers, cpu_gbps, cpu_samples_json) "
+                                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  for (const CoopBandwidth& b : calibration.coop_bandwidths) {
+    SMEPILOT_ASSIGN(const std::string matrix, samples_to_json(b.matrix_samples, "coop bandwidth samples"));
+    SMEPILOT_ASSIGN(const std::string cpu, samples_to_json(b.cpu_samples, "coop bandwidth samples"));
+    SMEPILOT_TRY(
+        coop_bandwidth.bind(id, b.level, b.matrix_workers, b.matrix_gbps, matrix, b.cpu_workers, b.cpu_gbps, cpu)
+            .run());
+  }
   SMEPILOT_TRY(transaction.commit());
   return id;
 }
@@ -97,6 +120,39 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     f.samples = samples_column(row, 2);
                     f.barrier_ns = row.real(3);
                     return f;
+                  }));
+  sqlite::Statement coop_peaks(c,
+                               "SELECT matrix_dtype, matrix_isa, matrix_workers, matrix_gflops, matrix_samples_json, "
+                               "cpu_dtype, cpu_isa, cpu_workers, cpu_gflops, cpu_samples_json "
+                               "FROM coop_peak WHERE calibration_id = ? ORDER BY id");
+  SMEPILOT_ASSIGN(found->coop_peaks, sqlite::all(coop_peaks.bind(id), [](sqlite::Statement& row) {
+                    CoopPeak p;
+                    p.matrix_dtype = row.text(0);
+                    p.matrix_isa = row.text(1);
+                    p.matrix_workers = row.u32(2);
+                    p.matrix_gflops = row.real(3);
+                    p.matrix_samples = samples_column(row, 4);
+                    p.cpu_dtype = row.text(5);
+                    p.cpu_isa = row.text(6);
+                    p.cpu_workers = row.u32(7);
+                    p.cpu_gflops = row.real(8);
+                    p.cpu_samples = samples_column(row, 9);
+                    return p;
+                  }));
+  sqlite::Statement coop_bandwidths(c,
+                                    "SELECT level, matrix_workers, matrix_gbps, matrix_samples_json, cpu_workers, "
+                                    "cpu_gbps, cpu_samples_json FROM coop_bandwidth WHERE calibration_id = ? "
+                                    "ORDER BY id");
+  SMEPILOT_ASSIGN(found->coop_bandwidths, sqlite::all(coop_bandwidths.bind(id), [](sqlite::Statement& row) {
+                    CoopBandwidth b;
+                    b.level = row.text(0);
+                    b.matrix_workers = row.u32(1);
+                    b.matrix_gbps = row.real(2);
+                    b.matrix_samples = samples_column(row, 3);
+                    b.cpu_workers = row.u32(4);
+                    b.cpu_gbps = row.real(5);
+                    b.cpu_samples = samples_column(row, 6);
+                    return b;
                   }));
   return found;
 }

@@ -38,6 +38,9 @@ std::optional<ExecutionMode> mode_from_name(std::string_view name) noexcept {
 std::optional<ExecutionUnit> unit_from_name(std::string_view name) noexcept {
   return enum_from<ExecutionUnit>(kUnitNames, name);
 }
+std::optional<SplitDim> split_dim_from_name(std::string_view name) noexcept {
+  return enum_from<SplitDim>(kSplitDimNames, name);
+}
 std::optional<OpKind> kind_from_name(std::string_view name) noexcept {
   return enum_from<OpKind>(kOpNames, name);
 }
@@ -45,6 +48,21 @@ std::optional<DType> dtype_from_name(std::string_view name) noexcept {
   for (size_t i = 0; i < static_cast<size_t>(DType::kCount); ++i)
     if (name == kDTypeTraits[i].name) return static_cast<DType>(i);
   return std::nullopt;
+}
+
+CoopPart read_coop(sqlite::Statement& row, int at) {
+  CoopPart c;
+  c.variant = row.text(at);
+  c.workers = row.u32(at + 1);
+  c.mc = row.u32(at + 2);
+  c.nc = row.u32(at + 3);
+  c.dim = named(row, at + 4, split_dim_from_name);
+  c.split = row.u32(at + 5);
+  c.split_of = row.u32(at + 6);
+  c.dynamic = row.integer(at + 7, 0, 1) != 0;
+  c.rows = row.u32(at + 8);
+  c.depth = row.u32(at + 9);
+  return c;
 }
 
 Result<std::string> samples_to_json(std::span<const double> samples, std::string_view what) {

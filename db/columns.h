@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "db/execution.h"
 #include "db/sqlite.h"
 #include "kernels/abi/execution_mode.h"
 #include "kernels/abi/operator_shape.h"
@@ -33,6 +34,7 @@ inline const char* dtype_name(DType dtype) noexcept {
 std::optional<size_t> index_of(std::span<const char* const> names, std::string_view name) noexcept;
 std::optional<ExecutionMode> mode_from_name(std::string_view name) noexcept;
 std::optional<ExecutionUnit> unit_from_name(std::string_view name) noexcept;
+std::optional<SplitDim> split_dim_from_name(std::string_view name) noexcept;
 std::optional<OpKind> kind_from_name(std::string_view name) noexcept;
 std::optional<DType> dtype_from_name(std::string_view name) noexcept;
 
@@ -43,6 +45,15 @@ T named(sqlite::Statement& row, int column, std::optional<T> (*from_name)(std::s
   const auto value = from_name(name);
   if (!value) row.reject(column, "'" + name + "'", "a name this build knows");
   return value.value_or(T{});
+}
+
+// The columns of a CoopPart, in the order in which read_coop() takes them.
+#define SMEPILOT_COOP_COLUMNS(prefix)                                                                  \
+  prefix "matrix_variant, " prefix "matrix_workers, " prefix "matrix_mc, " prefix "matrix_nc, " prefix \
+         "split_dim, " prefix "split, " prefix "split_of, " prefix "dynamic, " prefix "tile_rows, " prefix "depth"
+CoopPart read_coop(sqlite::Statement& row, int at);
+inline const char* split_dim_name(SplitDim dim) noexcept {
+  return kSplitDimNames[static_cast<size_t>(dim)];
 }
 
 // "[1.5,2]". Error if one is not finite; `what` names them.

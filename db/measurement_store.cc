@@ -64,7 +64,7 @@ constexpr const char* kMeasurementColumns =
     "o.kv_heads, "
     "c.variant, c.mode, c.workers, c.mc, c.nc, c.kv_tile, c.kv_splits, x.status, x.reason, x.predicted_ns, "
     "x.median_ns, "
-    "x.ci_low_ns, x.ci_high_ns, x.samples_json, x.is_default, x.created, s.revision, x.digest "
+    "x.ci_low_ns, x.ci_high_ns, x.samples_json, x.is_default, x.created, s.revision, x.digest, " SMEPILOT_COOP_COLUMNS("c.") " "
     "FROM measurement AS x JOIN candidate AS c ON c.id = x.candidate_id JOIN operator AS o ON o.id = c.operator_id "
     "JOIN session AS s ON s.id = x.session_id ";
 
@@ -73,11 +73,18 @@ std::string measurement_digest(const Measurement& m, std::string_view samples_js
   const Candidate& c = m.candidate;
   const bool timed = m.status == MeasurementStatus::kOk;
   const auto if_timed = [timed](double ns) { return timed ? ns : 0.0; };
+  // What only coop candidates have is behind the rest, so that rows of before keep their digests.
+  const CoopPart& p = c.coop;
+  const std::string coop = c.mode == ExecutionMode::kCoop
+                               ? fmt::format(" | {} {} {} {} {} {} {} {} {} {}", p.variant, p.workers, p.mc, p.nc,
+                                             split_dim_name(p.dim), p.split, p.split_of, p.dynamic, p.rows, p.depth)
+                               : "";
   return digest(fmt::format("{} {} {} {} {} {} {} | {} {} {} {} {} {} {} | {} {} {} {} {} {} {} {}", kind_name(s.kind),
                             dtype_name(s.dtype), s.m, s.n, s.k, s.kv_len, s.kv_heads, c.variant, mode_name(c.mode),
                             c.workers, c.mc, c.nc, c.kv_tile, c.kv_splits, status_name(m.status), m.reason,
                             m.predicted_ns, if_timed(m.median_ns), if_timed(m.ci_low_ns), if_timed(m.ci_high_ns),
-                            m.is_default, samples_json));
+                            m.is_default, samples_json) +
+                coop);
 }
 
 Measurement read_measurement(sqlite::Statement& row) {
@@ -105,6 +112,7 @@ Measurement read_measurement(sqlite::Statement& row) {
   m.is_default = row.integer(26, 0, 1) != 0;
   m.created = row.text(27);
   m.revision = row.text(28);
+  m.candidate.coop = read_coop(row, 30);
   if (row.status().ok() && row.text(29) != measurement_digest(m, row.text(25)))
     row.reject(
         error("{}: measurement {} is damaged: its values do not give its digest. Nothing was changed; delete the row "
@@ -162,15 +170,23 @@ Result<int64_t> MeasurementStore::candidate_id(int64_t operator_id, const Candid
   sqlite::Statement select(
       *connection_,
       "SELECT id FROM candidate WHERE operator_id = ? AND variant = ? AND mode = ? AND workers = ? "
-      "AND mc = ? AND nc = ? AND kv_tile = ? AND kv_splits = ?");
-  sqlite::Statement insert(*connection_,
-                           "INSERT INTO candidate (operator_id, variant, mode, workers, mc, nc, kv_tile, kv_splits) "
-                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
+      "AND mc = ? AND nc = ? AND kv_tile = ? AND kv_splits = ? AND matrix_variant = ? AND matrix_workers = ? AND "
+      "matrix_mc = ? AND matrix_nc = ? AND split_dim = ? AND split = ? AND split_of = ? AND dynamic = ? AND "
+      "tile_rows = ? AND depth = ?");
+  sqlite::Statement insert(
+      *connection_,
+      "INSERT INTO candidate (operator_id, variant, mode, workers, mc, nc, kv_tile, kv_splits, " SMEPILOT_COOP_COLUMNS(
+          "") ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
+  const auto bind = [&](sqlite::Statement& s) -> sqlite::Statement& {
+    const CoopPart& p = x.coop;
+    return s.bind(operator_id, x.variant, mode, x.workers, x.mc, x.nc, x.kv_tile, x.kv_splits, p.variant, p.workers,
+                  p.mc, p.nc, std::string(split_dim_name(p.dim)), p.split, p.split_of, p.dynamic, p.rows, p.depth);
+  };
   for (int attempt = 0; attempt < 2; ++attempt) {
-    select.bind(operator_id, x.variant, mode, x.workers, x.mc, x.nc, x.kv_tile, x.kv_splits);
+    bind(select);
     SMEPILOT_ASSIGN(const auto id, sqlite::first(select, [](auto& row) { return row.integer(0); }));
     if (id) return *id;
-    SMEPILOT_TRY(insert.bind(operator_id, x.variant, mode, x.workers, x.mc, x.nc, x.kv_tile, x.kv_splits).run());
+    SMEPILOT_TRY(bind(insert).run());
   }
   return error("{}: the candidate {} of operator {} cannot be read back", connection_->path(), x.variant, operator_id);
 }

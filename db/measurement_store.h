@@ -9,21 +9,11 @@
 #include <vector>
 
 #include "db/database.h"
-#include "kernels/abi/execution_mode.h"
+#include "db/execution.h"
 #include "kernels/abi/operator_shape.h"
 #include "profiles/model_shape.h"
 
 namespace smepilot {
-
-// One way to execute an operator shape. Fields that its kind has no use for are 0.
-struct Candidate {
-  std::string variant;  // id
-  ExecutionMode mode = ExecutionMode::kCpu;
-  uint32_t workers = 1;
-  uint32_t mc = 0, nc = 0;
-  uint32_t kv_tile = 0, kv_splits = 0;
-  bool operator==(const Candidate&) const = default;
-};
 
 // What became of a candidate. The first group was run, the second was not.
 enum class MeasurementStatus : uint8_t {

@@ -15,30 +15,39 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kMaxKvSplits = 65536;
+constexpr uint32_t kMaxTileRows = 4096, kMaxDepth = 1024;  // of an attention pipeline
 
 Status check_time(const char* field, double ns) {
   if (std::isfinite(ns) && ns >= 0) return {};
   return error("{}: {} ns, expected a time of at least 0", field, ns);
 }
 
-// Whether the kernels of this build can do what `entry` says on ISA steps `isa`.
-Status check_variant(const PlanEntry& entry, IsaSet isa) {
-  const KernelVariant* v = find_variant(entry.variant);
-  if (v == nullptr) return error("variant: this build has no kernel '{}'", entry.variant);
-  if (v->op != entry.kind)
-    return error("variant: '{}' is a kernel for {}, the entry is for {}", v->id, kind_name(v->op),
-                 kind_name(entry.kind));
-  if (v->rhs != entry.dtype)
-    return error("variant: '{}' reads {}, the entry is for {}", v->id, dtype_name(v->rhs), dtype_name(entry.dtype));
-  if ((v->isa & ~isa) != 0)
-    return error("variant: '{}' needs {}, which this machine cannot run", v->id, isa_to_string(v->isa & ~isa));
-  if (v->tile.kr != 0 && entry.k % v->tile.kr != 0)
-    return error("variant: '{}' needs k to be a multiple of {}, the entry has k={}", v->id, v->tile.kr, entry.k);
-  if (v->max_m != 0 && entry.m_max > v->max_m)
-    return error("variant: '{}' is made for at most {} rows, the entry has m_max={}", v->id, v->max_m, entry.m_max);
-  const bool matrix = v->unit == ExecutionUnit::kMatrix;
-  if (entry.mode != ExecutionMode::kCoop && matrix != (entry.mode == ExecutionMode::kMatrix))
-    return error("mode: is {}, but '{}' runs on the {} unit", mode_name(entry.mode), v->id, unit_name(v->unit));
+Status check_split(const CoopPart& c, const PlanEntry& e) {
+  if (c.split == 0 || c.split % kPanel != 0 || c.split >= c.split_of)
+    return error("coop.split: {} of {}, expected a multiple of {} between them", c.split, c.split_of, kPanel);
+  if (c.dim == SplitDim::kN && c.split_of != e.n)
+    return error("coop.of: {}, expected the entry's n={}", c.split_of, e.n);
+  return {};
+}
+
+// What the matrix unit has of a coop entry.
+Status check_coop(const PlanEntry& e) {
+  const CoopPart& c = e.coop;
+  if (e.mode != ExecutionMode::kCoop) {
+    if (c != CoopPart{}) return error("coop: is given, but the mode is {}", mode_name(e.mode));
+    return {};
+  }
+  if (c.variant.empty()) return error("coop.variant: is empty, expected the id of a kernel");
+  if (c.workers == 0) return error("coop.workers: 0, expected at least 1");
+  if (e.kind == OpKind::kMatmul) {
+    if (c.mc == 0 || c.mc % kPanel != 0) return error("coop.mc: {}, expected a multiple of {}", c.mc, kPanel);
+    if (c.nc == 0 || c.nc % kPanel != 0) return error("coop.nc: {}, expected a multiple of {}", c.nc, kPanel);
+    return check_split(c, e);
+  }
+  if (e.kind != OpKind::kAttention) return error("mode: is coop, but {} runs on one unit only", kind_name(e.kind));
+  if (c.rows == 0 || c.rows % kPanel != 0 || c.rows > kMaxTileRows)
+    return error("coop.rows: {}, expected a multiple of {} up to {}", c.rows, kPanel, kMaxTileRows);
+  if (c.depth == 0 || c.depth > kMaxDepth) return error("coop.depth: {}, expected 1 .. {}", c.depth, kMaxDepth);
   return {};
 }
 
@@ -66,6 +75,7 @@ Status check_entry(const PlanEntry& e) {
       return error("kv_tile: {}, expected a multiple of {}", e.kv_tile, kPanel);
     if (e.kv_splits > kMaxKvSplits) return error("kv_splits: {}, expected at most {}", e.kv_splits, kMaxKvSplits);
   }
+  SMEPILOT_TRY(check_coop(e));
   SMEPILOT_TRY(check_time("predicted_ns", e.predicted_ns));
   SMEPILOT_TRY(check_time("measured_ns", e.measured_ns));
   return check_time("default_ns", e.default_ns);
@@ -80,10 +90,21 @@ Status check_plan_values(const Plan& plan) {
   for (size_t i = 0; i < plan.entries.size(); ++i) {
     const PlanEntry& e = plan.entries[i];
     if (auto status = check_entry(e); !status.ok()) return error("entries[{}].{}", i, status.message());
-    if (e.workers > plan.workers)
-      return error("entries[{}].workers: {}, expected at most the plan's {}", i, e.workers, plan.workers);
+    if (e.workers + e.coop.workers > plan.workers)
+      return error("entries[{}].workers: {}, expected at most the plan's {}", i, e.workers + e.coop.workers,
+                   plan.workers);
   }
   return {};
+}
+
+Candidate candidate_of(const PlanEntry& e) {
+  return {e.variant, e.mode, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits, e.coop};
+}
+
+int version_of(const Plan& plan) noexcept {
+  const bool coop = std::any_of(plan.entries.begin(), plan.entries.end(),
+                                [](const PlanEntry& e) { return e.mode == ExecutionMode::kCoop; });
+  return coop ? 2 : 1;
 }
 
 const PlanEntry* Plan::find(const OperatorShape& shape) const noexcept {
@@ -105,8 +126,8 @@ const PlanEntry* Plan::find(const OperatorShape& shape) const noexcept {
 }
 
 Status check_plan(const Plan& plan, const Platform& platform, const ModelShape& model, const std::string& hash) {
-  if (plan.version != kPlanVersion)
-    return error("version: the plan has {}, this build reads {}", plan.version, kPlanVersion);
+  if (plan.version < 1 || plan.version > kPlanVersion)
+    return error("version: the plan has {}, this build reads 1 to {}", plan.version, kPlanVersion);
 
   const auto here = platform.identity();
   for (const auto& [name, value] : here) {
@@ -133,9 +154,11 @@ Status check_plan(const Plan& plan, const Platform& platform, const ModelShape& 
   if (plan.workers > platform.cpus)
     return error("workers: the plan uses {}, this machine has {} CPUs", plan.workers, platform.cpus);
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
-  for (size_t i = 0; i < plan.entries.size(); ++i)
-    if (auto status = check_variant(plan.entries[i], isa); !status.ok())
-      return error("entries[{}].{}", i, status.message());
+  for (size_t i = 0; i < plan.entries.size(); ++i) {
+    const PlanEntry& e = plan.entries[i];
+    const auto kernels = find_kernels(candidate_of(e), {e.kind, e.dtype, e.k, e.m_max}, isa);
+    if (!kernels.ok()) return error("entries[{}].{}", i, kernels.message());
+  }
   return {};
 }
 
@@ -147,10 +170,14 @@ namespace {
 constexpr uint32_t kWholeScores = 1024;
 
 const KernelVariant& preferred(const OperatorShape& shape, const Selection& selection) {
-  const KernelVariant* first = selection.usable.front();
+  constexpr IsaSet kUnitPerCore = kIsaAmxInt8 | kIsaAmxBf16;
+  const auto own = std::find_if(selection.usable.begin(), selection.usable.end(), [](const KernelVariant* v) {
+    return v->unit == ExecutionUnit::kCpu || (v->isa & kUnitPerCore) != 0;
+  });
+  const KernelVariant* first = own != selection.usable.end() ? *own : selection.usable.front();
   if (shape.kind != OpKind::kAttention || shape.kv_len > kWholeScores) return *first;
   for (const KernelVariant* v : selection.usable)
-    if (v->isa == first->isa && std::string_view(v->id).ends_with(".threephase")) return *v;
+    if (v->isa == first->isa && v->unit == first->unit && std::string_view(v->id).ends_with(".threephase")) return *v;
   return *first;
 }
 

@@ -14,8 +14,8 @@ namespace smepilot {
 
 namespace {
 
-constexpr const char* kSchema = "smepilot-plan/1";
-constexpr double kMaxNs = 1e18;  // 30 years: larger is not a time
+constexpr const char* kSchemas[] = {"smepilot-plan/1", "smepilot-plan/2"};  // by version
+constexpr double kMaxNs = 1e18;                                             // 30 years: larger is not a time
 constexpr std::uintmax_t kMaxPlanBytes = 64u << 20;
 
 Json bound_to_json(uint32_t bound) {
@@ -39,7 +39,47 @@ uint32_t u32(ObjectReader& in, const char* key) {
   return static_cast<uint32_t>(in.integer(key, 0, UINT32_MAX));
 }
 
-Result<PlanEntry> entry_from_json(const Json& value, const std::string& source_name, const std::string& path) {
+// A coop entry's "coop": which fields there are depends on the operator.
+Result<CoopPart> coop_from_json(const Json& value, OpKind kind, const std::string& source_name,
+                                const std::string& path) {
+  ObjectReader in(value, source_name, path);
+  CoopPart c;
+  c.variant = in.text("variant", 256);
+  c.workers = static_cast<uint32_t>(in.integer("workers", 1, UINT16_MAX));
+  if (kind == OpKind::kAttention) {
+    c.rows = u32(in, "rows");
+    c.depth = u32(in, "depth");
+  } else {
+    c.mc = u32(in, "mc");
+    c.nc = u32(in, "nc");
+    c.dim = named_field(in, "dim", split_dim_from_name);
+    c.split = u32(in, "split");
+    c.split_of = u32(in, "of");
+    c.dynamic = in.integer("dynamic", 0, 1) != 0;
+  }
+  SMEPILOT_TRY(in.finish());
+  return c;
+}
+
+Json coop_to_json(const PlanEntry& e) {
+  const CoopPart& c = e.coop;
+  Json out = {{"variant", c.variant}, {"workers", c.workers}};
+  if (e.kind == OpKind::kAttention) {
+    out["rows"] = c.rows;
+    out["depth"] = c.depth;
+  } else {
+    out["mc"] = c.mc;
+    out["nc"] = c.nc;
+    out["dim"] = split_dim_name(c.dim);
+    out["split"] = c.split;
+    out["of"] = c.split_of;
+    out["dynamic"] = c.dynamic ? 1 : 0;
+  }
+  return out;
+}
+
+Result<PlanEntry> entry_from_json(const Json& value, int version, const std::string& source_name,
+                                  const std::string& path) {
   ObjectReader in(value, source_name, path);
   PlanEntry e;
   e.kind = named_field(in, "kind", kind_from_name);
@@ -63,7 +103,11 @@ Result<PlanEntry> entry_from_json(const Json& value, const std::string& source_n
   e.measured_ns = in.real("measured_ns", 0, kMaxNs);
   e.default_ns = in.real("default_ns", 0, kMaxNs);
   e.why = in.text("why");
+  const Json* coop = version >= 2 && e.mode == ExecutionMode::kCoop ? in.object("coop") : nullptr;
   SMEPILOT_TRY(in.finish());
+  if (coop != nullptr) {
+    SMEPILOT_ASSIGN(e.coop, coop_from_json(*coop, e.kind, source_name, path + ".coop"));
+  }
   return e;
 }
 
@@ -71,7 +115,7 @@ Result<PlanEntry> entry_from_json(const Json& value, const std::string& source_n
 
 std::string plan_to_json(const Plan& plan) {
   Json out;
-  out["schema"] = kSchema;
+  out["schema"] = kSchemas[version_of(plan) - 1];
   out["fingerprint"] = plan.fingerprint;
   out["platform"] = Json::object();
   for (const auto& [name, value] : plan.platform) out["platform"][name] = value;
@@ -82,7 +126,7 @@ std::string plan_to_json(const Plan& plan) {
   out["created"] = plan.created;
   out["workers"] = plan.workers;
   out["entries"] = Json::array();
-  for (const PlanEntry& e : plan.entries)
+  for (const PlanEntry& e : plan.entries) {
     out["entries"].push_back({{"kind", kind_name(e.kind)},
                               {"dtype", dtype_name(e.dtype)},
                               {"n", e.n},
@@ -104,15 +148,21 @@ std::string plan_to_json(const Plan& plan) {
                               {"measured_ns", e.measured_ns},
                               {"default_ns", e.default_ns},
                               {"why", e.why}});
+    if (e.mode == ExecutionMode::kCoop) out["entries"].back()["coop"] = coop_to_json(e);
+  }
   return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 Result<Plan> plan_from_json(const std::string& text, const std::string& source_name) {
   SMEPILOT_ASSIGN(const Json document, parse_json(text, source_name));
   ObjectReader in(document, source_name, "");
-  if (const std::string schema = in.text("schema"); in.status().ok() && schema != kSchema)
-    return error("{}: schema is '{}', expected '{}'", source_name, schema.substr(0, 80), kSchema);
+  const std::string schema = in.text("schema");
+  const auto version = index_of(kSchemas, schema);
+  if (in.status().ok() && !version)
+    return error("{}: schema is '{}', expected '{}' or '{}'", source_name, schema.substr(0, 80), kSchemas[0],
+                 kSchemas[1]);
   Plan plan;
+  plan.version = static_cast<int>(version.value_or(0)) + 1;
   plan.fingerprint = in.text("fingerprint", 64);
   if (const Json* platform = in.object("platform")) {
     ObjectReader fields(*platform, source_name, "platform");
@@ -135,7 +185,8 @@ Result<Plan> plan_from_json(const std::string& text, const std::string& source_n
   const Json* entries = in.array("entries");
   SMEPILOT_TRY(in.finish());
   for (size_t i = 0; i < entries->size(); ++i) {
-    SMEPILOT_ASSIGN(PlanEntry entry, entry_from_json((*entries)[i], source_name, fmt::format("entries[{}]", i)));
+    SMEPILOT_ASSIGN(PlanEntry entry,
+                    entry_from_json((*entries)[i], plan.version, source_name, fmt::format("entries[{}]", i)));
     plan.entries.push_back(std::move(entry));
   }
   if (auto status = check_plan_values(plan); !status.ok()) return error("{}: {}", source_name, status.message());

@@ -38,6 +38,7 @@ PlanEntry read_entry(sqlite::Statement& row) {
   e.measured_ns = row.real(18);
   e.default_ns = row.real(19);
   e.why = row.text(20);
+  e.coop = read_coop(row, 21);
   if (row.status().ok())
     if (auto status = check_entry(e); !status.ok()) row.reject(status);
   return e;
@@ -57,7 +58,7 @@ Result<int64_t> PlanStore::save(int64_t session_id, const Plan& given, int64_t s
       c,
       "INSERT INTO plan (session_id, search_id, version, fingerprint, identity_json, model_id, "
       "variant_set_hash, planner, workers, build, created, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-  SMEPILOT_TRY(head.bind(session_id, search_id != 0 ? std::optional(search_id) : std::nullopt, plan.version,
+  SMEPILOT_TRY(head.bind(session_id, search_id != 0 ? std::optional(search_id) : std::nullopt, version_of(plan),
                          plan.fingerprint, pairs_to_json(plan.platform), model, plan.variant_set_hash, plan.planner,
                          plan.workers, plan.build, plan.created, plan_digest(plan))
                    .run());
@@ -65,14 +66,17 @@ Result<int64_t> PlanStore::save(int64_t session_id, const Plan& given, int64_t s
   sqlite::Statement insert(c,
                            "INSERT INTO plan_entry (plan_id, kind, dtype, n, k, kv_heads, m_min, m_max, kv_max, mode, "
                            "variant, workers, mc, nc, kv_tile, kv_splits, measured_m, measured_kv, predicted_ns, "
-                           "measured_ns, default_ns, why) "
-                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                           "measured_ns, default_ns, why, " SMEPILOT_COOP_COLUMNS("") ") "
+                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                           "?, ?, ?, ?)");
   for (const PlanEntry& e : plan.entries)
     SMEPILOT_TRY(insert
                      .bind(id, std::string(kind_name(e.kind)), std::string(dtype_name(e.dtype)), e.n, e.k, e.kv_heads,
                            e.m_min, e.m_max, e.kv_max, std::string(mode_name(e.mode)), e.variant, e.workers, e.mc, e.nc,
                            e.kv_tile, e.kv_splits, e.measured_m, e.measured_kv, e.predicted_ns, e.measured_ns,
-                           e.default_ns, e.why)
+                           e.default_ns, e.why, e.coop.variant, e.coop.workers, e.coop.mc, e.coop.nc,
+                           std::string(split_dim_name(e.coop.dim)), e.coop.split, e.coop.split_of, e.coop.dynamic,
+                           e.coop.rows, e.coop.depth)
                      .run());
   SMEPILOT_TRY(transaction.commit());
   return id;
@@ -103,10 +107,11 @@ Result<std::optional<Plan>> PlanStore::get(int64_t id) {
                     return p;
                   }));
   if (!found) return found;
-  sqlite::Statement entries(c,
-                            "SELECT kind, dtype, n, k, kv_heads, m_min, m_max, kv_max, mode, variant, workers, mc, nc, "
-                            "kv_tile, kv_splits, measured_m, measured_kv, predicted_ns, measured_ns, default_ns, why "
-                            "FROM plan_entry WHERE plan_id = ? ORDER BY id");
+  sqlite::Statement entries(
+      c,
+      "SELECT kind, dtype, n, k, kv_heads, m_min, m_max, kv_max, mode, variant, workers, mc, nc, "
+      "kv_tile, kv_splits, measured_m, measured_kv, predicted_ns, measured_ns, default_ns, why, " SMEPILOT_COOP_COLUMNS(
+          "") " FROM plan_entry WHERE plan_id = ? ORDER BY id");
   SMEPILOT_ASSIGN(found->entries, sqlite::all(entries.bind(id), read_entry));
   if (plan_digest(*found) != stored_digest)
     return error(

@@ -31,6 +31,29 @@ struct Bandwidth {
   std::vector<double> samples;
 };
 
+// What both units reach while both work, each with workers of its own: their ceilings in cooperative execution. Of each
+// side, its own rate until it has done its part; as with Peak and Bandwidth, the 90th percentile of its samples.
+struct CoopPeak {
+  std::string matrix_dtype, matrix_isa;
+  unsigned matrix_workers = 1;
+  double matrix_gflops = 0;
+  std::vector<double> matrix_samples;
+  std::string cpu_dtype, cpu_isa;
+  unsigned cpu_workers = 1;
+  double cpu_gflops = 0;
+  std::vector<double> cpu_samples;
+};
+
+struct CoopBandwidth {  // both sides read
+  std::string level;
+  unsigned matrix_workers = 1;
+  double matrix_gbps = 0;
+  std::vector<double> matrix_samples;
+  unsigned cpu_workers = 1;
+  double cpu_gbps = 0;
+  std::vector<double> cpu_samples;
+};
+
 // An empty parallel region: from the call of WorkerPool::run to its return. And WorkerPool::barrier within one.
 struct ForkJoin {
   unsigned workers = 1;
@@ -46,6 +69,8 @@ struct Calibration {
   std::vector<Peak> peaks;  // by worker count, for each (unit, dtype, isa)
   std::vector<Bandwidth> bandwidths;
   std::vector<ForkJoin> fork_join;
+  std::vector<CoopPeak> coop_peaks;            // empty where there is no matrix unit, or only one core
+  std::vector<CoopBandwidth> coop_bandwidths;  // likewise, and where no probe of this build reads by the matrix unit
   double noise_floor = 0;    // fraction: 95th percentile of |ratio - 1| of a kernel against itself in ABBA pairs
   double exp_geps = 0;       // 1e9 exponentials per second of one worker, best ISA step
   double pack_gbps = 0;      // 1e9 bytes (of q4_0 file format) packed per second by one worker; 0: not measured

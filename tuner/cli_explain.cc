@@ -64,12 +64,19 @@ Result<OperatorShape> decided_shape(MeasurementStore& store, const Plan& plan, c
 }
 
 nlohmann::ordered_json to_json(const Measurement& m) {
-  return {{"variant", m.candidate.variant},
+  return {{"candidate", describe(m.candidate)},
+          {"mode", kModeNames[static_cast<size_t>(m.candidate.mode)]},
+          {"variant", m.candidate.variant},
           {"workers", m.candidate.workers},
           {"mc", m.candidate.mc},
           {"nc", m.candidate.nc},
           {"kv_tile", m.candidate.kv_tile},
           {"kv_splits", m.candidate.kv_splits},
+          {"matrix_variant", m.candidate.coop.variant},
+          {"matrix_workers", m.candidate.coop.workers},
+          {"split", m.candidate.coop.split},
+          {"split_of", m.candidate.coop.split_of},
+          {"dynamic", m.candidate.coop.dynamic},
           {"status", status_name(m.status)},
           {"reason", m.reason},
           {"predicted_ns", m.predicted_ns},

@@ -64,6 +64,7 @@ PlanEntry entry_for(const OperatorResult& r, uint32_t m_min, uint32_t m_max, uin
   e.nc = chosen.candidate.nc;
   e.kv_tile = chosen.candidate.kv_tile;
   e.kv_splits = chosen.candidate.kv_splits;
+  e.coop = chosen.candidate.coop;
   e.predicted_ns = chosen.predicted_ns;
   e.measured_ns = r.decision.chosen_ns;
   e.default_ns = r.decision.default_ns;
@@ -82,7 +83,9 @@ Status cover_m(const std::vector<const OperatorResult*>& by_m, uint32_t kv_max, 
   for (size_t i = 0; i < by_m.size(); ++i) {
     const bool last = i + 1 == by_m.size();
     const uint32_t wanted = last ? kNoBound : boundary(*by_m[i], *by_m[i + 1]);
-    const uint32_t to = std::min(wanted, bound_of(by_m[i]->chosen().candidate.variant));
+    const Candidate& chosen = by_m[i]->chosen().candidate;
+    uint32_t to = std::min(wanted, bound_of(chosen.variant));
+    if (chosen.mode == ExecutionMode::kCoop) to = std::min(to, bound_of(chosen.coop.variant));
     if (to < from) continue;  // an earlier entry reaches further
     out.push_back(entry_for(*by_m[i], from, to, kv_max));
     if (to == kNoBound) return {};
@@ -166,7 +169,7 @@ Result<Plan> build_plan(const SearchResult& result, const ModelShape& model, con
       SMEPILOT_TRY(cover_m(by_m, kv_max, bound_of, plan.entries));
     }
   }
-  for (const PlanEntry& e : plan.entries) plan.workers = std::max<unsigned>(plan.workers, e.workers);
+  for (const PlanEntry& e : plan.entries) plan.workers = std::max<unsigned>(plan.workers, e.workers + e.coop.workers);
   return plan;
 }
 

@@ -22,11 +22,16 @@ std::string short_id(const std::string& id) {
   return before == std::string::npos ? id : id.substr(before + 1);
 }
 
-// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits.
+// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits. Of both units: "… + sme2.mopa
+// x1 128/64, n 5120 of 8192".
 std::string short_choice(const Candidate& c) {
   std::string s = fmt::format("{} x{}", short_id(c.variant), c.workers);
   if (c.nc != 0) s += fmt::format(" {}/{}", c.mc, c.nc);
   if (c.kv_tile != 0) s += fmt::format(" {}/{}", c.kv_tile, c.kv_splits);
+  if (c.mode != ExecutionMode::kCoop) return s;
+  s += fmt::format(" + {} x{}", short_id(c.coop.variant), c.coop.workers);
+  if (c.coop.nc != 0) s += fmt::format(" {}/{}, {}", c.coop.mc, c.coop.nc, describe_split(c.coop));
+  if (c.coop.rows != 0) s += fmt::format(" {} rows, depth {}", c.coop.rows, c.coop.depth);
   return s;
 }
 
@@ -115,10 +120,6 @@ std::string other_part(const Explanation& e) {
 }
 
 }  // namespace
-
-Candidate candidate_of(const PlanEntry& e) {
-  return {e.variant, e.mode, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits};
-}
 
 std::string format_gain(double default_ns, double chosen_ns) {
   if (default_ns <= 0 || chosen_ns <= 0) return "-";

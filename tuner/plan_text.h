@@ -35,6 +35,4 @@ std::string explain_text(const Explanation& e, const Plan& plan, const Platform&
 // "1.34x", and "=" where there is no difference to show.
 std::string format_gain(double default_ns, double chosen_ns);
 
-Candidate candidate_of(const PlanEntry& entry);
-
 }  // namespace smepilot

@@ -246,15 +246,21 @@ void prune_space(SearchSpace& space, const PruneRule& rule) {
 }
 
 std::string describe_kernel(const Candidate& c) {
-  return fmt::format("{} x{}", c.variant, c.workers);
+  std::string s = fmt::format("{} x{}", c.variant, c.workers);
+  if (c.mode == ExecutionMode::kCoop) s += fmt::format(" + {} x{}", c.coop.variant, c.coop.workers);
+  return s;
 }
 
 std::string describe(const Candidate& c) {
-  std::string s = describe_kernel(c);
+  std::string s = fmt::format("{} x{}", c.variant, c.workers);
   if (c.mc != 0) s += fmt::format(" mc{}", c.mc);
   if (c.nc != 0) s += fmt::format(" nc{}", c.nc);
   if (c.kv_tile != 0) s += fmt::format(" tile{}", c.kv_tile);
   if (c.kv_splits != 0) s += fmt::format(" splits{}", c.kv_splits);
+  if (c.mode != ExecutionMode::kCoop) return s;
+  s += fmt::format(" + {} x{}", c.coop.variant, c.coop.workers);
+  if (c.coop.mc != 0) s += fmt::format(" mc{} nc{}, {}", c.coop.mc, c.coop.nc, describe_split(c.coop));
+  if (c.coop.rows != 0) s += fmt::format(" rows{} depth{}", c.coop.rows, c.coop.depth);
   return s;
 }
 
@@ -287,13 +293,15 @@ std::string mode_name(ExecutionMode mode, const Platform& platform) {
 }
 
 bool same_blocking(const Candidate& a, const Candidate& b) noexcept {
-  return a.mc == b.mc && a.nc == b.nc && a.kv_tile == b.kv_tile && a.kv_splits == b.kv_splits;
+  return a.mc == b.mc && a.nc == b.nc && a.kv_tile == b.kv_tile && a.kv_splits == b.kv_splits && a.coop == b.coop;
 }
 
 bool simpler(const SearchSpace& space, size_t a, size_t b) noexcept {
   const SpaceEntry &x = space.entries[a], &y = space.entries[b];
   if (x.candidate.mode != y.candidate.mode) return x.candidate.mode < y.candidate.mode;
-  if (x.candidate.workers != y.candidate.workers) return x.candidate.workers < y.candidate.workers;
+  if (x.candidate.all_workers() != y.candidate.all_workers())
+    return x.candidate.all_workers() < y.candidate.all_workers();
+  if (x.candidate.coop.dynamic != y.candidate.coop.dynamic) return y.candidate.coop.dynamic;
   if (x.is_default != y.is_default) return x.is_default;
   const Candidate& def = space.entries[space.default_index].candidate;
   const bool x_same = same_blocking(x.candidate, def), y_same = same_blocking(y.candidate, def);

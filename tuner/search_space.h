@@ -72,7 +72,7 @@ void prune_space(SearchSpace& space, const PruneRule& rule = {});
 
 // "matmul.f32.q8.q4_0.16x16.avx512vnni.dot x2 mc128 nc64"
 std::string describe(const Candidate& candidate);
-// The same without the blocking: "… x2".
+// The same without blocking and split: "… x2", "… x1 + … x1".
 std::string describe_kernel(const Candidate& candidate);
 // "matmul q4_0 m=1 n=576 k=576", "attention f16 m=1 kv=512 heads=9/3 d=64"
 std::string describe(const OperatorShape& shape);
@@ -83,8 +83,8 @@ std::string mode_name(ExecutionMode mode, const Platform& platform);
 
 bool same_blocking(const Candidate& a, const Candidate& b) noexcept;
 
-// True if a is the simpler choice where both are equally fast: cpu before matrix before coop, fewer workers, the
-// default, the default's blocking, the preferred variant (the earlier entry).
+// True if a is the simpler choice where both are equally fast: cpu before matrix before coop, fewer workers, a static
+// split, the default, the default's blocking, the preferred variant (the earlier entry).
 bool simpler(const SearchSpace& space, size_t a, size_t b) noexcept;
 
 }  // namespace smepilot

@@ -169,9 +169,12 @@ def _row_of_choice(model, op):
 
 def _above_roof(dot, peaks, noise_floor):
     margin = 1 + (noise_floor or 0)
-    unit = "matrix" if dot.row["mode"] == "matrix" else "cpu"
-    same = [peak["gflops"] for (u, _), peak in best_peaks(peaks, dot.dtype).items() if u == unit]
-    if same and dot.gflops > max(same) * margin:
+    units = {"coop": ("cpu", "matrix")}.get(dot.row["mode"], (dot.row["mode"],))
+    best = [
+        max((peak["gflops"] for (u, _), peak in best_peaks(peaks, dot.dtype).items() if u == unit), default=0)
+        for unit in units
+    ]
+    if all(best) and dot.gflops > sum(best) * margin:
         return (
             "faster than the highest measured peak of its unit: the machine was busier during calibration than "
             "during the search; calibrate again on an idle machine"

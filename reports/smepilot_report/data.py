@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
+from smepilot_report import operators
 from smepilot_report.database import ReportError
 
 RUN_STATUSES = ("ok", "incorrect", "timeout", "crashed")  # the candidate was executed; the others never were
@@ -164,7 +165,8 @@ def _load_model(db, platform, model, plan):
     if out.plan is None:
         out.newer_plan_elsewhere = db.row("SELECT 1 FROM plan WHERE model_id = ?", model["id"]) is not None
     else:
-        out.entries = db.rows("SELECT * FROM plan_entry WHERE plan_id = ? ORDER BY id", out.plan["id"])
+        entries = db.rows("SELECT * FROM plan_entry WHERE plan_id = ? ORDER BY id", out.plan["id"])
+        out.entries = [_with_both_units(entry) for entry in entries]
     search_id = out.plan["search_id"] if out.plan else None
     if search_id is None:
         newest = db.row(
@@ -212,7 +214,7 @@ def _operators(db, search_id):
 def _measurements(db, platform, search):
     """Rows of this search, and those of earlier ones that it took over instead of measuring again."""
     rows = db.rows(
-        "SELECT m.*, e.revision, c.operator_id, c.variant, c.mode, c.workers, c.mc, c.nc, c.kv_tile, c.kv_splits, "
+        "SELECT m.*, e.revision, c.*, m.id AS id, "
         "o.kind, o.dtype, o.m, o.n, o.k, o.kv_len, o.kv_heads FROM measurement m "
         "JOIN candidate c ON c.id = m.candidate_id JOIN operator o ON o.id = c.operator_id "
         "JOIN session e ON e.id = m.session_id "
@@ -223,7 +225,7 @@ def _measurements(db, platform, search):
         search["id"],
         search["id"],
     )
-    _with_samples(db, "measurement", rows)
+    rows = [_with_both_units(row) for row in _with_samples(db, "measurement", rows)]
     best = {}
     for row in rows:
         have = best.get(row["candidate_id"])
@@ -231,6 +233,13 @@ def _measurements(db, platform, search):
         if have is None or row["status"] in RUN_STATUSES or have["status"] not in RUN_STATUSES:
             best[row["candidate_id"]] = row
     return sorted(best.values(), key=lambda row: row["id"])
+
+
+def _with_both_units(row):
+    """A candidate or entry with what the matrix unit has of it, which databases before schema 4 do not know."""
+    row = {**operators.ONE_UNIT, **row}
+    row["all_workers"] = row["workers"] + row["matrix_workers"]
+    return row
 
 
 def _load_baselines(db, data, everything):

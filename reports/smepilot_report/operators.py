@@ -23,7 +23,19 @@ BLOCKS = {  # elements per block, bytes per block in a GGUF file
     "q8": (32, 56),
 }
 SHAPE_FIELDS = ("kind", "dtype", "n", "k", "kv_heads")  # what an entry of a plan and an operator have in common
-CANDIDATE_FIELDS = ("variant", "mode", "workers", "mc", "nc", "kv_tile", "kv_splits")
+ONE_UNIT = {  # what the matrix unit has of a call of mode coop, for the other modes
+    "matrix_variant": "",
+    "matrix_workers": 0,
+    "matrix_mc": 0,
+    "matrix_nc": 0,
+    "split_dim": "n",
+    "split": 0,
+    "split_of": 0,
+    "dynamic": 0,
+    "tile_rows": 0,
+    "depth": 0,
+}
+CANDIDATE_FIELDS = ("variant", "mode", "workers", "mc", "nc", "kv_tile", "kv_splits", *ONE_UNIT)
 
 
 def flops(op):
@@ -71,6 +83,15 @@ def describe_candidate(row):
     for name, label in (("mc", "mc"), ("nc", "nc"), ("kv_tile", "tile"), ("kv_splits", "splits")):
         if row[name]:
             parts.append(f"{label}\u00a0{row[name]}")
+    if row["mode"] == "coop":
+        parts += ["+", row["matrix_variant"], f"×{row['matrix_workers']}"]
+        for name, label in (("matrix_mc", "mc"), ("matrix_nc", "nc"), ("tile_rows", "rows"), ("depth", "depth")):
+            if row[name]:
+                parts.append(f"{label}\u00a0{row[name]}")
+        if row["split"]:
+            parts.append(f"{row['split_dim']}\u00a0{row['split']}\u00a0of\u00a0{row['split_of']}")
+        if row["dynamic"]:
+            parts.append("dynamic")
     return " ".join(parts)
 
 

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "db/check.h"
+#include "db/columns.h"
 #include "db/migrations.h"
 #include "db/sqlite.h"
 #include "tests/db/support.h"
@@ -60,6 +61,65 @@ TEST(Database, MigratesFromEveryOlderSchema) {
     ASSERT_OK(db);
     EXPECT_EQ(*db->schema(), Database::newest_schema()) << "from " << v;
     ASSERT_OK(test::begin(*db));
+  }
+}
+
+// Rows as older builds wrote them, with the digests that those computed. Schema 2 added columns with defaults only.
+TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
+  for (int v = 1; v < Database::newest_schema(); ++v) {
+    test::TempFolder folder;
+    const std::string path = folder / "old.db";
+    const Plan plan = test::sample_plan();
+    {
+      auto c = sqlite::Connection::open(path, {});
+      ASSERT_OK(c);
+      ASSERT_OK(migrate(**c, migrations().first(static_cast<size_t>(v))));
+      const std::string fingerprint = test::sample_platform().fingerprint(), model = test::sample_model().hash();
+      ASSERT_OK((*c)->execute(fmt::format(
+          "INSERT INTO platform VALUES (1, '{}', '{{}}', '{{}}', 'x');"
+          "INSERT INTO session VALUES (1, 1, 'x', 'x', 'x', 'rev', 'x', 'x', 'x', 'x', 'x', 'x', 0);"
+          "INSERT INTO model VALUES (1, 'tiny', 'llama', '{}', '{{}}');"
+          "INSERT INTO search VALUES (1, 1, 1, NULL, 'race', 'feed', 1, '{{}}', 'done', 'x', 'x');"
+          "INSERT INTO operator VALUES (1, 'matmul', 'q4_0', 8, 128, 64, 0, 0);"
+          "INSERT INTO candidate VALUES (7, 1, 'a.test', 'cpu', 2, 128, 64, 0, 0), (9, 1, 'a.test', 'cpu', 2, 64, 64, "
+          "0, 0);"
+          "INSERT INTO measurement VALUES (1, 1, 1, 7, 1, 'feed', 'ok', '', 900.5, 10.0, 9.0, 11.5, '[9,10,11.5]', 1, "
+          "'x', '{}'), (2, 1, 1, 9, 1, 'feed', 'pruned', 'slow', 5.0, NULL, NULL, NULL, '[]', 0, 'x', '{}');",
+          fingerprint, model,
+          digest("matmul q4_0 8 128 64 0 0 | a.test cpu 2 128 64 0 0 | ok  900.5 10 9 11.5 true [9,10,11.5]"),
+          digest("matmul q4_0 8 128 64 0 0 | a.test cpu 2 64 64 0 0 | pruned slow 5 0 0 0 false []"))));
+      // The plan's digest is that of its JSON without the model's name.
+      Plan unnamed = plan;
+      unnamed.model_name.clear();
+      std::string sql =
+          fmt::format("INSERT INTO plan VALUES (1, 1, 1, 1, '{}', '{}', 1, '{}', '{}', {}, '{}', '{}', '{}');",
+                      fingerprint, pairs_to_json(plan.platform), plan.variant_set_hash, plan.planner, plan.workers,
+                      plan.build, plan.created, digest(plan_to_json(unnamed)));
+      for (const PlanEntry& e : plan.entries)
+        sql += fmt::format(
+            "INSERT INTO plan_entry VALUES (NULL, 1, '{}', '{}', {}, {}, {}, {}, {}, {}, '{}', '{}', {}, {}, {}, {}, "
+            "{}, {}, {}, {:.17g}, {:.17g}, {:.17g}, '{}');",
+            kind_name(e.kind), dtype_name(e.dtype), e.n, e.k, e.kv_heads, e.m_min, e.m_max, e.kv_max, mode_name(e.mode),
+            e.variant, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits, e.measured_m, e.measured_kv, e.predicted_ns,
+            e.measured_ns, e.default_ns, e.why);
+      ASSERT_OK((*c)->execute(sql));
+    }
+    auto db = Database::open(path);
+    ASSERT_OK(db);
+    auto rows = MeasurementStore(*db).of_search(1);
+    ASSERT_OK(rows);
+    ASSERT_EQ(rows->size(), 2u) << "from " << v;
+    EXPECT_EQ(rows->at(0).candidate_id, 7);
+    EXPECT_EQ(rows->at(0).candidate.coop, CoopPart{});
+    EXPECT_EQ(rows->at(0).median_ns, 10);
+    EXPECT_EQ(rows->at(1).candidate.mc, 64u);
+    auto back = PlanStore(*db).get(1);
+    ASSERT_OK(back);
+    ASSERT_TRUE(back->has_value());
+    EXPECT_EQ(plan_to_json(**back), plan_to_json(plan));
+    EXPECT_TRUE(check_database(path)->ok());
+    // The rebuilt table still guards its measurements.
+    EXPECT_ERROR(db->connection().execute("DELETE FROM candidate WHERE id = 7"), "FOREIGN KEY");
   }
 }
 

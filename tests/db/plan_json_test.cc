@@ -39,6 +39,68 @@ TEST(PlanJson, RoundTrip) {
   EXPECT_EQ(back->entries[2].kind, OpKind::kAttention);
 }
 
+TEST(PlanJson, CoopIsVersion2AndLosesNothing) {
+  EXPECT_EQ(sample()["schema"], "smepilot-plan/1") << "what an older build can read stays as it was";
+  const Plan plan = test::sample_coop_plan();
+  const std::string text = plan_to_json(plan);
+  EXPECT_EQ(Json::parse(text)["schema"], "smepilot-plan/2");
+  auto back = plan_from_json(text, "plan.json");
+  ASSERT_OK(back);
+  EXPECT_EQ(back->version, 2);
+  EXPECT_EQ(plan_to_json(*back), text);
+  ASSERT_EQ(back->entries.size(), plan.entries.size());
+  for (size_t i = 0; i < plan.entries.size(); ++i)
+    EXPECT_EQ(candidate_of(back->entries[i]), candidate_of(plan.entries[i])) << i;
+  Json j = Json::parse(text);
+  for (const char* schema : {"smepilot-plan/1", "smepilot-plan/2"}) {  // no coop entry: either is right
+    Json plain = sample();
+    plain["schema"] = schema;
+    EXPECT_OK(parse(plain));
+  }
+  j["schema"] = "smepilot-plan/1";
+  EXPECT_ERROR(parse(j), "entries[4].coop is unknown");
+}
+
+TEST(PlanJson, EveryFieldOfCoopIsRequiredAndNamed) {
+  const Json good = Json::parse(plan_to_json(test::sample_coop_plan()));
+  for (const int entry : {4, 5}) {
+    const std::string at = fmt::format("plan.json: entries[{}].coop", entry);
+    Json j = good;
+    j["entries"][entry].erase("coop");
+    EXPECT_ERROR(parse(j), at + " is missing");
+    j["entries"][entry]["coop"] = 1;
+    EXPECT_ERROR(parse(j), at + " is 1, expected an object");
+    for (const auto& [key, value] : good["entries"][entry]["coop"].items()) {
+      j = good;
+      j["entries"][entry]["coop"].erase(key);
+      EXPECT_ERROR(parse(j), at + "." + key + " is missing");
+      j["entries"][entry]["coop"][key] = value.is_string() ? Json(-1) : Json("x");
+      EXPECT_ERROR(parse(j), at + "." + key + " is ");
+    }
+    j = good;
+    j["entries"][entry]["coop"]["turbo"] = 1;
+    EXPECT_ERROR(parse(j), at + ".turbo is unknown");
+  }
+  const auto expect = [&](const char* pointer, const Json& value, const std::string& message) {
+    Json j = good;
+    j[Json::json_pointer(pointer)] = value;
+    EXPECT_ERROR(parse(j), message);
+  };
+  expect("/entries/0/coop", good["entries"][4]["coop"], "entries[0].coop is unknown");
+  expect("/entries/4/coop/variant", "", "entries[4].coop.variant: is empty");
+  expect("/entries/4/coop/mc", 8, "entries[4].coop.mc: 8, expected a multiple of 16");
+  expect("/entries/4/coop/nc", 0, "entries[4].coop.nc: 0, expected a multiple of 16");
+  expect("/entries/4/coop/dim", "k", "entries[4].coop.dim is 'k'");
+  expect("/entries/4/coop/split", 0, "entries[4].coop.split: 0 of 128");
+  expect("/entries/4/coop/split", 40, "entries[4].coop.split: 40 of 128, expected a multiple of 16");
+  expect("/entries/4/coop/split", 128, "entries[4].coop.split: 128 of 128");
+  expect("/entries/4/coop/of", 256, "entries[4].coop.of: 256, expected the entry's n=128");
+  expect("/entries/4/coop/dynamic", 2, "entries[4].coop.dynamic is 2");
+  expect("/entries/4/coop/workers", 2, "entries[4].workers: 3, expected at most the plan's 2");
+  expect("/entries/5/coop/rows", 24, "entries[5].coop.rows: 24, expected a multiple of 16");
+  expect("/entries/5/coop/depth", 0, "entries[5].coop.depth: 0");
+}
+
 TEST(PlanJson, EveryFieldIsRequiredAndNamed) {
   const Json good = sample();
   for (const auto& [key, value] : good.items()) {
@@ -90,7 +152,7 @@ TEST(PlanJson, ValuesAreRangeChecked) {
     j[Json::json_pointer(pointer)] = value;
     EXPECT_ERROR(parse(j), message);
   };
-  expect("/schema", "smepilot-plan/2", "schema is 'smepilot-plan/2', expected 'smepilot-plan/1'");
+  expect("/schema", "smepilot-plan/3", "schema is 'smepilot-plan/3', expected 'smepilot-plan/1' or 'smepilot-plan/2'");
   expect("/workers", 0, "workers is 0, expected an integer in 1 .. 65535");
   expect("/workers", 1, "entries[0].workers: 2, expected at most the plan's 1");
   expect("/workers", 2.5, "workers is 2.5");
@@ -102,6 +164,7 @@ TEST(PlanJson, ValuesAreRangeChecked) {
   expect("/entries/0", 5, "entries[0] is 5, expected an object");
   expect("/entries/0/kind", "matmull", "entries[0].kind is 'matmull'");
   expect("/entries/0/dtype", "q5_7", "entries[0].dtype is 'q5_7'");
+  expect("/entries/0/mode", "coop", "entries[0].coop.variant: is empty");
   expect("/entries/0/mode", "gpu", "entries[0].mode is 'gpu'");
   expect("/entries/0/n", 4294967296, "entries[0].n is 4294967296, expected an integer in 0 .. 4294967295");
   expect("/entries/0/n", 0, "entries[0].n: 0, expected at least 1");

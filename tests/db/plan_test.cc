@@ -102,7 +102,7 @@ TEST_F(CheckPlan, NamesTheCpuOfAnotherMachine) {
 TEST_F(CheckPlan, NamesVersionFingerprintModelAndKernels) {
   Plan saved = plan_;
   plan_.version = 7;
-  EXPECT_ERROR(check(), "version: the plan has 7, this build reads 1");
+  EXPECT_ERROR(check(), "version: the plan has 7, this build reads 1 to 2");
   plan_ = saved;
   plan_.fingerprint = "feed";
   EXPECT_ERROR(check(), "fingerprint: plan has 'feed', this machine has '" + platform_.fingerprint() + "'");

@@ -1,6 +1,7 @@
 // What the stores write is what they give back, under the keys that they promise.
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "db/bench_store.h"
@@ -79,6 +80,18 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   ASSERT_EQ(g.fork_join.size(), 1u);
   EXPECT_EQ(g.fork_join[0].ns, 350);
   EXPECT_EQ(g.fork_join[0].barrier_ns, 120);
+  ASSERT_EQ(g.coop_peaks.size(), 1u);
+  EXPECT_EQ(g.coop_peaks[0].matrix_isa, "amxint8");
+  EXPECT_EQ(g.coop_peaks[0].matrix_gflops, 2400);
+  EXPECT_EQ(g.coop_peaks[0].matrix_samples, c.coop_peaks[0].matrix_samples);
+  EXPECT_EQ(g.coop_peaks[0].cpu_dtype, "int8");
+  EXPECT_EQ(g.coop_peaks[0].cpu_gflops, 99);
+  EXPECT_EQ(g.coop_peaks[0].cpu_samples, c.coop_peaks[0].cpu_samples);
+  ASSERT_EQ(g.coop_bandwidths.size(), 1u);
+  EXPECT_EQ(g.coop_bandwidths[0].level, "DRAM");
+  EXPECT_EQ(g.coop_bandwidths[0].matrix_gbps, 10.5);
+  EXPECT_EQ(g.coop_bandwidths[0].cpu_gbps, 9.5);
+  EXPECT_EQ(g.coop_bandwidths[0].cpu_samples, c.coop_bandwidths[0].cpu_samples);
   EXPECT_EQ(g.noise_floor, c.noise_floor);
   EXPECT_EQ(g.busy_fraction, c.busy_fraction);
   EXPECT_FALSE(g.created.empty());
@@ -132,6 +145,42 @@ TEST_F(Stores, MeasurementRoundTrip) {
   EXPECT_EQ(got.samples_ns, m.samples_ns);
   EXPECT_TRUE(got.is_default);
   EXPECT_EQ(got.revision, session_.revision);
+}
+
+TEST_F(Stores, CoopCandidatesDifferInEveryField) {
+  MeasurementStore store(*db_);
+  std::vector<Candidate> candidates;
+  const auto with = [&](auto change) {
+    Candidate c = candidate_of(test::coop_entry(1, 8));
+    change(c.coop);
+    candidates.push_back(c);
+  };
+  with([](CoopPart&) {});
+  with([](CoopPart& p) { p.variant = "matmul.f32.q8.q4_0.other"; });
+  with([](CoopPart& p) { p.workers = 2; });
+  with([](CoopPart& p) { p.mc = 128; });
+  with([](CoopPart& p) { p.nc = 128; });
+  with([](CoopPart& p) { p.dim = SplitDim::kM; });
+  with([](CoopPart& p) { p.split = 32; });
+  with([](CoopPart& p) { p.split_of = 256; });
+  with([](CoopPart& p) { p.dynamic = false; });
+  with([](CoopPart& p) { p.rows = 16; });
+  with([](CoopPart& p) { p.depth = 2; });
+  std::vector<int64_t> ids;
+  for (const Candidate& c : candidates) {
+    Measurement m = sample_measurement(search_.id, 128, 1000);
+    m.candidate = c;
+    ASSERT_OK(store.record(m));
+    ids.push_back(*store.candidate_id(*store.operator_id(m.shape), c));
+  }
+  for (size_t i = 1; i < ids.size(); ++i) EXPECT_EQ(std::count(ids.begin(), ids.end(), ids[i]), 1) << i;
+  auto rows = store.of_search(search_.id);
+  ASSERT_OK(rows);
+  ASSERT_EQ(rows->size(), candidates.size());
+  for (size_t i = 0; i < rows->size(); ++i) EXPECT_EQ(rows->at(i).candidate, candidates[i]) << i;
+  // A changed field of a coop candidate does not go unnoticed.
+  ASSERT_OK(db_->connection().execute("UPDATE candidate SET split = 48 WHERE split = 32"));
+  EXPECT_ERROR(store.of_search(search_.id), "is damaged");
 }
 
 TEST_F(Stores, WhatWasRunIsNeverReplacedByWhatWasNot) {
@@ -255,6 +304,16 @@ TEST_F(Stores, PlanRoundTripAndChoice) {
 
   plan.entries[2].kv_tile = 100;
   EXPECT_ERROR(store.save(session_.id, plan), "entries[2].kv_tile");
+
+  const Plan coop = test::sample_coop_plan();
+  auto coop_id = store.save(session_.id, coop, search_.id);
+  ASSERT_OK(coop_id);
+  got = store.get(*coop_id);
+  ASSERT_OK(got);
+  EXPECT_EQ((*got)->version, 2);
+  EXPECT_EQ(plan_to_json(**got), plan_to_json(coop));
+  ASSERT_OK(db_->connection().execute("UPDATE plan_entry SET split = 48 WHERE split = 64"));
+  EXPECT_ERROR(store.get(*coop_id), "is damaged");
 }
 
 TEST_F(Stores, PlanOfAModelKnownOnlyByHash) {
@@ -342,7 +401,7 @@ TEST_F(Stores, CsvIsExact) {
   ASSERT_OK(MeasurementStore(*db_).record(m));
   auto files = export_csv(path_, folder_ / "csv/deep");
   ASSERT_OK(files);
-  EXPECT_EQ(files->size(), 16u);
+  EXPECT_EQ(files->size(), 18u);
   const std::string text = test::read_file(folder_ / "csv/deep/measurement.csv");
   EXPECT_EQ(text.find("id,search_id,session_id,candidate_id,"), 0u) << text;
   EXPECT_NE(text.find(",crashed,\"said \"\"no\"\",\nthen nothing\",0.1,,,,"), std::string::npos) << text;

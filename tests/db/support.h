@@ -128,6 +128,31 @@ inline PlanEntry attention_entry(uint32_t kv_max) {
   return e;
 }
 
+// Both units: half of the columns each.
+inline PlanEntry coop_entry(uint32_t m_min, uint32_t m_max) {
+  PlanEntry e = matmul_entry(m_min, m_max);
+  e.mode = ExecutionMode::kCoop;
+  e.workers = 1;
+  e.coop.variant = "matmul.f32.q8.q4_0.matrix";
+  e.coop.workers = 1;
+  e.coop.mc = 64;
+  e.coop.nc = 32;
+  e.coop.split = 64;
+  e.coop.split_of = 128;
+  e.coop.dynamic = true;
+  return e;
+}
+
+inline PlanEntry pipeline_entry(uint32_t kv_max) {
+  PlanEntry e = attention_entry(kv_max);
+  e.mode = ExecutionMode::kCoop;
+  e.coop.variant = "attention_tile.matrix";
+  e.coop.workers = 1;
+  e.coop.rows = 64;
+  e.coop.depth = 4;
+  return e;
+}
+
 inline Plan sample_plan() {
   const Platform platform = sample_platform();
   const ModelShape model = sample_model();
@@ -145,12 +170,21 @@ inline Plan sample_plan() {
   return p;
 }
 
+inline Plan sample_coop_plan() {
+  Plan p = sample_plan();
+  p.entries.push_back(coop_entry(100, 200));
+  p.entries.push_back(pipeline_entry(1024));
+  return p;
+}
+
 inline Calibration sample_calibration() {
   Calibration c;
   c.peaks = {{ExecutionUnit::kCpu, "f32", "avx512", 1, 100.5, {99.5, 100.5, 101.25}},
              {ExecutionUnit::kMatrix, "int8", "amxint8", 2, 5000, {5000}}};
   c.bandwidths = {{"DRAM", "read", 2, 1ull << 28, 20.5, {20, 20.5, 21}}};
   c.fork_join = {{2, 350, {340, 350, 360}, 120}};
+  c.coop_peaks = {{"int8", "amxint8", 1, 2400, {2390, 2400}, "int8", "avx512", 1, 99, {98, 99}}};
+  c.coop_bandwidths = {{"DRAM", 1, 10.5, {10.5}, 1, 9.5, {9, 9.5}}};
   c.noise_floor = 0.0125;
   c.exp_geps = 1.5;
   c.pack_gbps = 2.5;

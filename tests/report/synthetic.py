@@ -160,6 +160,7 @@ def add_measurement(
     nc=64,
     kv_tile=0,
     kv_splits=0,
+    **both_units,
 ):
     candidate = insert(
         connection,
@@ -172,6 +173,7 @@ def add_measurement(
         nc=nc,
         kv_tile=kv_tile,
         kv_splits=kv_splits,
+        **both_units,
     )
     ok = status == "ok"
     return insert(

@@ -41,6 +41,28 @@ class Formulas(unittest.TestCase):
                 self.assertEqual(operators.compute_dtype(variant, mode), expected)
 
 
+class Candidates(unittest.TestCase):
+    ONE = {**operators.ONE_UNIT, "variant": "a.b", "mode": "cpu", "workers": 2, "mc": 128, "nc": 64, "kv_tile": 0}
+    ONE["kv_splits"] = 0
+    BOTH = {**ONE, "mode": "coop", "workers": 1, "matrix_variant": "a.m", "matrix_workers": 1, "matrix_mc": 128}
+    BOTH |= {"matrix_nc": 64, "split": 768, "split_of": 1024}
+
+    def test_both_sides_are_described(self):
+        self.assertEqual(operators.describe_candidate(self.ONE).replace("\u00a0", " "), "a.b ×2 mc 128 nc 64")
+        self.assertEqual(
+            operators.describe_candidate(self.BOTH).replace("\u00a0", " "),
+            "a.b ×1 mc 128 nc 64 + a.m ×1 mc 128 nc 64 n 768 of 1024",
+        )
+        self.assertTrue(operators.describe_candidate({**self.BOTH, "dynamic": 1}).endswith("dynamic"))
+
+    def test_every_field_tells_candidates_apart(self):
+        for field, value in operators.ONE_UNIT.items():
+            other = {**self.BOTH, field: self.BOTH[field] + 1 if isinstance(value, int) else "x"}
+            with self.subTest(field=field):
+                self.assertFalse(operators.same_candidate(self.BOTH, other))
+        self.assertTrue(operators.same_candidate(self.BOTH, {**self.BOTH}))
+
+
 class Writing(unittest.TestCase):
     def test_significant(self):
         for value, expected in (

@@ -265,6 +265,65 @@ class PageOfOther(unittest.TestCase):
         synthetic.fill(self.connection, "m")
         self.assertIn("tg128", self.page().sections["endtoend"])
 
+    def test_database_before_cooperative_execution(self):
+        self.connection = synthetic.create(os.path.join(self.folder, "old.db"), version=3)
+        self.addCleanup(self.connection.close)
+        synthetic.fill(self.connection, "m")
+        self.assertIn("win", self.page().sections["choices"])
+
+    def test_coop_choice_names_both_sides(self):
+        known = synthetic.fill(self.connection, "first")
+        operator = synthetic.add_operator(self.connection, known["search"], "ffn_gate", m=512, n=1024, k=256)
+        coop = {
+            "mode": "coop",
+            "workers": 1,
+            "matrix_variant": synthetic.AMX,
+            "matrix_workers": 1,
+            "matrix_mc": 64,
+            "matrix_nc": 32,
+            "split": 768,
+            "split_of": 1024,
+            "dynamic": 1,
+        }
+
+        def measure(samples, **values):
+            return synthetic.add_measurement(
+                self.connection, known["search"], known["session"], known["platform"], operator, samples, **values
+            )
+
+        measure([90000.0, 91000.0, 92000.0], is_default=1, predicted=80000.0)
+        measure([60000.0, 61000.0, 62000.0], predicted=50000.0, **{**coop, "split": 512})
+        chosen = measure([40000.0, 40500.0, 41000.0], predicted=39000.0, **coop)
+        entry = synthetic.add_entry(
+            self.connection,
+            known["plan"],
+            n=1024,
+            k=256,
+            m_min=100,
+            m_max=600,
+            measured_m=512,
+            measured_ns=40500.0,
+            default_ns=91000.0,
+            **coop,
+        )
+        page = self.page()
+        row = page.text_of[f"entry-{entry}"].replace("\u00a0", " ")
+        for part in ("coop", "2 workers", synthetic.AMX, "n 768 of 1024", "dynamic", "win"):
+            self.assertIn(part, row)
+        self.assertIn(f"#row-{chosen}", page.links)
+
+    def test_coop_is_judged_by_the_peaks_of_both_units(self):
+        synthetic.fill(self.connection, "first")
+        for table in ("candidate", "plan_entry"):
+            self.connection.execute(
+                f"UPDATE {table} SET mode = 'coop', matrix_variant = variant, variant = ?, matrix_workers = 1 "
+                "WHERE variant = ?",
+                (synthetic.VNNI, synthetic.AMX),
+            )
+        self.assertNotIn("faster than the highest measured peak", self.page().sections["roofline"])
+        self.connection.execute("UPDATE peak SET gflops = gflops / 100 WHERE dtype = 'int8'")
+        self.assertIn("faster than the highest measured peak", self.page().sections["roofline"])
+
     def test_model_without_any_row(self):
         synthetic.add_machine(self.connection)
         synthetic.insert(self.connection, "model", name="m", architecture="", hash="aa55aa55", shape_json="{}")
