@@ -58,16 +58,17 @@ Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32
     if (std::any_of(d.matrices_.begin(), d.matrices_.end(),
                     [&](const Matrix& m) { return m.dtype == matrix.dtype && m.n == matrix.n && m.k == matrix.k; }))
       continue;
-    Matrix out{matrix.dtype, matrix.n, matrix.k, 0, false, {}};
+    Matrix out{matrix.dtype, matrix.n, matrix.k, {}, {}};
     for (const uint32_t m : ms) {
       const OperatorShape shape{OpKind::kMatmul, matrix.dtype, m, matrix.n, matrix.k, 0, 0};
       SMEPILOT_ASSIGN(const PlanEntry entry, lookup(shape));
       SMEPILOT_ASSIGN(const KernelVariant* variant, resolve(entry, shape, isa));
       const MatmulConfig config{variant, entry.mode, clamp_workers(entry.workers, workers), entry.mc, entry.nc};
-      if (variant->lhs_layout == Layout::kLhsQ8Panel16)
-        out.q8_group = lhs_q8_group(matrix.dtype);
-      else
-        out.reads_f32 = true;
+      const LhsForm form = lhs_form(*variant);
+      if (form.layout != Layout::kRowMajor && d.elementwise_.packer(form.layout) == nullptr)
+        return error("plan entry for matmul {}x{}: variant '{}' reads activations as {}, which nothing here packs",
+                     shape.n, shape.k, entry.variant, kLayoutNames[static_cast<size_t>(form.layout)]);
+      out.forms.add(form);
       if (!out.ranges.empty() && same(out.ranges.back().config, config))
         out.ranges.back().m_max = m;
       else

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "db/plan.h"
+#include "engine/left_operand.h"
 #include "kernels/driver/operators.h"
 #include "profiles/roofline.h"
 
@@ -35,11 +36,8 @@ class Dispatch {
   const MatmulConfig& matmul(uint32_t matrix_id, uint32_t m) const noexcept;
   const AttentionConfig& attention(uint32_t m, uint32_t kv_len) const noexcept;
   const ElementwiseConfig& elementwise() const noexcept { return elementwise_; }
-  // If any configuration of this matrix reads the quantised form of its left operand, how many activations are to share
-  // a scale (kernels/driver/operators.h, lhs_q8_group); else 0.
-  uint32_t q8_group(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].q8_group; }
-  // If any configuration of this matrix reads its left operand as floats.
-  bool reads_f32(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].reads_f32; }
+  // Every form of its left operand that any configuration of this matrix reads.
+  const FormSet& forms(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].forms; }
   DType kv_type() const noexcept { return kv_type_; }
   unsigned workers() const noexcept { return workers_; }
 
@@ -52,8 +50,7 @@ class Dispatch {
   struct Matrix {
     DType dtype;
     uint32_t n, k;
-    uint32_t q8_group;
-    bool reads_f32;
+    FormSet forms;
     std::vector<Range<MatmulConfig>> ranges;  // ascending m_max
   };
 

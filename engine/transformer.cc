@@ -28,35 +28,62 @@ Result<Transformer> Transformer::create(const ModelFile& file, const Weights& we
   t.pool_ = &pool;
   t.limits_ = limits;
   t.limits_.capacity = round_up(limits.capacity, kPanel);
-  const auto id = [&](const PackedMatrix& m) { return m.n == 0 ? 0 : dispatch.matrix_id(m.dtype, m.n, m.k); };
-  bool gathered_f32 = false;
+  const auto id = [&](const PackedMatrix& m) { return m.n == 0 ? kNoMatrix : dispatch.matrix_id(m.dtype, m.n, m.k); };
   for (const LayerWeights& w : weights.layers) {
     const bool moe = !w.expert_gate.empty();
-    t.ids_.push_back({id(w.attn_q), id(w.attn_k), id(w.attn_v), id(w.attn_output),
-                      id(moe ? w.expert_gate[0] : w.ffn_gate), id(moe ? w.expert_up[0] : w.ffn_up),
-                      id(moe ? w.expert_down[0] : w.ffn_down), id(w.router)});
-    if (moe) gathered_f32 |= dispatch.reads_f32(t.ids_.back().gate) || dispatch.reads_f32(t.ids_.back().up);
+    LayerMatrices& layer = t.ids_.emplace_back();
+    layer[GraphNode::kQ] = id(w.attn_q);
+    layer[GraphNode::kK] = id(w.attn_k);
+    layer[GraphNode::kV] = id(w.attn_v);
+    layer[GraphNode::kAttentionOutput] = id(w.attn_output);
+    layer[GraphNode::kRouter] = id(w.router);
+    layer[GraphNode::kGate] = id(moe ? w.expert_gate[0] : w.ffn_gate);
+    layer[GraphNode::kUp] = id(moe ? w.expert_up[0] : w.ffn_up);
+    layer[GraphNode::kDown] = id(moe ? w.expert_down[0] : w.ffn_down);
   }
-  t.output_id_ = id(weights.output);
+  t.output_id_[GraphNode::kLogits] = id(weights.output);
+  t.packed_bytes_ = t.packed_bytes();
 
   Carver sizes(nullptr);
-  t.carve(sizes, gathered_f32);
+  t.carve(sizes, t.packed_bytes_);
   SMEPILOT_ASSIGN(t.arena_, AlignedBuffer::allocate(sizes.used()));
   Carver pieces(t.arena_.data());
-  t.carve(pieces, gathered_f32);
+  t.carve(pieces, t.packed_bytes_);
 
   const HyperParameters& hp = file.hyper;
   t.logits_.resize(size_t{limits.sequences} * hp.vocab);
   t.sequences_.reserve(limits.sequences);
   const size_t routed = size_t{limits.rows} * hp.experts_used;
   t.panels_.reserve(hp.experts == 0 ? 0 : std::min<size_t>(routed, routed / kPanel + hp.experts));
+  t.expert_lhs_.resize(hp.experts);
   t.calls_.reserve(2 * size_t{hp.experts});
   t.shapes_.reserve(std::max<size_t>({3, 2 * size_t{hp.experts}, 2 * size_t{limits.sequences}}));
   t.fill_rope_table();
   return t;
 }
 
-void Transformer::carve(Carver& carver, bool gathered_f32) {
+Transformer::PackedBytes Transformer::packed_bytes() const {
+  const HyperParameters& hp = file_->hyper;
+  const uint32_t d = hp.embedding, ff = hp.experts == 0 ? hp.feed_forward : hp.expert_feed_forward;
+  PackedBytes out;
+  const auto grow = [&](size_t& bytes, GraphNode producer, const LayerMatrices& id, uint32_t k) {
+    bytes = std::max(bytes, every_consumer_form(producer, id, *dispatch_).row_bytes(k));
+  };
+  for (const LayerMatrices& id : ids_) {
+    grow(out.layer, GraphNode::kAttentionNorm, id, d);
+    grow(out.layer, GraphNode::kAttention, id, hp.heads * hp.head_dim);
+    grow(out.layer, GraphNode::kFfnNorm, id, d);
+    grow(out.swiglu, GraphNode::kSwiglu, id, ff);
+    if (hp.experts == 0) continue;
+    grow(out.gathered, GraphNode::kGather, id, d);
+    const FormSet forms = every_consumer_form(GraphNode::kGather, id, *dispatch_);
+    out.gathered_rows = out.gathered_rows || forms.rows() || forms.conversions() != 0;
+  }
+  grow(out.layer, GraphNode::kOutputNorm, output_id_, d);
+  return out;
+}
+
+void Transformer::carve(Carver& carver, const PackedBytes& packed) {
   const HyperParameters& hp = file_->hyper;
   const size_t m = limits_.rows, d = hp.embedding, heads = size_t{hp.heads} * hp.head_dim;
   const size_t kv = size_t{hp.kv_heads} * hp.head_dim;
@@ -72,15 +99,15 @@ void Transformer::carve(Carver& carver, bool gathered_f32) {
   carver.take(&gate_, routed * ff);
   carver.take(&up_, routed * ff);
   carver.take(&rope_, size_t{limits_.capacity} * hp.rope_dims);
-  carver.take(&q8_, std::max(lhs_q8_bytes(m, std::max(d, heads) + kQ8Block), lhs_q8_bytes(routed, ff + kQ8Block)));
+  carver.take(&packed_, std::max(m * packed.layer, routed * packed.swiglu));
   carver.take(&attn_scratch_,
               attention_scratch_bytes(pool_->size(), limits_.rows, hp.heads, limits_.capacity, hp.head_dim));
   carver.take(&positions_, m);
   if (hp.experts == 0) return;
   carver.take(&expert_out_, routed * d);
   carver.take(&router_, m * hp.experts);
-  carver.take(&expert_in_, gathered_f32 ? routed * d : size_t{pool_->size()} * kPanel * d);
-  carver.take(&expert_q8_, lhs_q8_bytes(routed, d));
+  carver.take(&expert_in_, packed.gathered_rows ? routed * d : size_t{pool_->size()} * kPanel * d);
+  carver.take(&expert_packed_, routed * packed.gathered);
   carver.take(&chosen_, routed);
   carver.take(&expert_weight_, routed);
   carver.take(&expert_rows_, routed);
@@ -131,11 +158,12 @@ void Transformer::embed(std::span<const SequenceTokens> batch, uint32_t m) {
   });
 }
 
-LhsOperand Transformer::norm(uint32_t m, const float* weight, const float* residual, uint32_t group) {
+LeftOperand Transformer::norm(uint32_t m, const float* weight, const float* residual, const FormSet& forms) {
   const Timing timing(stats_);
   const uint32_t d = file_->hyper.embedding, panels = ceil_div(m, kPanel);
   const ElementwiseConfig& e = dispatch_->elementwise();
   const float eps = file_->hyper.rms_eps;
+  const LeftOperand result{norm_, m, d, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
   pool_->run(most, [&](unsigned worker, unsigned workers) {
     for (uint32_t p = worker; p < panels; p += workers) {
@@ -148,28 +176,35 @@ LhsOperand Transformer::norm(uint32_t m, const float* weight, const float* resid
       }
       const NormArgs norm_args{x, weight, out, d, d, rows, d, eps};
       e.norm->norm(&norm_args);
-      if (group == 0) continue;
-      const QuantizeArgs quantize_args{out, d, q8_ + lhs_q8_bytes(row, d), rows, d, group};
-      e.quantize->quantize(&quantize_args);
+      result.pack_panel(e, out, row, rows);
     }
   });
   timing.done("norm", most, OpKind::kNorm, m, d);
-  return {norm_, d, group != 0 ? q8_ : nullptr, Layout::kLhsQ8Panel16, m, d};
+  convert(result);
+  return result;
 }
 
-LhsOperand Transformer::quantise(const float* x, uint32_t m, uint32_t k, uint32_t group) {
-  if (group == 0) return {x, k, nullptr, Layout::kRowMajor, m, k};
+// Attention writes rows of all heads from many workers, so that what it made is packed after it.
+LeftOperand Transformer::pack_attention(uint32_t m, const FormSet& forms) {
+  const uint32_t k = file_->hyper.heads * file_->hyper.head_dim;
+  const LeftOperand result{attn_, m, k, forms, packed_};
+  if (forms.packed().empty()) return result;
   const Timing timing(stats_);
-  quantize_lhs(*pool_, dispatch_->elementwise(), x, k, m, k, group, q8_);
-  timing.done("quantize", dispatch_->elementwise().workers, OpKind::kQuantize, m, k);
-  return {x, k, q8_, Layout::kLhsQ8Panel16, m, k};
+  pack_lhs(*pool_, dispatch_->elementwise(), forms.packed()[0], attn_, k, m, k, result.form(0));
+  timing.done("attn_pack", dispatch_->elementwise().workers, OpKind::kQuantize, m, k);
+  convert(result);
+  return result;
 }
 
-uint32_t Transformer::q8_group(std::initializer_list<uint32_t> matrix_ids) const {
-  uint32_t group = 0;
-  for (const uint32_t id : matrix_ids)
-    if (const uint32_t wanted = dispatch_->q8_group(id); wanted != 0 && (group == 0 || wanted < group)) group = wanted;
-  return group;
+void Transformer::convert(const LeftOperand& x) {
+  for (size_t i = 1; i < x.forms.packed().size(); ++i)
+    pack_lhs(*pool_, dispatch_->elementwise(), x.forms.packed()[i], x.rows, x.k, x.m, x.k, x.form(i));
+}
+
+MatmulCall Transformer::call(uint32_t matrix_id, const PackedMatrix& weights, const LeftOperand& x, float* dst,
+                             size_t dst_stride) const {
+  const MatmulConfig& config = dispatch_->matmul(matrix_id, x.m);
+  return {config, &weights, x.read_by(*config.variant), dst, dst_stride};
 }
 
 void Transformer::run_group(const char* role, std::span<const MatmulCall> calls) {
@@ -248,14 +283,13 @@ void Transformer::attend(uint32_t m) {
   timing.done({"attention", config.variant, config.mode, config.workers}, shapes_);
 }
 
-void Transformer::attention_block(uint32_t layer, const LhsOperand& x, std::span<const SequenceTokens> batch) {
+void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::span<const SequenceTokens> batch) {
   const LayerWeights& w = weights_->layers[layer];
-  const LayerIds& id = ids_[layer];
+  const LayerMatrices& id = ids_[layer];
   const HyperParameters& hp = file_->hyper;
   const uint32_t m = x.m, heads = hp.heads * hp.head_dim, kv = hp.kv_heads * hp.head_dim;
-  const MatmulCall qkv[] = {{dispatch_->matmul(id.q, m), &w.attn_q, x, q_, heads},
-                            {dispatch_->matmul(id.k, m), &w.attn_k, x, k_, kv},
-                            {dispatch_->matmul(id.v, m), &w.attn_v, x, v_, kv}};
+  const MatmulCall qkv[] = {call(id[GraphNode::kQ], w.attn_q, x, q_, heads),
+                            call(id[GraphNode::kK], w.attn_k, x, k_, kv), call(id[GraphNode::kV], w.attn_v, x, v_, kv)};
   run_group("attn_qkv", qkv);
 
   sequences_.clear();
@@ -267,16 +301,17 @@ void Transformer::attention_block(uint32_t layer, const LhsOperand& x, std::span
   timing.done("rope_kv", dispatch_->elementwise().workers, OpKind::kRope, m, heads + kv);
   attend(m);
 
-  const LhsOperand out = quantise(attn_, m, heads, q8_group({id.output}));
-  const MatmulCall call[] = {{dispatch_->matmul(id.output, m), &w.attn_output, out, proj_, hp.embedding}};
-  run_group("attn_output", call);
+  const LeftOperand out = pack_attention(m, consumer_forms(GraphNode::kAttention, id, *dispatch_, m));
+  const MatmulCall output[] = {call(id[GraphNode::kAttentionOutput], w.attn_output, out, proj_, hp.embedding)};
+  run_group("attn_output", output);
 }
 
-// gate_[rows][cols] = silu(gate_) * up_, and quantised into q8_ where the down projection reads that.
-LhsOperand Transformer::swiglu(uint32_t rows, uint32_t cols, uint32_t group) {
+// gate_[rows][cols] = silu(gate_) * up_, and what the down projection reads of it.
+LeftOperand Transformer::swiglu(uint32_t rows, uint32_t cols, const FormSet& forms) {
   const Timing timing(stats_);
   const ElementwiseConfig& e = dispatch_->elementwise();
   const uint32_t panels = ceil_div(rows, kPanel);
+  const LeftOperand result{gate_, rows, cols, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
   pool_->run(most, [&](unsigned worker, unsigned workers) {
     for (uint32_t p = worker; p < panels; p += workers) {
@@ -284,22 +319,21 @@ LhsOperand Transformer::swiglu(uint32_t rows, uint32_t cols, uint32_t group) {
       float* gate = gate_ + size_t{row} * cols;
       const SwigluArgs args{gate, up_ + size_t{row} * cols, gate, cols, cols, cols, count, cols};
       e.swiglu->swiglu(&args);
-      if (group == 0) continue;
-      const QuantizeArgs quantize_args{gate, cols, q8_ + lhs_q8_bytes(row, cols), count, cols, group};
-      e.quantize->quantize(&quantize_args);
+      result.pack_panel(e, gate, row, count);
     }
   });
   timing.done("swiglu", most, OpKind::kSwiglu, rows, cols);
-  return {gate_, cols, group != 0 ? q8_ : nullptr, Layout::kLhsQ8Panel16, rows, cols};
+  convert(result);
+  return result;
 }
 
-void Transformer::dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x) {
+void Transformer::dense_ffn(const LayerWeights& w, const LayerMatrices& id, const LeftOperand& x) {
   const uint32_t m = x.m, ff = w.ffn_gate.n;
-  const MatmulCall gate_up[] = {{dispatch_->matmul(id.gate, m), &w.ffn_gate, x, gate_, ff},
-                                {dispatch_->matmul(id.up, m), &w.ffn_up, x, up_, ff}};
+  const MatmulCall gate_up[] = {call(id[GraphNode::kGate], w.ffn_gate, x, gate_, ff),
+                                call(id[GraphNode::kUp], w.ffn_up, x, up_, ff)};
   run_group("ffn_gate_up", gate_up);
-  const LhsOperand h = swiglu(m, ff, q8_group({id.down}));
-  const MatmulCall down[] = {{dispatch_->matmul(id.down, m), &w.ffn_down, h, proj_, file_->hyper.embedding}};
+  const LeftOperand h = swiglu(m, ff, consumer_forms(GraphNode::kSwiglu, id, *dispatch_, m));
+  const MatmulCall down[] = {call(id[GraphNode::kDown], w.ffn_down, h, proj_, file_->hyper.embedding)};
   run_group("ffn_down", down);
 }
 
@@ -326,14 +360,12 @@ std::span<const float> Transformer::forward(std::span<const SequenceTokens> batc
   const float* residual = nullptr;
   for (uint32_t i = 0; i < weights_->layers.size(); ++i) {
     const LayerWeights& w = weights_->layers[i];
-    const LayerIds& id = ids_[i];
-    attention_block(i, norm(m, w.attn_norm, residual, q8_group({id.q, id.k, id.v})), batch);
+    const LayerMatrices& id = ids_[i];
+    attention_block(i, norm(m, w.attn_norm, residual, consumer_forms(GraphNode::kAttentionNorm, id, *dispatch_, m)),
+                    batch);
     const bool moe = !w.expert_gate.empty();
-    // One token's experts all read the same row, so that the norm can quantise it for them.
-    const uint32_t group = !moe    ? q8_group({id.gate, id.up})
-                           : m > 1 ? q8_group({id.router})
-                                   : q8_group({id.router, id.gate, id.up});
-    const LhsOperand x = norm(m, w.ffn_norm, proj_, group);
+    const LeftOperand x =
+        norm(m, w.ffn_norm, proj_, consumer_forms(GraphNode::kFfnNorm, id, *dispatch_, m, moe && gathers(m)));
     if (moe)
       moe_ffn(w, id, x);
     else
@@ -344,10 +376,11 @@ std::span<const float> Transformer::forward(std::span<const SequenceTokens> batc
   if (logits == Logits::kNone) return {};
 
   const uint32_t rows = logits == Logits::kLast ? last_rows(batch) : m;
-  const LhsOperand x = norm(rows, weights_->output_norm, residual, q8_group({output_id_}));
+  const LeftOperand x =
+      norm(rows, weights_->output_norm, residual, consumer_forms(GraphNode::kOutputNorm, output_id_, *dispatch_, rows));
   if (logits_.size() < size_t{rows} * vocab) logits_.resize(size_t{rows} * vocab);  // kAll, which is not for speed
-  const MatmulCall call[] = {{dispatch_->matmul(output_id_, rows), &weights_->output, x, logits_.data(), vocab}};
-  run_group("output", call);
+  const MatmulCall output[] = {call(output_id_[GraphNode::kLogits], weights_->output, x, logits_.data(), vocab)};
+  run_group("output", output);
   return {logits_.data(), size_t{rows} * vocab};
 }
 

@@ -3,12 +3,12 @@
 // matmuls together, so that a step reads the weights once, while positions, caches and attention are each sequence's.
 #pragma once
 #include <cstdint>
-#include <initializer_list>
 #include <span>
 #include <vector>
 
 #include "engine/dispatch.h"
 #include "engine/kv_cache.h"
+#include "engine/layout_state.h"
 #include "engine/stats.h"
 #include "engine/weights.h"
 #include "profiles/model_file.h"
@@ -48,36 +48,48 @@ class Transformer {
   size_t scratch_bytes() const noexcept { return arena_.size(); }
 
  private:
-  struct LayerIds {  // indices into the dispatch table
-    uint32_t q, k, v, output, gate, up, down, router;
-  };
   struct ExpertPanel {  // up to kPanel consecutive rows of one expert
-    uint32_t row, count;
+    uint32_t expert, row, count;
   };
 
   Transformer() = default;
-  void carve(Carver& carver, bool gathered_f32);
+  // Bytes to the row that the packed forms of an operator's results take at most.
+  struct PackedBytes {
+    size_t layer = 0;            // of a token: norms, attention
+    size_t gathered = 0;         // of a routed row, before the experts
+    size_t swiglu = 0;           // of a token, or of a routed row
+    bool gathered_rows = false;  // whether routed rows are kept as floats
+  };
+  PackedBytes packed_bytes() const;
+  void carve(Carver& carver, const PackedBytes& packed);
   void fill_rope_table();
   uint32_t place(std::span<const SequenceTokens> batch);
   void embed(std::span<const SequenceTokens> batch, uint32_t m);
-  // x += residual (if any); norm_ = rmsnorm(x) * weight. Here and below, `group` is of the consumers: 0 where none
-  // reads the quantised form, else it is made in q8_ with that many elements to a scale.
-  LhsOperand norm(uint32_t m, const float* weight, const float* residual, uint32_t group);
-  LhsOperand quantise(const float* x, uint32_t m, uint32_t k, uint32_t group);
-  void attention_block(uint32_t layer, const LhsOperand& x, std::span<const SequenceTokens> batch);
+  // x += residual (if any); norm_ = rmsnorm(x) * weight, and the forms of it, in packed_. Likewise below.
+  LeftOperand norm(uint32_t m, const float* weight, const float* residual, const FormSet& forms);
+  LeftOperand pack_attention(uint32_t m, const FormSet& forms);
+  void attention_block(uint32_t layer, const LeftOperand& x, std::span<const SequenceTokens> batch);
   void rotate(const LayerWeights& w, uint32_t m, bool rotated);
   void attend(uint32_t m);
-  void dense_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x);
-  LhsOperand swiglu(uint32_t rows, uint32_t cols, uint32_t group);
+  void dense_ffn(const LayerWeights& w, const LayerMatrices& id, const LeftOperand& x);
+  LeftOperand swiglu(uint32_t rows, uint32_t cols, const FormSet& forms);
   // transformer_moe.cc
-  void moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x);
+  void moe_ffn(const LayerWeights& w, const LayerMatrices& id, const LeftOperand& x);
+  // One token's experts all read the same row; of more, each expert's rows are gathered.
+  static bool gathers(uint32_t m) noexcept { return m > 1; }
   void choose_experts(uint32_t m);
-  void gather_rows(uint32_t group, bool f32);
-  void swiglu_experts(uint32_t cols, uint32_t group);
+  void place_experts(GraphNode producer, const LayerMatrices& id, const float* rows, uint32_t k, std::byte* packed,
+                     size_t row_bytes);
+  void gather_rows();
+  void swiglu_experts(uint32_t cols);
+  void convert_experts();
   void combine_experts(uint32_t m);
   uint32_t last_rows(std::span<const SequenceTokens> batch);
 
-  uint32_t q8_group(std::initializer_list<uint32_t> matrix_ids) const;
+  MatmulCall call(uint32_t matrix_id, const PackedMatrix& weights, const LeftOperand& x, float* dst,
+                  size_t dst_stride) const;
+  // The forms of x behind the first.
+  void convert(const LeftOperand& x);
   void run_group(const char* role, std::span<const MatmulCall> calls);
 
   const ModelFile* file_ = nullptr;
@@ -86,38 +98,40 @@ class Transformer {
   WorkerPool* pool_ = nullptr;
   Stats* stats_ = nullptr;
   TransformerLimits limits_;
-  std::vector<LayerIds> ids_;
-  uint32_t output_id_ = 0;
+  std::vector<LayerMatrices> ids_;
+  LayerMatrices output_id_;
+  PackedBytes packed_bytes_;
 
-  AlignedBuffer arena_;      // holds all of the following; rows = limits_.rows
-  float* x_ = nullptr;       // [rows][embedding] residual stream
-  float* norm_ = nullptr;    // [rows][embedding]
-  float* q_ = nullptr;       // [rows][heads*head_dim]
-  float* k_ = nullptr;       // [rows][kv_heads*head_dim]
-  float* v_ = nullptr;       // [rows][kv_heads*head_dim]
-  float* attn_ = nullptr;    // [rows][heads*head_dim]
-  float* proj_ = nullptr;    // [rows][embedding] output of a block before the residual addition
-  float* gate_ = nullptr;    // [rows (x experts_used)][feed_forward]
-  float* up_ = nullptr;      // likewise
-  float* rope_ = nullptr;    // [capacity][2][rope_dims/2]
-  std::byte* q8_ = nullptr;  // quantised left operand
+  AlignedBuffer arena_;          // holds all of the following; rows = limits_.rows
+  float* x_ = nullptr;           // [rows][embedding] residual stream
+  float* norm_ = nullptr;        // [rows][embedding]
+  float* q_ = nullptr;           // [rows][heads*head_dim]
+  float* k_ = nullptr;           // [rows][kv_heads*head_dim]
+  float* v_ = nullptr;           // [rows][kv_heads*head_dim]
+  float* attn_ = nullptr;        // [rows][heads*head_dim]
+  float* proj_ = nullptr;        // [rows][embedding] output of a block before the residual addition
+  float* gate_ = nullptr;        // [rows (x experts_used)][feed_forward]
+  float* up_ = nullptr;          // likewise
+  float* rope_ = nullptr;        // [capacity][2][rope_dims/2]
+  std::byte* packed_ = nullptr;  // left operand of the next matmuls, in the forms that these read
   std::byte* attn_scratch_ = nullptr;
   uint32_t* positions_ = nullptr;  // [rows] of each row in its sequence
   // Experts. "routed" = rows*experts_used: a row for each token and choice, sorted by expert.
-  float* expert_out_ = nullptr;       // [routed][embedding]
-  float* router_ = nullptr;           // [rows][experts]
-  float* expert_in_ = nullptr;        // [routed][embedding] gathered rows, or [workers][kPanel][embedding] on their way
-  std::byte* expert_q8_ = nullptr;    // gathered rows, quantised; panels do not span experts
-  uint32_t* chosen_ = nullptr;        // [rows][experts_used] experts of each token, best first
-  float* expert_weight_ = nullptr;    // [rows][experts_used]
-  uint32_t* expert_rows_ = nullptr;   // [rows][experts_used] which routed row serves this token and choice
-  uint32_t* routed_token_ = nullptr;  // [routed] the token that a routed row is a copy of
-  uint32_t* expert_first_ = nullptr;  // [experts + 1] first routed row of each expert
-  uint32_t* expert_next_ = nullptr;   // [experts]
+  float* expert_out_ = nullptr;  // [routed][embedding]
+  float* router_ = nullptr;      // [rows][experts]
+  float* expert_in_ = nullptr;   // [routed][embedding] gathered rows, or [workers][kPanel][embedding] on their way
+  std::byte* expert_packed_ = nullptr;  // gathered rows, packed; panels do not span experts
+  uint32_t* chosen_ = nullptr;          // [rows][experts_used] experts of each token, best first
+  float* expert_weight_ = nullptr;      // [rows][experts_used]
+  uint32_t* expert_rows_ = nullptr;     // [rows][experts_used] which routed row serves this token and choice
+  uint32_t* routed_token_ = nullptr;    // [routed] the token that a routed row is a copy of
+  uint32_t* expert_first_ = nullptr;    // [experts + 1] first routed row of each expert
+  uint32_t* expert_next_ = nullptr;     // [experts]
 
   std::vector<float> logits_;
   std::vector<AttentionSequence> sequences_;
   std::vector<ExpertPanel> panels_;
+  std::vector<LeftOperand> expert_lhs_;  // of each expert, for its next matmuls
   std::vector<MatmulCall> calls_;
   std::vector<OperatorShape> shapes_;  // for the statistics
 };

@@ -10,44 +10,39 @@
 
 namespace smepilot {
 
-void Transformer::moe_ffn(const LayerWeights& w, const LayerIds& id, const LhsOperand& x) {
+void Transformer::moe_ffn(const LayerWeights& w, const LayerMatrices& id, const LeftOperand& x) {
   const HyperParameters& hp = file_->hyper;
   const uint32_t m = x.m, d = hp.embedding, ff = hp.expert_feed_forward, experts = hp.experts;
-  const MatmulCall router[] = {{dispatch_->matmul(id.router, m), &w.router, x, router_, experts}};
+  const MatmulCall router[] = {call(id[GraphNode::kRouter], w.router, x, router_, experts)};
   run_group("moe_router", router);
 
   const Timing routing(stats_);
   choose_experts(m);
-  const uint32_t in_group = q8_group({id.gate, id.up}), mid_group = q8_group({id.down});
-  const bool f32 = dispatch_->reads_f32(id.gate) || dispatch_->reads_f32(id.up);
-  if (m > 1) gather_rows(in_group, f32);
+  if (gathers(m)) {
+    place_experts(GraphNode::kGather, id, packed_bytes_.gathered_rows ? expert_in_ : nullptr, d, expert_packed_,
+                  packed_bytes_.gathered);
+    gather_rows();
+  }
   routing.done("moe_routing", dispatch_->elementwise().workers, OpKind::kSoftmax, m, experts);
+  if (gathers(m)) convert_experts();
 
   calls_.clear();
   for (uint32_t i = 0; i < experts; ++i) {
     const uint32_t row = expert_first_[i], rows = expert_first_[i + 1] - row;
     if (rows == 0) continue;
-    LhsOperand in = x;
-    if (m > 1) {
-      in = {f32 ? expert_in_ + size_t{row} * d : nullptr,
-            d,
-            in_group != 0 ? expert_q8_ + lhs_q8_bytes(row, d) : nullptr,
-            Layout::kLhsQ8Panel16,
-            rows,
-            d};
-    }
-    calls_.push_back({dispatch_->matmul(id.gate, rows), &w.expert_gate[i], in, gate_ + size_t{row} * ff, ff});
-    calls_.push_back({dispatch_->matmul(id.up, rows), &w.expert_up[i], in, up_ + size_t{row} * ff, ff});
+    const LeftOperand& in = gathers(m) ? expert_lhs_[i] : x;
+    calls_.push_back(call(id[GraphNode::kGate], w.expert_gate[i], in, gate_ + size_t{row} * ff, ff));
+    calls_.push_back(call(id[GraphNode::kUp], w.expert_up[i], in, up_ + size_t{row} * ff, ff));
   }
   run_group("moe_gate_up", calls_);
-  swiglu_experts(ff, mid_group);
+  place_experts(GraphNode::kSwiglu, id, gate_, ff, packed_, packed_bytes_.swiglu);
+  swiglu_experts(ff);
+  convert_experts();
   calls_.clear();
   for (uint32_t i = 0; i < experts; ++i) {
-    const uint32_t row = expert_first_[i], rows = expert_first_[i + 1] - row;
-    if (rows == 0) continue;
-    const LhsOperand in{gate_ + size_t{row} * ff, ff,   mid_group != 0 ? q8_ + lhs_q8_bytes(row, ff) : nullptr,
-                        Layout::kLhsQ8Panel16,    rows, ff};
-    calls_.push_back({dispatch_->matmul(id.down, rows), &w.expert_down[i], in, expert_out_ + size_t{row} * d, d});
+    const uint32_t row = expert_first_[i];
+    if (expert_first_[i + 1] == row) continue;
+    calls_.push_back(call(id[GraphNode::kDown], w.expert_down[i], expert_lhs_[i], expert_out_ + size_t{row} * d, d));
   }
   run_group("moe_down", calls_);
   combine_experts(m);
@@ -86,7 +81,7 @@ void Transformer::choose_experts(uint32_t m) {
     expert_first_[i + 1] += expert_first_[i];
     expert_next_[i] = expert_first_[i];
     for (uint32_t row = expert_first_[i]; row < expert_first_[i + 1]; row += kPanel)
-      panels_.push_back({row, std::min(kPanel, expert_first_[i + 1] - row)});
+      panels_.push_back({i, row, std::min(kPanel, expert_first_[i + 1] - row)});
   }
   for (uint32_t j = 0; j < routed; ++j) {
     const uint32_t row = expert_next_[chosen_[j]]++;
@@ -95,28 +90,38 @@ void Transformer::choose_experts(uint32_t m) {
   }
 }
 
-// The rows of norm_ sorted by expert: quantised into expert_q8_, and as floats into expert_in_ if a kernel reads those.
-// If not, a panel's floats only pass through a piece of expert_in_ that stays in the worker's cache. Quantising every
-// copy is as cheap as copying quantised rows, whose bytes are scattered over the planes of a panel.
-void Transformer::gather_rows(uint32_t group, bool f32) {
+// Where each expert's rows lie and which forms of them are to be made: expert_lhs_. rows: [routed][k] or nullptr;
+// packed: row_bytes to a routed row.
+void Transformer::place_experts(GraphNode producer, const LayerMatrices& id, const float* rows, uint32_t k,
+                                std::byte* packed, size_t row_bytes) {
+  for (uint32_t i = 0; i < file_->hyper.experts; ++i) {
+    const uint32_t row = expert_first_[i], m = expert_first_[i + 1] - row;
+    if (m == 0) continue;
+    expert_lhs_[i] = {rows != nullptr ? rows + size_t{row} * k : nullptr, m, k,
+                      consumer_forms(producer, id, *dispatch_, m), packed + row * row_bytes};
+  }
+}
+
+// The rows of norm_ sorted by expert, in the forms of expert_lhs_, and as floats in expert_in_ if anything reads those.
+// If not, a panel's floats only pass through a piece of expert_in_ that stays in the worker's cache. Packing every copy
+// is as cheap as copying packed rows, whose bytes are scattered over the planes of a panel.
+void Transformer::gather_rows() {
   const uint32_t d = file_->hyper.embedding;
   const ElementwiseConfig& e = dispatch_->elementwise();
   const auto count = static_cast<uint32_t>(panels_.size());
   pool_->run(std::min<unsigned>(e.workers, count), [&](unsigned worker, unsigned workers) {
     for (uint32_t p = worker; p < count; p += workers) {
       const ExpertPanel& panel = panels_[p];
-      float* const rows = expert_in_ + (f32 ? size_t{panel.row} : size_t{worker} * kPanel) * d;
+      float* const rows = expert_in_ + (packed_bytes_.gathered_rows ? size_t{panel.row} : size_t{worker} * kPanel) * d;
       for (uint32_t r = 0; r < panel.count; ++r)
         std::memcpy(rows + size_t{r} * d, norm_ + size_t{routed_token_[panel.row + r]} * d, d * sizeof(float));
-      if (group == 0) continue;
-      const QuantizeArgs args{rows, d, expert_q8_ + lhs_q8_bytes(panel.row, d), panel.count, d, group};
-      e.quantize->quantize(&args);
+      expert_lhs_[panel.expert].pack_panel(e, rows, panel.row - expert_first_[panel.expert], panel.count);
     }
   });
 }
 
-// gate_ = silu(gate_) * up_ for every routed row, and quantised into q8_ where the down projections read that.
-void Transformer::swiglu_experts(uint32_t cols, uint32_t group) {
+// gate_ = silu(gate_) * up_ for every routed row, in the forms of expert_lhs_.
+void Transformer::swiglu_experts(uint32_t cols) {
   const Timing timing(stats_);
   const ElementwiseConfig& e = dispatch_->elementwise();
   const auto count = static_cast<uint32_t>(panels_.size());
@@ -128,12 +133,15 @@ void Transformer::swiglu_experts(uint32_t cols, uint32_t group) {
       float* const gate = gate_ + size_t{panel.row} * cols;
       const SwigluArgs args{gate, up_ + size_t{panel.row} * cols, gate, cols, cols, cols, panel.count, cols};
       e.swiglu->swiglu(&args);
-      if (group == 0) continue;
-      const QuantizeArgs quantize_args{gate, cols, q8_ + lhs_q8_bytes(panel.row, cols), panel.count, cols, group};
-      e.quantize->quantize(&quantize_args);
+      expert_lhs_[panel.expert].pack_panel(e, gate, panel.row - expert_first_[panel.expert], panel.count);
     }
   });
   timing.done("swiglu", most, OpKind::kSwiglu, routed, cols);
+}
+
+void Transformer::convert_experts() {
+  for (uint32_t i = 0; i < file_->hyper.experts; ++i)
+    if (expert_first_[i + 1] != expert_first_[i]) convert(expert_lhs_[i]);
 }
 
 // proj_[token] = sum over its choices of weight * expert_out_.

@@ -99,7 +99,7 @@ CheckResult HardwareEvaluator::check(const Candidate& candidate) {
   if (it->second.status != MeasurementStatus::kOk) return it->second;
 
   operands_->call(*pool_, candidate, variant);
-  const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
+  const bool quantised = is_q8(variant.lhs_layout);
   const std::span<const float> result = operands_->result();
   if (expected_.empty()) {
     expected_.assign(result.begin(), result.end());

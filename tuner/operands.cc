@@ -8,11 +8,13 @@
 
 #include "kernels/abi/half.h"
 #include "kernels/base/integer.h"
+#include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
 #include "kernels/reference/quantize.h"
+#include "kernels/registry/registry.h"
 
 namespace smepilot {
 namespace {
@@ -58,19 +60,24 @@ class MatmulOperands final : public Operands {
     shape_ = s;
     bytes_ = rhs_bytes(s.dtype, s.n, s.k);
     copies_ = copies_for(cold_bytes, bytes_);
-    const size_t lhs_bytes = size_t{s.m} * s.k * sizeof(float), dst_bytes = size_t{s.m} * s.n * sizeof(float);
-    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * lhs_bytes + 2 * dst_bytes, memory_bytes));
+    const size_t x_bytes = size_t{s.m} * s.k * sizeof(float), dst_bytes = size_t{s.m} * s.n * sizeof(float);
+    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * x_bytes + 2 * dst_bytes, memory_bytes));
     SMEPILOT_ASSIGN(weights_, AlignedBuffer::allocate(copies_ * bytes_));
-    SMEPILOT_ASSIGN(lhs_, AlignedBuffer::allocate(lhs_bytes));
+    SMEPILOT_ASSIGN(lhs_, AlignedBuffer::allocate(x_bytes));
     SMEPILOT_ASSIGN(dst_, AlignedBuffer::allocate(dst_bytes));
     SMEPILOT_TRY(fill_weights(s.dtype, s.n, s.k, weights_.data()));
     for (uint64_t i = 1; i < copies_; ++i) std::memcpy(weights_.data() + i * bytes_, weights_.data(), bytes_);
     reference::Random random(3);
     random.fill_uniform(lhs_.as<float>(), size_t{s.m} * s.k, -1, 1);
-    if (s.k % kQ8Block == 0) {
-      SMEPILOT_ASSIGN(const ElementwiseConfig elementwise, default_elementwise(workers));
-      SMEPILOT_ASSIGN(q8_, AlignedBuffer::allocate(lhs_q8_bytes(s.m, s.k)));
-      quantize_lhs(pool, elementwise, lhs_.as<float>(), s.k, s.m, s.k, lhs_q8_group(s.dtype), q8_.data());
+    // In every form that a candidate may read.
+    SMEPILOT_ASSIGN(const ElementwiseConfig elementwise, default_elementwise(workers));
+    SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+    for (const KernelVariant* v : select_variants(s, isa).usable) {
+      const LhsForm form = lhs_form(*v);
+      AlignedBuffer& packed = packed_[static_cast<size_t>(form.layout)];
+      if (form.layout == Layout::kRowMajor || packed.size() != 0) continue;
+      SMEPILOT_ASSIGN(packed, AlignedBuffer::allocate(lhs_bytes(form.layout, s.m, s.k)));
+      pack_lhs(pool, elementwise, form, lhs_.as<float>(), s.k, s.m, s.k, packed.data());
     }
     return {};
   }
@@ -91,8 +98,8 @@ class MatmulOperands final : public Operands {
     LhsOperand lhs;
     lhs.f32 = lhs_.as<float>();
     lhs.stride = shape_.k;
-    lhs.packed = q8_.data();
-    lhs.layout = Layout::kLhsQ8Panel16;
+    lhs.packed = packed_[static_cast<size_t>(variant.lhs_layout)].data();
+    lhs.layout = variant.lhs_layout;
     lhs.m = shape_.m;
     lhs.k = shape_.k;
     matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
@@ -103,7 +110,8 @@ class MatmulOperands final : public Operands {
  private:
   OperatorShape shape_ = {};
   uint64_t bytes_ = 0, copies_ = 1, next_ = 0;
-  AlignedBuffer weights_, lhs_, q8_, dst_;
+  AlignedBuffer weights_, lhs_, dst_;
+  AlignedBuffer packed_[static_cast<size_t>(Layout::kCount)];  // of lhs_, by layout
 };
 
 class AttentionOperands final : public Operands {
@@ -188,8 +196,11 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   for (uint32_t i = 0; i < n; ++i)
     reference::dequantize_row(whole.dtype, file.data() + i * stride, k, weights.data() + size_t{i} * k);
   auto packed = AlignedBuffer::allocate(rhs_bytes(whole.dtype, n, k));
-  auto q8 = AlignedBuffer::allocate(std::max<size_t>(lhs_q8_bytes(m, k), 64));
-  if (!packed.ok() || !q8.ok()) return {MeasurementStatus::kIncorrect, "no memory to check it"};
+  const LhsForm form = lhs_form(variant);
+  auto packed_x = AlignedBuffer::allocate(lhs_bytes(form.layout, m, k));
+  const Result<ElementwiseConfig> elementwise = default_elementwise(1);
+  if (!packed.ok() || !packed_x.ok() || !elementwise.ok())
+    return {MeasurementStatus::kIncorrect, "no memory to check it"};
   pack_rhs(whole.dtype, file.data(), stride, n, k, packed->data());
   reference::Random random(31);
   random.fill_uniform(x.data(), x.size(), -1, 1);
@@ -209,20 +220,27 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   lhs.stride = k;
   lhs.m = m;
   lhs.k = k;
-  const bool quantised = variant.lhs_layout == Layout::kLhsQ8Panel16;
-  if (quantised) {
-    reference::quantize_lhs_q8(x.data(), k, m, k, q8->data(), lhs_q8_group(whole.dtype));
-    lhs.packed = q8->data();
-    lhs.layout = Layout::kLhsQ8Panel16;
-  }
   WorkerPool pool(1);
+  if (form.layout != Layout::kRowMajor) {
+    if (elementwise->packer(form.layout) == nullptr)
+      return {MeasurementStatus::kUnsupported,
+              fmt::format("nothing here packs activations as {}", kLayoutNames[static_cast<size_t>(form.layout)])};
+    pack_lhs(pool, *elementwise, form, x.data(), k, m, k, packed_x->data());
+    lhs.packed = packed_x->data();
+    lhs.layout = form.layout;
+  }
   matmul(pool, config, lhs, rhs, dst.data(), n);
 
-  if (quantised) reference::dequantize_lhs_q8(q8->data(), m, k, x.data());
+  const bool quantised = is_q8(form.layout);
+  if (quantised) {  // what the packed form stands for
+    std::vector<std::byte> q8(lhs_q8_bytes(m, k));
+    reference::quantize_lhs_q8(x.data(), k, m, k, q8.data(), form.group);
+    reference::dequantize_lhs_q8(q8.data(), m, k, x.data());
+  }
   const reference::MatmulResult oracle = reference::matmul(x.data(), weights.data(), m, n, k);
-  // Rounding of k sums in f32, and of both inputs where a matrix unit takes them as bf16.
-  const bool bf16 = variant.unit == ExecutionUnit::kMatrix && !quantised;
-  const double tolerance = (16 + 4 * std::sqrt(static_cast<double>(k))) * 0x1p-24 + (bf16 ? 0x1p-7 : 0);
+  // Rounding of k sums in f32, and of activations that are taken in 16 bits.
+  const double rounding = variant.lhs == DType::kBF16 ? 0x1p-8 : variant.lhs == DType::kF16 ? 0x1p-11 : 0;
+  const double tolerance = (16 + 4 * std::sqrt(static_cast<double>(k))) * 0x1p-24 + rounding;
   for (size_t i = 0; i < dst.size(); ++i) {
     const double allowed = tolerance * oracle.magnitude[i] + 1e-30;
     if (!(std::abs(dst[i] - oracle.dst[i]) <= allowed)) return wrong(i / n, i % n, dst[i], oracle.dst[i], allowed);

@@ -95,14 +95,15 @@ void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept 
   });
 }
 
-void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,
-                  uint32_t k, uint32_t group, std::byte* dst) noexcept {
+void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& form, const float* x, size_t stride,
+              uint32_t rows, uint32_t k, std::byte* dst) noexcept {
+  SMEPILOT_DCHECK(config.packer(form.layout) != nullptr);
   const uint32_t panels = ceil_div(rows, kPanel);
   pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned workers) {
     for (uint32_t p = worker; p < panels; p += workers) {
       const uint32_t m = p * kPanel;
-      const QuantizeArgs args{x + m * stride, stride, dst + lhs_q8_bytes(m, k), std::min(kPanel, rows - m), k, group};
-      config.quantize->quantize(&args);
+      pack_lhs_panel(config, form, x + m * stride, stride, std::min(kPanel, rows - m), k,
+                     dst + lhs_bytes(form.layout, m, k));
     }
   });
 }
@@ -118,14 +119,18 @@ Result<ElementwiseConfig> default_elementwise(unsigned workers) {
   c.rope = first(OpKind::kRope, DType::kF32);
   c.swiglu = first(OpKind::kSwiglu, DType::kF32);
   c.softmax = first(OpKind::kSoftmax, DType::kF32);
-  c.quantize = first(OpKind::kQuantize, DType::kF32);
+  bool packs = false;
+  for (const KernelVariant* v :
+       select_variants({OpKind::kQuantize, DType::kF32, 1, kQ8Block, kQ8Block, 0, 0}, isa).usable) {
+    const KernelVariant*& packer = c.packers[static_cast<size_t>(v->dst_layout)];
+    if (packer == nullptr) packer = v;
+    packs = packs || is_q8(v->dst_layout);
+  }
   c.workers = static_cast<uint16_t>(workers);
-  for (const auto& [variant, name] : {std::pair{c.norm, "norm"},
-                                      {c.rope, "rope"},
-                                      {c.swiglu, "swiglu"},
-                                      {c.softmax, "softmax"},
-                                      {c.quantize, "quantize"}})
+  for (const auto& [variant, name] :
+       {std::pair{c.norm, "norm"}, {c.rope, "rope"}, {c.swiglu, "swiglu"}, {c.softmax, "softmax"}})
     if (variant == nullptr) return error("this build has no {} kernel for ISA {}", name, isa_to_string(isa));
+  if (!packs) return error("this build has no quantize kernel for ISA {}", isa_to_string(isa));
   return c;
 }
 

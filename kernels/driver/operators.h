@@ -31,6 +31,13 @@ struct LhsOperand {
   uint32_t m = 0, k = 0;
 };
 
+// A form of the left operand: what a consumer reads, and so what its producer writes.
+struct LhsForm {
+  Layout layout = Layout::kRowMajor;
+  uint32_t group = 0;  // of quantised activations, how many share a scale: see lhs_q8_group()
+  friend bool operator==(const LhsForm&, const LhsForm&) = default;
+};
+
 // The matrix unit's part of a matmul that both units execute.
 struct CoopShare {
   const KernelVariant* variant = nullptr;  // of ExecutionUnit::kMatrix, with the lhs and rhs layout of the other side's
@@ -57,8 +64,10 @@ struct ElementwiseConfig {
   const KernelVariant* rope = nullptr;
   const KernelVariant* swiglu = nullptr;
   const KernelVariant* softmax = nullptr;
-  const KernelVariant* quantize = nullptr;
+  const KernelVariant* packers[static_cast<size_t>(Layout::kCount)] = {};  // by the layout that they write
   uint16_t workers = 1;
+  // What packs f32 rows into that layout; nullptr: nothing does.
+  const KernelVariant* packer(Layout layout) const noexcept { return packers[static_cast<size_t>(layout)]; }
 };
 
 // The preferred usable variant of each element-wise operator.
@@ -84,14 +93,26 @@ inline void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperan
   matmul_group(pool, {&call, 1});
 }
 
-// x[rows][k] to Layout::kLhsQ8Panel16. dst: lhs_q8_bytes(rows, k). group: see lhs_q8_group().
-void quantize_lhs(WorkerPool& pool, const ElementwiseConfig& config, const float* x, size_t stride, uint32_t rows,
-                  uint32_t k, uint32_t group, std::byte* dst) noexcept;
-
 // How many activations share a scale if weights of this type are to read them: kQ8SuperBlock for K-quants, else
 // kQ8Block. Where consumers differ, the smallest serves them all.
 constexpr uint32_t lhs_q8_group(DType weights) noexcept {
   return traits(weights).block_elems == kQ8SuperBlock ? kQ8SuperBlock : kQ8Block;
+}
+
+// The form that a matmul variant reads.
+constexpr LhsForm lhs_form(const KernelVariant& variant) noexcept {
+  return {variant.lhs_layout, is_q8(variant.lhs_layout) ? lhs_q8_group(variant.rhs) : 0};
+}
+
+// x[rows][k], stride floats apart, packed. dst: lhs_bytes(form.layout, rows, k). There must be a packer of that layout.
+void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& form, const float* x, size_t stride,
+              uint32_t rows, uint32_t k, std::byte* dst) noexcept;
+
+// One panel of it, up to 16 rows, by the calling worker: for producers that pack what they have just computed.
+inline void pack_lhs_panel(const ElementwiseConfig& config, const LhsForm& form, const float* x, size_t stride,
+                           uint32_t rows, uint32_t k, std::byte* dst) noexcept {
+  const QuantizeArgs args{x, stride, dst, rows, k, form.group};
+  config.packer(form.layout)->quantize(&args);
 }
 
 }  // namespace smepilot

@@ -110,12 +110,18 @@ TEST(Dispatch, WorkersAreClampedToThePool) {
   EXPECT_EQ(d->attention(3, 64).workers, 2);
 }
 
-TEST(Dispatch, KQuantsAskForTheirGroupOfActivations) {
+TEST(Dispatch, FormsFollowFromTheVariants) {
   const auto d = Dispatch::build(toy_model(), 4, 64, 1, Dispatch::untuned(1));
   ASSERT_TRUE(d.ok()) << d.message();
-  EXPECT_EQ(d->q8_group(d->matrix_id(DType::kQ8_0, 96, 64)), kQ8Block);
-  EXPECT_EQ(d->q8_group(d->matrix_id(DType::kQ4_K, 64, 256)), kQ8SuperBlock);
-  EXPECT_EQ(d->q8_group(d->matrix_id(DType::kF32, 256, 64)), 0u);
+  const auto group = [&](DType dtype, uint32_t n, uint32_t k) {
+    const std::span<const LhsForm> forms = d->forms(d->matrix_id(dtype, n, k)).packed();
+    EXPECT_EQ(forms.size(), 1u) << traits(dtype).name;
+    return forms.empty() ? 0 : forms[0].group;
+  };
+  EXPECT_EQ(group(DType::kQ8_0, 96, 64), kQ8Block);
+  EXPECT_EQ(group(DType::kQ4_K, 64, 256), kQ8SuperBlock) << "K-quants share scales among more activations";
+  const uint32_t output = d->matrix_id(DType::kF32, 256, 64);
+  EXPECT_EQ(d->forms(output).rows(), lhs_form(*d->matmul(output, 1).variant).layout == Layout::kRowMajor);
 }
 
 TEST(Dispatch, EntriesThatCannotRunAreNamed) {

@@ -172,7 +172,9 @@ TEST(ForcedIsa, TookEffect) {
   const auto config = default_elementwise(1);
   ASSERT_TRUE(config.ok()) << config.message();
   EXPECT_EQ(config->norm->isa, kIsaPortable) << config->norm->id;
-  EXPECT_EQ(config->quantize->isa, kIsaPortable) << config->quantize->id;
+  for (const KernelVariant* packer : config->packers) {
+    EXPECT_TRUE(packer == nullptr || packer->isa == IsaSet{kIsaPortable}) << packer->id;
+  }
   for (const OpKind op : {OpKind::kMatmul, OpKind::kAttention}) {
     const auto entry = default_entry({op, op == OpKind::kMatmul ? DType::kQ4_0 : DType::kF16, 8, 64, 64, 64, 2}, 1);
     ASSERT_TRUE(entry.ok()) << entry.message();

@@ -56,8 +56,11 @@ TEST(ForcedIsa, PortableTakesEffectOnEverySelection) {
   EXPECT_GT(usable, 0u);
   const Result<ElementwiseConfig> config = default_elementwise(1);
   ASSERT_TRUE(config.ok()) << config.message();
-  for (const KernelVariant* v : {config->norm, config->rope, config->swiglu, config->softmax, config->quantize})
+  for (const KernelVariant* v : {config->norm, config->rope, config->swiglu, config->softmax})
     EXPECT_EQ(v->isa, IsaSet{kIsaPortable}) << v->id;
+  for (const KernelVariant* v : config->packers) {
+    EXPECT_TRUE(v == nullptr || v->isa == IsaSet{kIsaPortable}) << v->id;
+  }
 
   // It has an effect only where there is something to restrict: then the unrestricted choice differs.
   const ForceIsa unforced(nullptr);

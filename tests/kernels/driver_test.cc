@@ -275,7 +275,7 @@ TEST(Matmul, GroupOfUnlikeCalls) {
   problems[2]->check("alone");
 }
 
-TEST(QuantizeLhs, PanelsOfEveryWorkerCountAndGroup) {
+TEST(PackLhs, PanelsOfEveryWorkerCountAndGroup) {
   WorkerPool pool(3);
   Result<ElementwiseConfig> config = default_elementwise(1);
   ASSERT_TRUE(config.ok()) << config.message();
@@ -292,7 +292,7 @@ TEST(QuantizeLhs, PanelsOfEveryWorkerCountAndGroup) {
         config->workers = static_cast<uint16_t>(workers);
         AlignedBuffer q8 = AlignedBuffer::allocate(lhs_q8_bytes(rows, k) + 64).value();
         std::fill_n(q8.data(), q8.size(), std::byte{0x5a});
-        quantize_lhs(pool, *config, x.data(), stride, rows, k, group, q8.data());
+        pack_lhs(pool, *config, {Layout::kLhsQ8Panel16, group}, x.data(), stride, rows, k, q8.data());
         for (size_t i = lhs_q8_bytes(rows, k); i < q8.size(); ++i) ASSERT_EQ(q8.data()[i], std::byte{0x5a});
         results.emplace_back(size_t{rows} * k);
         reference::dequantize_lhs_q8(q8.data(), rows, k, results.back().data());
