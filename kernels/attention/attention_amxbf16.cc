@@ -16,7 +16,7 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a con
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/attention/amx_tiles.h"
+#include "kernels/matmul/amx_tiles.h"
 #include "kernels/attention/q8_vnni.h"
 
 namespace smepilot {
@@ -68,29 +68,29 @@ SMEPILOT_INLINE void product(const float* a, size_t a_row, size_t a_low, size_t 
     if constexpr (Rows == 2) tile_load<5>(a + a_row);
     tile_load<6>(b + 2 * kTileFloats);
     tile_load<7>(b + 3 * kTileFloats);
-    tile_dot<0, 4, 6>();
-    tile_dot<1, 4, 7>();
-    if constexpr (Rows == 2) tile_dot<2, 5, 6>();
-    if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    tile_dot_bf16<0, 4, 6>();
+    tile_dot_bf16<1, 4, 7>();
+    if constexpr (Rows == 2) tile_dot_bf16<2, 5, 6>();
+    if constexpr (Rows == 2) tile_dot_bf16<3, 5, 7>();
     tile_load<6>(b);
     tile_load<7>(b + kTileFloats);
-    tile_dot<0, 4, 6>();
-    tile_dot<1, 4, 7>();
-    if constexpr (Rows == 2) tile_dot<2, 5, 6>();
-    if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    tile_dot_bf16<0, 4, 6>();
+    tile_dot_bf16<1, 4, 7>();
+    if constexpr (Rows == 2) tile_dot_bf16<2, 5, 6>();
+    if constexpr (Rows == 2) tile_dot_bf16<3, 5, 7>();
     tile_load<4>(a + a_low);
     if constexpr (Rows == 2) tile_load<5>(a + a_row + a_low);
-    tile_dot<0, 4, 6>();
-    tile_dot<1, 4, 7>();
-    if constexpr (Rows == 2) tile_dot<2, 5, 6>();
-    if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+    tile_dot_bf16<0, 4, 6>();
+    tile_dot_bf16<1, 4, 7>();
+    if constexpr (Rows == 2) tile_dot_bf16<2, 5, 6>();
+    if constexpr (Rows == 2) tile_dot_bf16<3, 5, 7>();
     if constexpr (Exact) {
       tile_load<6>(b + 2 * kTileFloats);
       tile_load<7>(b + 3 * kTileFloats);
-      tile_dot<0, 4, 6>();
-      tile_dot<1, 4, 7>();
-      if constexpr (Rows == 2) tile_dot<2, 5, 6>();
-      if constexpr (Rows == 2) tile_dot<3, 5, 7>();
+      tile_dot_bf16<0, 4, 6>();
+      tile_dot_bf16<1, 4, 7>();
+      if constexpr (Rows == 2) tile_dot_bf16<2, 5, 6>();
+      if constexpr (Rows == 2) tile_dot_bf16<3, 5, 7>();
     }
   }
 }

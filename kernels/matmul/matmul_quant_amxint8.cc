@@ -11,6 +11,7 @@
 // - Two lhs panels times two rhs panels at a time, so that each tile loaded is used twice.
 // - Weights are unpacked to signed bytes, which costs little because many rows use them, and no correction is left.
 #include "kernels/abi/describe.h"
+#include "kernels/matmul/amx_tiles.h"
 #include "kernels/matmul/rhs_block_avx512.h"
 
 namespace smepilot {
@@ -50,13 +51,6 @@ SMEPILOT_INLINE void unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb
 // Tile registers: 0 .. 3 hold products, two hold rows and two hold weights.
 constexpr int kTileA = 4, kTileB = 6;
 
-// The operand of LDTILECFG (Intel SDM volume 1, chapter 18).
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t bytes_per_row[16] = {};
-  uint8_t rows[16] = {};
-};
-
 template <DType D>
 SMEPILOT_INLINE void configure(uint32_t rows) noexcept {
   TileConfig c;
@@ -65,23 +59,7 @@ SMEPILOT_INLINE void configure(uint32_t rows) noexcept {
     c.rows[t] = static_cast<uint8_t>(t < kTileB ? rows : kDepth / 4);
     c.bytes_per_row[t] = static_cast<uint16_t>(t < kTileA || t >= kTileB ? 64 : kDepth);
   }
-  // Not the intrinsic: in g++ 12 it names only the first bytes as read, and the stores above would be lost.
-  __asm__ volatile("ldtilecfg %0" : : "m"(c));
-}
-
-// Tile instructions in assembly, because g++'s intrinsics paste the tile number into it as text and so accept no
-// template parameter. They do not say that they read memory: what they read is settled by barriers.
-template <int Tile>
-SMEPILOT_INLINE void tile_load(const void* p, size_t stride) noexcept {
-  __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(stride), "i"(Tile));
-}
-template <int Tile>
-SMEPILOT_INLINE void tile_store(void* p, size_t stride) noexcept {
-  __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(p), "r"(stride), "i"(Tile) : "memory");
-}
-template <int C, int A, int B>
-SMEPILOT_INLINE void tile_dot() noexcept {  // C = A * B, all signed
-  __asm__ volatile("tilezero %%tmm%c0\n\ttdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+  tiles_on(c);
 }
 
 // A turn: L lhs panels of R rows times P rhs panels times a chunk of K of at most kBlocks blocks.
@@ -106,7 +84,8 @@ struct Turn {
     if constexpr (p == 0)
       tile_load<a>(lhs + static_cast<size_t>(l) * lhs_stride + kb * R * kLhsQ8BlockBytes + half * 16, 32);
     if constexpr (l == 0) tile_load<b>(scratch.w[p][kb][half * 4], 64);
-    tile_dot<I, a, b>();
+    tile_zero<I>();
+    tile_dot_s8<I, a, b>();
   }
 
   SMEPILOT_INLINE void products() const noexcept {
@@ -208,7 +187,6 @@ void panels(const MatmulArgs* args, const Rows& rows, const uint8_t* panel, floa
       for (size_t kb = 0; kb < chunk.blocks; ++kb)
         unpack<D>(panel + static_cast<size_t>(p) * args->rhs_stride, at, chunk.kb + kb, scratch.w[p][kb],
                   scratch.scale[p][kb]);
-    __asm__ volatile("" : : : "memory");
     const uint8_t* lhs =
         static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(rows.m0, args->k) + chunk.kb * R * kLhsQ8BlockBytes;
     Output out{dst + rows.m0 * args->dst_stride, args->dst_stride, rows.m0, mask};
@@ -263,7 +241,7 @@ void matmul(const MatmulArgs* args) noexcept {
   if (whole == 1) all_panels<D, kPanel, 1>(args, {0, 1}, scratch);
   if (whole > 1) all_panels<D, kPanel, 2>(args, {0, whole}, scratch);
   if (tail > 0) kTail[tail](args, {whole * kPanel, 1}, scratch);
-  _tile_release();
+  tiles_off();
 }
 
 template <DType D>

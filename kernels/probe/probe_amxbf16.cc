@@ -7,10 +7,10 @@ uint64_t flops_bf16(const ProbeArgs* a) noexcept {
   start_tiles(0x3e803f00);  // 0.5 and 0.25
   for (uint64_t r = 0; r < a->repeat; ++r) {
     for (int i = 0; i < kTileInner; ++i) {
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      tile_dot_bf16<0, 4, 6>();
+      tile_dot_bf16<1, 4, 7>();
+      tile_dot_bf16<2, 5, 6>();
+      tile_dot_bf16<3, 5, 7>();
     }
   }
   return stop_tiles();

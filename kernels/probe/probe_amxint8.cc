@@ -7,10 +7,10 @@ uint64_t flops_int8(const ProbeArgs* a) noexcept {
   start_tiles(0x0103fe02);
   for (uint64_t r = 0; r < a->repeat; ++r) {
     for (int i = 0; i < kTileInner; ++i) {
-      _tile_dpbusd(0, 4, 6);
-      _tile_dpbusd(1, 4, 7);
-      _tile_dpbusd(2, 5, 6);
-      _tile_dpbusd(3, 5, 7);
+      tile_dot_s8<0, 4, 6>();
+      tile_dot_s8<1, 4, 7>();
+      tile_dot_s8<2, 5, 6>();
+      tile_dot_s8<3, 5, 7>();
     }
   }
   return stop_tiles();
