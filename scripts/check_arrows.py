@@ -8,6 +8,7 @@ SQLite only in db, CLI11 only in the mains, nlohmann/json only in profiles, db, 
 defines main() or whose name begins with "cli". A translation unit that is compiled for an ISA step (*_<isa>.cc in an
 operator's folder) may reach, directly or through headers, only kernels/abi, headers of operator folders, C headers and
 intrinsics: an inline function of anything else, compiled with AVX-512 flags, may be the copy that the linker keeps.
+Which operating system this is, only kernels/base/os_*.cc may ask.
 
 usage: check_arrows.py [--root DIR] [--self-test]
 """
@@ -41,6 +42,7 @@ ISA_HEADERS = {  # what a translation unit of an ISA step may include in angle b
     "immintrin.h", "arm_neon.h", "arm_acle.h", "arm_fp16.h", "arm_bf16.h", "arm_sve.h", "arm_sme.h",
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
+SYSTEM = re.compile(r"^[ \t]*#.*\b(__linux__|__gnu_linux__|__ANDROID__|__APPLE__|__MACH__|__GLIBC__|__BIONIC__)\b", re.MULTILINE)
 MAIN = re.compile(r"^int main\(", re.MULTILINE)
 
 
@@ -67,6 +69,8 @@ class Checker:
 
     def check_file(self, name):
         room, *rest = name.split("/")
+        if (asked := SYSTEM.search(self.files[name])) and not name.startswith("kernels/base/os_"):
+            self.error(name, f"asks for {asked[1]}: what differs between systems belongs behind kernels/base/os.h")
         is_main = MAIN.search(self.files[name]) or rest[-1].startswith("cli")
         for system, target in self.includes(name):
             if system:
@@ -126,6 +130,7 @@ class Checker:
 GOOD = {
     "kernels/abi/isa.h": '#include <stdint.h>\n{kIsaAvx2, "avx2", 0},\n{kIsaPortable, "portable", 0},\n',
     "kernels/base/status.h": "#include <fmt/format.h>\n",
+    "kernels/base/os_linux.cc": "#if defined(__ANDROID__)\n#endif\n// not __APPLE__\n",
     "kernels/matmul/tile.h": '#include "kernels/abi/isa.h"\n',
     "kernels/matmul/matmul_avx2.cc": '#include <immintrin.h>\n#include "kernels/matmul/tile.h"\n',
     "kernels/driver/operators.cc": '#include <vector>\n#include "kernels/base/status.h"\n',
@@ -143,6 +148,8 @@ BAD = [  # (file, text, a part of the expected message)
     ("kernels/registry/registry.cc", '#include "kernels/driver/operators.h"\n', "kernels/registry may include only"),
     ("kernels/pack/pack.cc", '#include "kernels/matmul/tile.h"\n', "kernels/pack may include only"),
     ("kernels/newroom/x.cc", '#include "kernels/abi/isa.h"\n', "unknown to this check"),
+    ("engine/graph.cc", "  # if defined(__APPLE__)\n# endif\n", "asks for __APPLE__"),
+    ("kernels/driver/operators.cc", "#ifdef __linux__\n#endif\n", "asks for __linux__"),
     ("engine/graph.cc", "#include <sqlite3.h>\n", "SQLite is db's alone"),
     ("tuner/search.cc", "#include <CLI/CLI.hpp>\n", "CLI11 is for the mains alone"),
     ("engine/graph.cc", "#include <nlohmann/json.hpp>\n", "JSON is for"),
