@@ -139,14 +139,4 @@ std::vector<Kernels> coop_pairs(const OperatorShape& shape, IsaSet isa) {
   return pairs;
 }
 
-std::vector<CoopWorkers> coop_workers(uint32_t workers, uint32_t units) {
-  std::vector<CoopWorkers> out;
-  if (workers < 2 || units == 0) return out;
-  const uint32_t matrix = units < workers ? units : workers / 2;  // where every core has a unit, cores are divided
-  out.push_back({matrix, workers - matrix});
-  if (workers - matrix > 2) out.push_back({matrix, (workers - matrix + 1) / 2});
-  if (matrix > 1) out.push_back({1, workers - 1});
-  return out;
-}
-
 }  // namespace smepilot

@@ -74,11 +74,4 @@ uint32_t round_split(double share, uint32_t size, uint32_t step = kPanel) noexce
 // order of the registry. For attention, pairs of its stages.
 std::vector<Kernels> coop_pairs(const OperatorShape& shape, IsaSet isa);
 
-// How many workers each side may get of `workers` in all, on a machine with `units` matrix units: first, every unit
-// and all cores that are left. Empty: there is nothing to divide.
-struct CoopWorkers {
-  uint32_t matrix = 1, cpu = 1;
-};
-std::vector<CoopWorkers> coop_workers(uint32_t workers, uint32_t units);
-
 }  // namespace smepilot

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <optional>
 
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/driver/worker_pool.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/probe/probe.h"
+#include "profiles/matrix_units.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
 #include "profiles/working_sets.h"
@@ -20,16 +22,19 @@ namespace smepilot {
 namespace {
 
 // The phases, as the fractions of the time at which they end.
-constexpr double kComputeEnd = 0.25, kMemoryEnd = 0.75, kForkJoinEnd = 0.8, kNoiseEnd = 0.9, kExpEnd = 0.95,
-                 kPackEnd = 1;
+constexpr double kComputeEnd = 0.25, kMemoryEnd = 0.7, kCoopEnd = 0.76, kForkJoinEnd = 0.81, kNoiseEnd = 0.9,
+                 kExpEnd = 0.95, kPackEnd = 1;
 constexpr double kDefaultSeconds = 36, kQuickSeconds = 9;
 constexpr size_t kMinSamples = 12, kMaxSamples = 400;
-constexpr double kSampleNs = 1e6;       // long against a fork and join, short against a scheduler's time slice
+constexpr double kSampleNs = 1e6;  // long against a fork and join, short against a scheduler's time slice
+constexpr double kPieceNs = 5e4;   // of work, between two looks at the clock
+constexpr uint64_t kPieceBytes = 256 << 10;
 constexpr size_t kExpBytes = 8192;      // of input, and of output: both fit any L1
 constexpr double kRatePercentile = 90;  // see calibration.h
 
 struct alignas(64) WorkerTime {
   int64_t begin = 0, end = 0, cpu = 0;
+  uint64_t pieces = 0;  // of work done in that time
 };
 
 const char* isa_name(IsaSet isa) {
@@ -46,6 +51,14 @@ const char* dtype_of(ProbeKind kind) {
     case ProbeKind::kFlopsInt8: return "int8";
     default: return "";
   }
+}
+
+// The unit that a probe measures on this machine. On the test bed the wider vectors play the matrix unit.
+std::optional<ExecutionUnit> unit_of(const Probe& probe, const Platform& platform) {
+  if (!is_testbed(platform)) return probe.unit;
+  if (probe.unit == ExecutionUnit::kMatrix) return std::nullopt;  // the real one has no part in it
+  constexpr IsaSet kWide = kIsaAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16;
+  return (probe.isa & kWide) != 0 ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
 }
 
 class Calibrator {
@@ -71,6 +84,7 @@ class Calibrator {
     out_.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     SMEPILOT_TRY(measure_compute());
     SMEPILOT_TRY(measure_memory());
+    SMEPILOT_TRY(measure_coop());
     SMEPILOT_TRY(measure_fork_join());
     SMEPILOT_TRY(measure_noise());
     SMEPILOT_TRY(measure_exp_and_packing());
@@ -139,34 +153,44 @@ class Calibrator {
     return samples;
   }
 
-  const Probe* best_probe(ProbeKind kind) const {
+  const Probe* best_probe(ProbeKind kind, ExecutionUnit unit = ExecutionUnit::kCpu) const {
     for (const Probe* p : probes_)
-      if (p->kind == kind && p->unit == ExecutionUnit::kCpu) return p;
+      if (p->kind == kind && unit_of(*p, platform_) == unit) return p;
     return nullptr;
   }
 
   Status measure_compute() {
-    std::vector<const Probe*> compute;
-    for (const Probe* p : probes_)
-      if (p->work > 0) compute.push_back(p);
-    const size_t cells = compute.size() * counts_.size();
+    std::vector<std::pair<const Probe*, unsigned>> compute;  // with a number of workers
+    for (const Probe* p : probes_) {
+      const std::optional<ExecutionUnit> unit = unit_of(*p, platform_);
+      if (p->work <= 0 || !unit) continue;
+      // A real unit is also given too many workers: that they gain nothing counts it. On the test bed the number is a
+      // definition.
+      const bool defined = is_testbed(platform_) && *unit == ExecutionUnit::kMatrix;
+      for (const unsigned workers : counts_)
+        if (!defined || workers <= platform_.matrix_units) compute.emplace_back(p, workers);
+    }
+    const size_t cells = compute.size();
     size_t step = 0;
-    for (const Probe* p : compute) {
-      for (const unsigned workers : counts_) {
-        SMEPILOT_TRY(next_step(0, kComputeEnd, step++, cells,
-                               fmt::format("peak {} {}, {} worker{}", dtype_of(p->kind), isa_name(p->isa), workers,
-                                           workers == 1 ? "" : "s")));
-        const auto once = [&](uint64_t repeat) {
-          const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
-          return timed(workers, [&](unsigned) noexcept { p->run(&args); });
-        };
-        const uint64_t repeat = choose_repeat(once, kSampleNs);
-        const double work = p->work * workers * static_cast<double>(repeat);
-        SMEPILOT_ASSIGN(std::vector<double> samples, sample(step_end_ns_, [&] { return work / once(repeat); }));
-        Peak peak{p->unit, dtype_of(p->kind), isa_name(p->isa), workers, 0, std::move(samples)};
-        peak.gflops = percentile(peak.samples, kRatePercentile);
-        out_.peaks.push_back(std::move(peak));
-      }
+    for (const auto& [p, workers] : compute) {
+      SMEPILOT_TRY(next_step(0, kComputeEnd, step++, cells,
+                             fmt::format("peak {} {}, {} worker{}", dtype_of(p->kind), isa_name(p->isa), workers,
+                                         workers == 1 ? "" : "s")));
+      const auto once = [&](uint64_t repeat) {
+        const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
+        return timed(workers, [&](unsigned) noexcept { p->run(&args); });
+      };
+      const uint64_t repeat = choose_repeat(once, kSampleNs);
+      const double work = p->work * workers * static_cast<double>(repeat);
+      SMEPILOT_ASSIGN(std::vector<double> samples, sample(step_end_ns_, [&] { return work / once(repeat); }));
+      Peak peak{unit_of(*p, platform_).value_or(p->unit),
+                dtype_of(p->kind),
+                isa_name(p->isa),
+                workers,
+                0,
+                std::move(samples)};
+      peak.gflops = percentile(peak.samples, kRatePercentile);
+      out_.peaks.push_back(std::move(peak));
     }
     return {};
   }
@@ -257,11 +281,122 @@ class Calibrator {
     return {};
   }
 
+  // Both units at work at the same time, each worker for the length of a sample, in pieces: the rate of each side in
+  // pieces per nanosecond. matrix(w) and cpu(w) do a piece as worker w.
+  template <typename Matrix, typename Cpu>
+  std::pair<double, double> side_rates(const CoopWorkers& workers, const Matrix& matrix, const Cpu& cpu) {
+    timed(workers.matrix + workers.cpu, [&](unsigned w) noexcept {
+      const int64_t until = now_ns() + static_cast<int64_t>(kSampleNs);
+      times_[w].pieces = 0;
+      do {
+        if (w < workers.matrix)
+          matrix(w);
+        else
+          cpu(w);
+        ++times_[w].pieces;
+      } while (now_ns() < until);
+    });
+    std::pair<double, double> rates = {0, 0};
+    for (unsigned w = 0; w < workers.matrix + workers.cpu; ++w) {
+      const WorkerTime& t = times_[w];
+      const double ns = static_cast<double>(std::max<int64_t>(t.end - t.begin, 1));
+      (w < workers.matrix ? rates.first : rates.second) += static_cast<double>(t.pieces) / ns;
+    }
+    return rates;
+  }
+
+  // Samples of both sides at once: pieces per nanosecond times the size of the side's piece.
+  template <typename Rates>
+  Result<std::pair<std::vector<double>, std::vector<double>>> sample_sides(double matrix_piece, double cpu_piece,
+                                                                           const Rates& rates) {
+    std::pair<std::vector<double>, std::vector<double>> out;
+    SMEPILOT_ASSIGN(out.first, sample(step_end_ns_, [&] {
+                      const auto [matrix, cpu] = rates();
+                      out.second.push_back(cpu * cpu_piece);
+                      return matrix * matrix_piece;
+                    }));
+    return out;
+  }
+
+  // The ceilings of cooperative execution: what each side keeps of its peak, and of the memory's rate, while the other
+  // one draws on the same power, caches and memory.
+  Status measure_coop() {
+    const std::vector<CoopWorkers> divisions = coop_workers(workers_, platform_.matrix_units);
+    std::vector<std::pair<const Probe*, const Probe*>> pairs;
+    for (const Probe* p : probes_) {
+      if (p->work <= 0 || best_probe(p->kind, ExecutionUnit::kMatrix) != p) continue;
+      // Cores that do not multiply the type itself do so in f32.
+      const Probe* cpu = best_probe(p->kind);
+      if (cpu == nullptr) cpu = best_probe(ProbeKind::kFlopsF32);
+      if (cpu != nullptr) pairs.emplace_back(p, cpu);
+    }
+    const Probe* matrix_read = best_probe(ProbeKind::kRead, ExecutionUnit::kMatrix);
+    const Probe* cpu_read = best_probe(ProbeKind::kRead);
+    const bool reads = matrix_read != nullptr && cpu_read != nullptr;
+    const size_t steps = divisions.size() * (pairs.size() + (reads ? 1 : 0));
+    size_t step = 0;
+    for (const CoopWorkers& workers : divisions) {
+      for (const auto& [matrix, cpu] : pairs) {
+        SMEPILOT_TRY(next_step(
+            kMemoryEnd, kCoopEnd, step++, steps,
+            fmt::format("both units, {}, {}+{} workers", dtype_of(matrix->kind), workers.matrix, workers.cpu)));
+        const auto piece = [&](const Probe& probe) {
+          ProbeArgs args = {nullptr, nullptr, 0, 0, false};
+          args.repeat = choose_repeat(
+              [&](uint64_t repeat) {
+                args.repeat = repeat;
+                return timed(1, [&](unsigned) noexcept { probe.run(&args); });
+              },
+              kPieceNs);
+          return args;
+        };
+        const ProbeArgs on_matrix = piece(*matrix), on_cpu = piece(*cpu);
+        SMEPILOT_ASSIGN(auto samples, sample_sides(matrix->work * static_cast<double>(on_matrix.repeat),
+                                                   cpu->work * static_cast<double>(on_cpu.repeat), [&] {
+                                                     return side_rates(
+                                                         workers, [&](unsigned) noexcept { matrix->run(&on_matrix); },
+                                                         [&](unsigned) noexcept { cpu->run(&on_cpu); });
+                                                   }));
+        CoopPeak row{dtype_of(matrix->kind), isa_name(matrix->isa), workers.matrix, 0, std::move(samples.first),
+                     dtype_of(cpu->kind),    isa_name(cpu->isa),    workers.cpu,    0, std::move(samples.second)};
+        row.matrix_gflops = percentile(row.matrix_samples, kRatePercentile);
+        row.cpu_gflops = percentile(row.cpu_samples, kRatePercentile);
+        out_.coop_peaks.push_back(std::move(row));
+      }
+      if (!reads) continue;
+      SMEPILOT_TRY(next_step(kMemoryEnd, kCoopEnd, step++, steps,
+                             fmt::format("both units, read DRAM, {}+{} workers", workers.matrix, workers.cpu)));
+      // Each worker goes round its part of what stands for DRAM, from where it stopped.
+      uint64_t set = 0;
+      for (const WorkingSet& s : working_sets(platform_, workers_, options_.quick, options_.max_set_bytes))
+        set = std::max(set, s.bytes / workers_);
+      const uint64_t piece = std::min(kPieceBytes, set / 2) / kProbeGranule * kProbeGranule;
+      const uint64_t places = set / piece;
+      std::vector<WorkerTime> at(workers_);  // `pieces`: the next place; a line of its own for each worker
+      const auto read = [&](const Probe& probe, unsigned w) noexcept {
+        const ProbeArgs args = {nullptr, buffers_[w].data() + at[w].pieces * piece, static_cast<size_t>(piece), 1,
+                                false};
+        probe.run(&args);
+        at[w].pieces = (at[w].pieces + 1) % places;
+      };
+      SMEPILOT_ASSIGN(auto samples, sample_sides(static_cast<double>(piece), static_cast<double>(piece), [&] {
+                        return side_rates(
+                            workers, [&](unsigned w) noexcept { read(*matrix_read, w); },
+                            [&](unsigned w) noexcept { read(*cpu_read, w); });
+                      }));
+      CoopBandwidth row{"DRAM", workers.matrix, 0, std::move(samples.first), workers.cpu, 0, std::move(samples.second)};
+      row.matrix_gbps = percentile(row.matrix_samples, kRatePercentile);
+      row.cpu_gbps = percentile(row.cpu_samples, kRatePercentile);
+      out_.coop_bandwidths.push_back(std::move(row));
+    }
+    return {};
+  }
+
   Status measure_fork_join() {
     constexpr int kBatch = 64;
     size_t step = 0;
     for (const unsigned workers : counts_) {
-      SMEPILOT_TRY(next_step(kMemoryEnd, kForkJoinEnd, step++, counts_.size(),
+      SMEPILOT_TRY(next_step(kCoopEnd, kForkJoinEnd, step++, counts_.size(),
                              fmt::format("fork and join, {} worker{}", workers, workers == 1 ? "" : "s")));
       const auto once = [&] {
         const int64_t start = now_ns();

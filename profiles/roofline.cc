@@ -46,15 +46,24 @@ class Curve {
   double low_ = 0, high_ = 0;
 };
 
+void finish(Price& p, double flops) noexcept {
+  const double work_ns = std::max(p.compute_ns, p.memory_ns);
+  p.ns = work_ns + p.overhead_ns;
+  p.roof_gflops = work_ns > 0 ? flops / work_ns : 0;
+  p.bound = p.overhead_ns > work_ns ? "overhead" : p.compute_ns >= p.memory_ns ? "compute" : "memory";
+}
+
 }  // namespace
 
 std::string_view compute_dtype(const OperatorShape& shape, const KernelVariant& variant) noexcept {
-  const bool matrix = variant.unit == ExecutionUnit::kMatrix;
-  if (shape.kind == OpKind::kAttention && matrix) return "bf16";
+  constexpr IsaSet kTiles = kIsaAmxInt8 | kIsaAmxBf16 | kIsaSme | kIsaSme2;
+  const bool matrix = variant.unit == ExecutionUnit::kMatrix && (variant.isa & kTiles) != 0;
+  if (shape.kind == OpKind::kAttention && matrix) return variant.lhs == DType::kF32 ? "f32" : "bf16";
   if (shape.kind != OpKind::kMatmul) return "f32";
   if (variant.lhs == DType::kQ8) return "int8";
+  if (variant.lhs_layout == Layout::kLhsF32Panel16) return "f32";
   const bool f16 = variant.rhs == DType::kF16, bf16 = variant.rhs == DType::kBF16;
-  if (matrix && (f16 || bf16)) return f16 && (variant.isa & kIsaSme) != 0 ? "f16" : "bf16";
+  if (matrix && (f16 || bf16)) return f16 && (variant.isa & (kIsaSme | kIsaSme2)) != 0 ? "f16" : "bf16";
   if (bf16 && (variant.isa & kIsaAvx512Bf16) != 0) return "bf16";
   if (f16 && (variant.isa & kIsaFp16) != 0) return "f16";
   return "f32";
@@ -139,16 +148,22 @@ double Roofline::read_gbps(uint64_t resident_bytes, unsigned workers, std::strin
   return 1 / ((1 - at) / near + at / far);
 }
 
+double Roofline::variant_peak(const OperatorShape& shape, const KernelVariant& variant, unsigned workers,
+                              std::string_view* dtype) const {
+  const std::string_view type = compute_dtype(shape, variant);
+  double peak = peak_gflops(variant.unit, type, variant.isa, workers);
+  if (dtype != nullptr) *dtype = peak > 0 ? type : "f32";
+  if (peak <= 0) peak = peak_gflops(variant.unit, "f32", variant.isa, workers);
+  // Attention in bf16 splits its operands in two, so that three tile products make one.
+  return shape.kind == OpKind::kAttention && type == "bf16" ? peak / 3 : peak;
+}
+
 Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, unsigned workers) const {
   workers = std::max(workers, 1u);
   Price out;
   const double flops = op_flops(shape), bytes = op_bytes(shape);
-  const std::string_view dtype = compute_dtype(shape, variant);
-  double peak = peak_gflops(variant.unit, dtype, variant.isa, workers);
-  if (peak <= 0) peak = peak_gflops(variant.unit, "f32", variant.isa, workers);
-  // Attention in bf16 splits its operands in two, so that three tile products make one.
-  const double products = shape.kind == OpKind::kAttention && dtype == "bf16" ? 3 : 1;
-  out.compute_ns = peak > 0 ? flops * products / peak : kInfinity;
+  const double peak = variant_peak(shape, variant, workers);
+  out.compute_ns = peak > 0 ? flops / peak : kInfinity;
   if (shape.kind == OpKind::kMatmul || shape.kind == OpKind::kAttention) {
     out.roof_gbps = read_gbps(options_.resident_bytes, workers, &out.level);
   } else {
@@ -161,10 +176,101 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
   }
   out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
   out.overhead_ns = fork_join_ns(workers);
-  const double work_ns = std::max(out.compute_ns, out.memory_ns);
-  out.ns = work_ns + out.overhead_ns;
-  out.roof_gflops = work_ns > 0 ? flops / work_ns : 0;
-  out.bound = out.overhead_ns > work_ns ? "overhead" : out.compute_ns >= out.memory_ns ? "compute" : "memory";
+  finish(out, flops);
+  return out;
+}
+
+Roofline::CoopRates Roofline::coop_rates(const OperatorShape& shape, const CoopSides& sides) const {
+  CoopRates r;
+  // The calibrated division of workers that is nearest.
+  const auto nearest = [&](const auto& rows, const auto& wanted) {
+    const auto apart = [](unsigned a, unsigned b) { return a > b ? a - b : b - a; };
+    const auto distance = [&](const auto& row) {
+      return apart(row.matrix_workers, sides.matrix_workers) + apart(row.cpu_workers, sides.cpu_workers);
+    };
+    auto best = rows.end();
+    for (auto row = rows.begin(); row != rows.end(); ++row)
+      if (wanted(*row) && (best == rows.end() || distance(*row) < distance(*best))) best = row;
+    return best;
+  };
+  std::string_view matrix_dtype, cpu_dtype;
+  r.matrix_gflops = variant_peak(shape, *sides.matrix, sides.matrix_workers, &matrix_dtype);
+  r.cpu_gflops = variant_peak(shape, *sides.cpu, sides.cpu_workers, &cpu_dtype);
+  // What each side keeps of its peak, as a fraction: so it holds for kernels of other ISA steps too.
+  const auto row = nearest(calibration_.coop_peaks, [&](const CoopPeak& p) { return p.matrix_dtype == matrix_dtype; });
+  if (row != calibration_.coop_peaks.end()) {
+    const auto kept = [&](ExecutionUnit unit, const std::string& dtype, const std::string& isa, unsigned workers,
+                          double together) {
+      for (const Peak& p : calibration_.peaks)
+        if (p.unit == unit && p.dtype == dtype && p.isa == isa && p.workers == workers && p.gflops > 0)
+          return std::min(together / p.gflops, 1.0);
+      return 1.0;
+    };
+    r.matrix_gflops *=
+        kept(ExecutionUnit::kMatrix, row->matrix_dtype, row->matrix_isa, row->matrix_workers, row->matrix_gflops);
+    r.cpu_gflops *= kept(ExecutionUnit::kCpu, row->cpu_dtype, row->cpu_isa, row->cpu_workers, row->cpu_gflops);
+  }
+  const double together = read_gbps(options_.resident_bytes, sides.matrix_workers + sides.cpu_workers, &r.level);
+  std::string level;
+  r.matrix_alone_gbps = read_gbps(options_.resident_bytes, sides.matrix_workers, &level);
+  r.cpu_alone_gbps = read_gbps(options_.resident_bytes, sides.cpu_workers, &level);
+  const auto memory = nearest(calibration_.coop_bandwidths, [&](const CoopBandwidth& b) { return b.level == r.level; });
+  if (memory != calibration_.coop_bandwidths.end()) {
+    r.matrix_gbps = memory->matrix_gbps;
+    r.cpu_gbps = memory->cpu_gbps;
+  } else if (const double alone = r.matrix_alone_gbps + r.cpu_alone_gbps; alone > 0) {
+    r.matrix_gbps = together * r.matrix_alone_gbps / alone;
+    r.cpu_gbps = together * r.cpu_alone_gbps / alone;
+  }
+  return r;
+}
+
+double Roofline::coop_share(const OperatorShape& shape, const CoopSides& sides) const {
+  const CoopRates r = coop_rates(shape, sides);
+  // Calls per nanosecond, if a side did whole calls while the other one does too.
+  const auto rate = [&](double gflops, double gbps) {
+    return 1 / std::max(op_flops(shape) / gflops, op_bytes(shape) / gbps);
+  };
+  const double matrix = rate(r.matrix_gflops, r.matrix_gbps), cpu = rate(r.cpu_gflops, r.cpu_gbps);
+  return matrix / (matrix + cpu);
+}
+
+Price Roofline::coop_price(const OperatorShape& shape, const CoopSides& sides, const CoopDivision& division) const {
+  const CoopRates r = coop_rates(shape, sides);
+  const double flops = op_flops(shape), bytes = op_bytes(shape), share = std::clamp(division.share, 0.0, 1.0);
+  Price out;
+  out.level = r.level;
+  out.roof_gbps = r.matrix_gbps + r.cpu_gbps;
+  const auto over = [](double work, double rate) { return rate > 0 ? work / rate : kInfinity; };
+  if (division.dynamic) {
+    out.compute_ns = over(flops, r.matrix_gflops + r.cpu_gflops);
+    out.memory_ns = over(bytes, out.roof_gbps);
+  } else {
+    out.compute_ns = std::max(over(share * flops, r.matrix_gflops), over((1 - share) * flops, r.cpu_gflops));
+    // Who ends first leaves the memory to the other, which then reads as fast as it can alone.
+    out.memory_ns =
+        std::max({over(bytes, out.roof_gbps), over(share * bytes, std::max(r.matrix_alone_gbps, r.matrix_gbps)),
+                  over((1 - share) * bytes, std::max(r.cpu_alone_gbps, r.cpu_gbps))});
+  }
+  out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers);
+  finish(out, flops);
+  return out;
+}
+
+Price Roofline::pipeline_price(const OperatorShape& shape, const CoopSides& sides) const {
+  const CoopRates r = coop_rates(shape, sides);
+  const double flops = op_flops(shape), bytes = op_bytes(shape);
+  // One exponential for each product of a query and a key: 4 * head_dim operations.
+  const double exponentials = flops / (4.0 * shape.k);
+  const double exp_ns =
+      calibration_.exp_geps > 0 ? exponentials / (calibration_.exp_geps * sides.cpu_workers) : kInfinity;
+  Price out;
+  out.level = r.level;
+  out.roof_gbps = r.matrix_gbps;  // only the matrix unit reads K and V
+  out.compute_ns = std::max(r.matrix_gflops > 0 ? flops / r.matrix_gflops : kInfinity, exp_ns);
+  out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
+  out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers);
+  finish(out, flops);
   return out;
 }
 

@@ -2,6 +2,8 @@
 // measured, and judges what was measured afterwards.
 //
 //   ns = max(flops / P, bytes / B) + fork/join      P, B: calibrated at the call's worker count
+//
+// Both units together (mode kCoop) have ceilings of their own: what each keeps while the other one works.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -26,6 +28,20 @@ struct Price {
   const char* bound = "";  // "compute", "memory" or "overhead": the largest of the three
 };
 
+// The two sides of a coop call.
+struct CoopSides {
+  const KernelVariant* matrix = nullptr;
+  unsigned matrix_workers = 1;
+  const KernelVariant* cpu = nullptr;
+  unsigned cpu_workers = 1;
+};
+
+// How much of it is the matrix unit's. Dynamic: whoever is done first takes over, so both end together.
+struct CoopDivision {
+  double share = 0.5;
+  bool dynamic = false;
+};
+
 struct RooflineOptions {
   // Bytes that go through the caches between two calls of the same operator: the weights of the whole model while it
   // is run, or one operator's operands while it is timed alone and warm. They decide the level; 0: DRAM.
@@ -45,6 +61,13 @@ class Roofline {
 
   // Price of one call by this variant. Infinite where the calibration has no peak for its unit.
   Price price(const OperatorShape& shape, const KernelVariant& variant, unsigned workers) const;
+
+  // Price of one matmul that both units execute, and the share of the matrix unit with which both end together: the
+  // paper's P_matrix / (P_matrix + P_cpu) where it is bound by compute. NaN without data.
+  Price coop_price(const OperatorShape& shape, const CoopSides& sides, const CoopDivision& division) const;
+  double coop_share(const OperatorShape& shape, const CoopSides& sides) const;
+  // Price of attention as a pipeline: products on the matrix unit, exponentials on the cores, the slower of them.
+  Price pipeline_price(const OperatorShape& shape, const CoopSides& sides) const;
 
   // Best calibrated peak of the unit in this dtype among ISA steps within `isa`, with `workers` workers; a count that
   // was not measured is interpolated, beyond the last one it stays flat. 0: none.
@@ -66,6 +89,17 @@ class Roofline {
   const Calibration& calibration() const noexcept { return calibration_; }
 
  private:
+  // What both sides reach while both work. Where that was not measured, what they reach alone.
+  struct CoopRates {
+    double matrix_gflops = 0, cpu_gflops = 0;
+    double matrix_gbps = 0, cpu_gbps = 0;              // their parts of what both read together
+    double matrix_alone_gbps = 0, cpu_alone_gbps = 0;  // no side reads faster than this
+    std::string level;
+  };
+  CoopRates coop_rates(const OperatorShape& shape, const CoopSides& sides) const;
+  double variant_peak(const OperatorShape& shape, const KernelVariant& variant, unsigned workers,
+                      std::string_view* dtype = nullptr) const;
+
   // What `workers` read at when `resident_bytes` go round: between the largest set measured in the last level cache
   // and the set that stands for DRAM, a part hits and a part misses.
   double read_gbps(uint64_t resident_bytes, unsigned workers, std::string* level) const;

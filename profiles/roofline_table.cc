@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "profiles/matrix_units.h"
 #include "profiles/roofline.h"
 
 namespace smepilot {
@@ -55,6 +56,35 @@ std::string unit_name(ExecutionUnit unit, const Platform& platform) {
   return unit == ExecutionUnit::kCpu ? "cpu" : platform.matrix_unit.empty() ? "matrix" : platform.matrix_unit;
 }
 
+// What each unit reaches while the other one works too, and how much of the sum of both alone that is.
+std::string both_units(const Calibration& c, const Platform& platform) {
+  std::string out;
+  if (c.coop_peaks.empty() && c.coop_bandwidths.empty()) return out;
+  out += fmt::format("\n{:<{}}{:>{}}{:>{}}{:>{}}{:>11}\n", "Both units at once", 2 * kLabel - 8,
+                     unit_name(ExecutionUnit::kMatrix, platform), kCell, "cpu", kCell, "sum", kCell, "of alone");
+  const auto row = [&](const std::string& label, double matrix, double cpu, double alone) {
+    out += fmt::format("  {:<{}}{}{}{}{:>11}\n", label.substr(0, 2 * kLabel - 11), 2 * kLabel - 10, cell(matrix),
+                       cell(cpu), cell(matrix + cpu),
+                       alone > 0 ? fmt::format("{:.0f} %", 100 * (matrix + cpu) / alone) : "-");
+  };
+  const auto peak = [&](ExecutionUnit unit, const std::string& dtype, const std::string& isa, unsigned workers) {
+    for (const Peak& p : c.peaks)
+      if (p.unit == unit && p.dtype == dtype && p.isa == isa && p.workers == workers) return p.gflops;
+    return 0.0;
+  };
+  for (const CoopPeak& p : c.coop_peaks) {
+    const double matrix = peak(ExecutionUnit::kMatrix, p.matrix_dtype, p.matrix_isa, p.matrix_workers);
+    const double cpu = peak(ExecutionUnit::kCpu, p.cpu_dtype, p.cpu_isa, p.cpu_workers);
+    row(fmt::format("{} {} x{} + {} x{}", p.matrix_dtype, p.matrix_isa, p.matrix_workers,
+                    p.cpu_dtype == p.matrix_dtype ? p.cpu_isa : p.cpu_dtype + " " + p.cpu_isa, p.cpu_workers),
+        p.matrix_gflops, p.cpu_gflops, matrix > 0 && cpu > 0 ? matrix + cpu : 0);
+  }
+  for (const CoopBandwidth& b : c.coop_bandwidths)
+    row(fmt::format("{} read, GB/s, x{} + x{}", b.level, b.matrix_workers, b.cpu_workers), b.matrix_gbps, b.cpu_gbps,
+        0);
+  return out;
+}
+
 std::string clipped(std::string line) {
   if (line.size() > kWidth) line = line.substr(0, kWidth - 3) + "...";
   return line + "\n";
@@ -67,7 +97,10 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
   std::string facts = fmt::format("{} core{}", platform.cores, platform.cores == 1 ? "" : "s");
   for (const auto& [name, value] : platform.identity())
     if (name == "caches" && !value.empty()) facts += ", " + value;
-  if (!platform.matrix_unit.empty()) facts += fmt::format(", {} {} units", platform.matrix_units, platform.matrix_unit);
+  if (is_testbed(platform))
+    out += "Test bed: part of the vector cores plays the matrix unit.\n";
+  else if (!platform.matrix_unit.empty())
+    facts += fmt::format(", {} {} units", platform.matrix_units, platform.matrix_unit);
   out += clipped(facts);
 
   const Roofline roofline(calibration, platform);
@@ -91,6 +124,16 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
     }
     table.row(fmt::format("{} {} {}", unit_name(unit, platform), dtype, isa), values);
   }
+
+  if (const UnitScaling scaling = unit_scaling(calibration); scaling.units != 0) {
+    out += fmt::format("  {} worker{} {:.2f}x one worker's rate: {} {} unit{} (the system says {})\n",
+                       scaling.workers, scaling.workers == 1 ? " reaches" : "s reach", scaling.gain, scaling.units, unit_name(ExecutionUnit::kMatrix, platform),
+                       scaling.units == 1 ? "" : "s", platform.matrix_units);
+  } else if (is_testbed(platform)) {
+    out += fmt::format("  {} worker{} matrix unit: by definition, not by measurement\n", platform.matrix_units,
+                       platform.matrix_units == 1 ? " plays the" : "s play a");
+  }
+  out += both_units(calibration, platform);
 
   table.header("Memory, GB/s", counts);
   for (const char* level : {"L1", "L2", "LLC", "DRAM"}) {
@@ -132,6 +175,7 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
   if (barrier.size() == counts.size() && std::any_of(barrier.begin(), barrier.end(), [](double v) { return v > 0; }))
     table.row("barrier", barrier);
 
+  if (platform.matrix_unit == "sme") out += "\nEntering streaming mode: not measured, this build has no probe for it\n";
   out +=
       fmt::format("\nexp {:.2f} G/s, packing {:.2f} GB/s (one thread)\n", calibration.exp_geps, calibration.pack_gbps);
   out += fmt::format("noise floor {:.1f} % (A/A, 95th percentile); other load {:.0f} %; took {:.1f} s{}\n",

@@ -6,6 +6,7 @@
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "profiles/calibrate.h"
+#include "profiles/matrix_units.h"
 #include "profiles/roofline.h"
 #include "profiles/roofline_table.h"
 #include "profiles/timer.h"
@@ -45,6 +46,23 @@ std::string to_json(const Calibration& c, const Platform& platform) {
                                {"gbps", b.gbps}});
   for (const ForkJoin& f : c.fork_join)
     j["fork_join"].push_back({{"workers", f.workers}, {"ns", f.ns}, {"barrier_ns", f.barrier_ns}});
+  for (const CoopPeak& p : c.coop_peaks)
+    j["coop_peaks"].push_back({{"matrix_dtype", p.matrix_dtype},
+                               {"matrix_isa", p.matrix_isa},
+                               {"matrix_workers", p.matrix_workers},
+                               {"matrix_gflops", p.matrix_gflops},
+                               {"cpu_dtype", p.cpu_dtype},
+                               {"cpu_isa", p.cpu_isa},
+                               {"cpu_workers", p.cpu_workers},
+                               {"cpu_gflops", p.cpu_gflops}});
+  for (const CoopBandwidth& b : c.coop_bandwidths)
+    j["coop_bandwidths"].push_back({{"level", b.level},
+                                    {"matrix_workers", b.matrix_workers},
+                                    {"matrix_gbps", b.matrix_gbps},
+                                    {"cpu_workers", b.cpu_workers},
+                                    {"cpu_gbps", b.cpu_gbps}});
+  if (const UnitScaling scaling = unit_scaling(c); scaling.units != 0)
+    j["matrix_units"] = {{"by_scaling", scaling.units}, {"gain", scaling.gain}, {"by_system", platform.matrix_units}};
   return j.dump(2) + "\n";
 }
 

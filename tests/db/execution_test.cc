@@ -113,20 +113,6 @@ TEST(Split, IsAMultipleOfTheStepWithinTheTensor) {
     }
 }
 
-TEST(CoopWorkersOf, UnitsFirstAndTheCoresThatAreLeft) {
-  const auto text = [](uint32_t workers, uint32_t units) {
-    std::string s;
-    for (const CoopWorkers& w : coop_workers(workers, units)) s += fmt::format("{}+{} ", w.matrix, w.cpu);
-    return s;
-  };
-  EXPECT_EQ(text(1, 1), "");
-  EXPECT_EQ(text(8, 0), "");
-  EXPECT_EQ(text(2, 1), "1+1 ");
-  EXPECT_EQ(text(10, 2), "2+8 2+4 1+9 ");
-  EXPECT_EQ(text(4, 4), "2+2 1+3 ") << "a unit in every core: the cores are divided";
-  EXPECT_EQ(text(2, 2), "1+1 ");
-}
-
 TEST(FindKernels, NamesWhatDoesNotFit) {
   const IsaSet isa = *usable_isa();
   const KernelTask task{OpKind::kMatmul, DType::kF32, 64, 1};

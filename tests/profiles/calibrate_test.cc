@@ -92,6 +92,57 @@ TEST(Calibrate, MeasuresEverythingAndReportsProgress) {
   }
 }
 
+// A machine whose matrix unit is played by the wider vectors, whatever this one has.
+TEST(Calibrate, BothUnitsAtOnce) {
+  Platform platform = *detect_platform();
+  platform.matrix_unit = "testbed";
+  platform.matrix_units = 1;
+  const Result<Calibration> c = calibrate(platform, tiny(2));
+  ASSERT_TRUE(c.ok()) << c.message();
+  const bool wide = (*usable_isa() & kIsaAvx512) != 0;
+  size_t matrix = 0;
+  for (const Peak& p : c->peaks) {
+    EXPECT_EQ(p.unit == ExecutionUnit::kMatrix, p.isa.starts_with("avx512")) << p.isa;
+    EXPECT_FALSE(p.isa.starts_with("amx"));
+    matrix += p.unit == ExecutionUnit::kMatrix;
+    if (p.unit == ExecutionUnit::kMatrix) {
+      EXPECT_EQ(p.workers, 1u) << "there is one unit";
+    }
+  }
+  EXPECT_EQ(matrix > 0, wide);
+  if (!wide) {
+    EXPECT_TRUE(c->coop_peaks.empty());
+    EXPECT_TRUE(c->coop_bandwidths.empty());
+    GTEST_SKIP() << "SKIPPED: no AVX-512 here to play the matrix unit";
+  }
+  ASSERT_GE(c->coop_peaks.size(), 2u);
+  bool int8 = false;
+  for (const CoopPeak& p : c->coop_peaks) {
+    EXPECT_EQ(p.matrix_workers, 1u);
+    EXPECT_EQ(p.cpu_workers, 1u);
+    EXPECT_TRUE(p.matrix_isa.starts_with("avx512")) << p.matrix_isa;
+    EXPECT_FALSE(p.cpu_isa.starts_with("avx512")) << p.cpu_isa;
+    EXPECT_GE(p.matrix_samples.size(), 12u);
+    EXPECT_EQ(p.matrix_samples.size(), p.cpu_samples.size());
+    EXPECT_EQ(p.matrix_gflops, percentile(p.matrix_samples, 90));
+    EXPECT_EQ(p.cpu_gflops, percentile(p.cpu_samples, 90));
+    EXPECT_GT(p.cpu_gflops, 0);
+    int8 = int8 || p.matrix_dtype == "int8";
+  }
+  EXPECT_TRUE(int8);
+  ASSERT_EQ(c->coop_bandwidths.size(), 1u);
+  EXPECT_EQ(c->coop_bandwidths[0].level, "DRAM");
+  EXPECT_GT(c->coop_bandwidths[0].matrix_gbps, 0);
+  EXPECT_EQ(c->coop_bandwidths[0].cpu_gbps, percentile(c->coop_bandwidths[0].cpu_samples, 90));
+
+  platform.matrix_unit = "";
+  platform.matrix_units = 0;
+  const Result<Calibration> plain = calibrate(platform, tiny(2));
+  ASSERT_TRUE(plain.ok()) << plain.message();
+  EXPECT_TRUE(plain->coop_peaks.empty());
+  EXPECT_TRUE(plain->coop_bandwidths.empty());
+}
+
 TEST(Calibrate, ForcedIsaIsAllThatIsMeasured) {
   const Platform platform = *detect_platform();
   ASSERT_EQ(setenv("SMEPILOT_FORCE_ISA", "portable", 1), 0);

@@ -141,6 +141,11 @@ TEST(Roofline, ComputeDtype) {
   EXPECT_EQ(dtype(kCpu, kIsaAvx512Bf16, DType::kF32, DType::kBF16), "bf16");
   EXPECT_EQ(dtype(kMatrix, kIsaAmxBf16, DType::kF32, DType::kBF16), "bf16");
   EXPECT_EQ(dtype(kMatrix, kIsaAmxBf16, DType::kF32, DType::kF16), "bf16");
+  EXPECT_EQ(dtype(kMatrix, kIsaSme2, DType::kF32, DType::kF16), "f16");
+  EXPECT_EQ(dtype(kMatrix, kIsaAvx512, DType::kF32, DType::kF16), "f32") << "vectors that play a matrix unit";
+  KernelVariant outer = variant(kMatrix, kIsaSme, DType::kF32, DType::kF32);
+  outer.lhs_layout = Layout::kLhsF32Panel16;
+  EXPECT_EQ(compute_dtype(matmul(DType::kF32, 1, 32, 32), outer), "f32");
   const OperatorShape a = {OpKind::kAttention, DType::kF16, 1, 8, 64, 128, 8};
   EXPECT_EQ(compute_dtype(a, variant(kCpu, kIsaAvx2, DType::kF32, DType::kF16, OpKind::kAttention)), "f32");
 }
@@ -197,11 +202,76 @@ TEST(Roofline, RidgePoints) {
   EXPECT_EQ(r.ridge("f64", 1, "DRAM"), 0);
 }
 
+// Each side keeps three quarters of its peak while the other one works, and both together read 18 of the 20 GB/s.
+Calibration coop_calibration() {
+  Calibration c = calibration();
+  c.coop_peaks = {{"int8", "amxint8", 2, 6000, {}, "int8", "avx512vnni", 2, 1200, {}}};
+  c.coop_bandwidths = {{"DRAM", 2, 12, {}, 2, 6, {}}};
+  return c;
+}
+
+TEST(Coop, CeilingsAreThoseOfBothAtWork) {
+  const Roofline r(coop_calibration(), machine());
+  const KernelVariant amx = variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ8_0);
+  const KernelVariant vnni = variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ8_0);
+  const OperatorShape s = matmul(DType::kQ8_0, 2048, 4096, 4096);
+  const CoopSides sides{&amx, 2, &vnni, 2};
+  const double flops = op_flops(s);
+  EXPECT_DOUBLE_EQ(r.coop_share(s, sides), 6000.0 / 7200);
+  EXPECT_DOUBLE_EQ(r.coop_price(s, sides, {0.25, true}).compute_ns, flops / 7200) << "whoever is first takes over";
+  EXPECT_DOUBLE_EQ(r.coop_price(s, sides, {0.5, false}).compute_ns, flops / 2 / 1200) << "the cores are last";
+  EXPECT_DOUBLE_EQ(r.coop_price(s, sides, {0.9, false}).compute_ns, flops * 0.9 / 6000) << "the matrix unit is last";
+  const Price best = r.coop_price(s, sides, {r.coop_share(s, sides), false});
+  EXPECT_NEAR(best.compute_ns, flops / 7200, 1e-6 * best.compute_ns);
+  EXPECT_DOUBLE_EQ(best.overhead_ns, 3000) << "of all four workers";
+  EXPECT_STREQ(best.bound, "compute");
+  for (const double share : {0.7, 0.8, 0.86, 0.95})
+    EXPECT_GT(r.coop_price(s, sides, {share, false}).ns, best.ns) << share;
+  // Kernels of another ISA step keep the same fraction of their own peak: 3/4 of 2 x 150.
+  const KernelVariant avx2 = variant(ExecutionUnit::kCpu, kIsaAvx2, DType::kQ8, DType::kQ8_0);
+  EXPECT_DOUBLE_EQ(r.coop_share(s, {&amx, 2, &avx2, 2}), 6000.0 / 6225);
+  // A division that was not measured answers as the nearest one that was.
+  EXPECT_DOUBLE_EQ(r.coop_share(s, {&amx, 1, &vnni, 2}), 3000.0 / 4200);
+}
+
+TEST(Coop, DecodeIsSharedByWhatEachSideReads) {
+  const Roofline r(coop_calibration(), machine());
+  const KernelVariant amx = variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ8_0);
+  const KernelVariant vnni = variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ8_0);
+  const OperatorShape s = matmul(DType::kQ8_0, 1, 4096, 4096);
+  const CoopSides sides{&amx, 2, &vnni, 2};
+  EXPECT_DOUBLE_EQ(r.coop_share(s, sides), 12.0 / 18);
+  const Price p = r.coop_price(s, sides, {12.0 / 18, false});
+  EXPECT_STREQ(p.bound, "memory");
+  EXPECT_DOUBLE_EQ(p.memory_ns, op_bytes(s) / 18);
+  EXPECT_DOUBLE_EQ(p.roof_gbps, 18);
+  // What was not measured together is a part of what as many workers read.
+  Calibration alone = coop_calibration();
+  alone.coop_bandwidths.clear();
+  EXPECT_DOUBLE_EQ(Roofline(alone, machine()).coop_price(s, sides, {0.5, true}).memory_ns, op_bytes(s) / 20);
+}
+
+TEST(Coop, APipelineIsAsFastAsItsSlowerStage) {
+  Calibration c = coop_calibration();
+  c.exp_geps = 2;
+  KernelVariant tile = variant(ExecutionUnit::kMatrix, kIsaAmxBf16, DType::kF32, DType::kF16, OpKind::kAttentionTile);
+  KernelVariant cpu = variant(ExecutionUnit::kCpu, kIsaAvx512, DType::kF32, DType::kF16, OpKind::kAttentionTile);
+  for (const unsigned w : {1u, 2u, 4u}) c.peaks.push_back({ExecutionUnit::kMatrix, "f32", "amxbf16", w, 500.0 * w, {}});
+  const OperatorShape a = {OpKind::kAttention, DType::kF16, 512, 32, 64, 512, 8};
+  const double flops = op_flops(a);
+  const Roofline r(c, machine());
+  EXPECT_DOUBLE_EQ(r.pipeline_price(a, {&tile, 1, &cpu, 3}).compute_ns, flops / 500) << "products";
+  EXPECT_DOUBLE_EQ(r.pipeline_price(a, {&tile, 4, &cpu, 1}).compute_ns, flops / 256 / 2) << "exponentials";
+}
+
 TEST(Roofline, WithoutDataNothingIsCheap) {
   const Roofline none(Calibration{}, machine());
   const KernelVariant v = variant(ExecutionUnit::kCpu, kIsaAvx2, DType::kF32, DType::kF32);
   EXPECT_TRUE(std::isinf(none.price(matmul(DType::kF32, 1, 64, 64), v, 1).ns));
   EXPECT_EQ(none.ridge("f32", 1, "DRAM"), 0);
+  const CoopSides sides{&v, 1, &v, 1};
+  EXPECT_TRUE(std::isinf(none.coop_price(matmul(DType::kF32, 64, 64, 64), sides, {0.5, false}).ns));
+  EXPECT_TRUE(std::isnan(none.coop_share(matmul(DType::kF32, 64, 64, 64), sides)));
   Calibration no_matrix = calibration();
   std::erase_if(no_matrix.peaks, [](const Peak& p) { return p.unit == ExecutionUnit::kMatrix; });
   const KernelVariant amx = variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ8_0);
@@ -224,6 +294,30 @@ TEST(RooflineTable, FitsATerminalAndSaysWhatWasMeasured) {
   EXPECT_EQ(table.find("busy"), std::string::npos);
   c.busy_fraction = 0.5;
   EXPECT_NE(roofline_table(c, machine()).find("busy"), std::string::npos);
+}
+
+TEST(RooflineTable, SaysWhatBothUnitsReachAndHowManyUnitsThereAre) {
+  const auto fits = [](const std::string& table) {
+    std::istringstream lines(table);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+  };
+  const std::string table = roofline_table(coop_calibration(), machine());
+  fits(table);
+  for (const char* expected :
+       {"Both units at once", "int8 amxint8 x2 + avx512vnni x2", "7200", "75 %", "DRAM read, GB/s, x2 + x2", "18.00",
+        "4 workers reach 4.00x one worker's rate: 4 amx units (the system says 4)"})
+    EXPECT_NE(table.find(expected), std::string::npos) << expected << "\n" << table;
+  EXPECT_EQ(table.find("est bed"), std::string::npos);
+  Platform bed = machine();
+  bed.matrix_unit = "testbed";
+  bed.matrix_units = 1;
+  Calibration c = coop_calibration();
+  std::erase_if(c.peaks, [](const Peak& p) { return p.unit == ExecutionUnit::kMatrix && p.workers > 1; });
+  const std::string on_bed = roofline_table(c, bed);
+  fits(on_bed);
+  EXPECT_NE(on_bed.find("Test bed: part of the vector cores plays the matrix unit."), std::string::npos) << on_bed;
+  EXPECT_NE(on_bed.find("by definition"), std::string::npos) << on_bed;
+  EXPECT_EQ(roofline_table(calibration(), machine()).find("Both units"), std::string::npos);
 }
 
 TEST(RooflineTable, ManyWorkerCountsStillFit) {
