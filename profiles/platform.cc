@@ -7,6 +7,7 @@
 
 #include "kernels/base/os.h"
 #include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
 #include "profiles/fnv.h"
 #include "profiles/platform_facts.h"
 #include "profiles/topology.h"
@@ -32,7 +33,10 @@ void add_topology(Platform& p) {
 }
 
 void add_matrix_unit(Platform& p, IsaSet isa, const std::vector<int>& cpus) {
-  if ((isa & (kIsaAmxInt8 | kIsaAmxBf16)) != 0) {
+  if (testbed_enabled()) {
+    p.matrix_unit = "testbed";
+    p.matrix_units = 1;
+  } else if ((isa & (kIsaAmxInt8 | kIsaAmxBf16)) != 0) {
     p.matrix_unit = "amx";
     p.matrix_units = p.cores;  // each core has its own
   } else if ((isa & kIsaSme) != 0) {

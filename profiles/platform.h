@@ -30,7 +30,7 @@ struct Platform {
   std::vector<CoreClass> core_classes;
   std::vector<CacheLevel> caches;
   uint64_t memory_bytes = 0;
-  std::string matrix_unit;  // "amx", "sme", or "" for none
+  std::string matrix_unit;  // "amx", "sme", "testbed" (kernels/registry/registry.h), or "" for none
   unsigned matrix_units = 0;
   std::string os, kernel, governor, hypervisor;  // provenance only, "" where unknown
 

@@ -11,28 +11,51 @@
 namespace smepilot {
 namespace {
 
-// How a call is cut into tasks: m_blocks x n_blocks, all column blocks of one row block before the next row block, so
-// that the block of activations stays in cache while the weights stream by.
-struct Tasks {
+// The two kinds of workers that a group of calls may have.
+enum Side : unsigned { kVector, kMatrix };
+constexpr Side other(Side s) noexcept {
+  return s == kVector ? kMatrix : kVector;
+}
+
+const KernelVariant& variant_of(const MatmulCall& call, Side side) noexcept {
+  return call.config.mode == ExecutionMode::kCoop && side == kMatrix ? *call.config.coop.variant : *call.config.variant;
+}
+
+// What one side has of a call, cut into tasks: m_blocks x n_blocks, all column blocks of one row block before the next
+// row block, so that the block of activations stays in cache while the weights stream by.
+struct Part {
+  uint32_t m_begin, m_end, n_begin, n_end;
   uint32_t mc, nc, n_blocks, count;
 };
 
-Tasks cut(const MatmulCall& call) noexcept {
-  Tasks t{};
-  t.mc = std::max(call.config.mc / kPanel * kPanel, kPanel);
-  t.nc = std::max(call.config.nc / kPanel * kPanel, kPanel);
-  t.n_blocks = ceil_div(call.rhs->n, t.nc);
-  t.count = t.n_blocks * ceil_div(call.lhs.m, t.mc);
-  return t;
+Part part_of(const MatmulCall& call, Side side) noexcept {
+  const MatmulConfig& config = call.config;
+  const CoopShare& coop = config.coop;
+  Part p{0, call.lhs.m, 0, call.rhs->n, config.mc, config.nc, 0, 0};
+  if (config.mode == ExecutionMode::kCoop) {
+    uint32_t& begin = coop.dim == SplitDim::kM ? p.m_begin : p.n_begin;
+    uint32_t& end = coop.dim == SplitDim::kM ? p.m_end : p.n_end;
+    const uint32_t split = std::min(coop.split / kPanel * kPanel, end);
+    (side == kMatrix ? end : begin) = split;
+    if (side == kMatrix) p.mc = coop.mc, p.nc = coop.nc;
+  } else if ((config.mode == ExecutionMode::kMatrix) != (side == kMatrix)) {
+    p.m_end = p.n_end = 0;
+  }
+  p.mc = std::max(p.mc / kPanel * kPanel, kPanel);
+  p.nc = std::max(p.nc / kPanel * kPanel, kPanel);
+  p.n_blocks = ceil_div(p.n_end - p.n_begin, p.nc);
+  p.count = p.n_blocks * ceil_div(p.m_end - p.m_begin, p.mc);
+  return p;
 }
 
 // `count` tasks from `task` on, all of one row block.
-void matmul_tasks(const MatmulCall& call, const Tasks& tasks, uint32_t task, uint32_t count) noexcept {
-  const KernelVariant& variant = *call.config.variant;
+void matmul_tasks(const MatmulCall& call, const KernelVariant& variant, const Part& part, uint32_t task,
+                  uint32_t count) noexcept {
   const bool packed = variant.lhs_layout != Layout::kRowMajor;
-  const uint32_t m_begin = task / tasks.n_blocks * tasks.mc, m_end = std::min(m_begin + tasks.mc, call.lhs.m);
-  const uint32_t n_begin = task % tasks.n_blocks * tasks.nc;
-  const uint32_t n_end = std::min(n_begin + count * tasks.nc, call.rhs->n);
+  const uint32_t m_begin = part.m_begin + task / part.n_blocks * part.mc,
+                 m_end = std::min(m_begin + part.mc, part.m_end);
+  const uint32_t n_begin = part.n_begin + task % part.n_blocks * part.nc;
+  const uint32_t n_end = std::min(n_begin + count * part.nc, part.n_end);
   const size_t panel_bytes = call.rhs->panel_bytes();
   MatmulArgs args{};
   args.lhs_stride = call.lhs.stride * sizeof(float);
@@ -50,49 +73,150 @@ void matmul_tasks(const MatmulCall& call, const Tasks& tasks, uint32_t task, uin
   }
 }
 
-// Whether a call reads its weights once, whatever it is cut into: then long runs of them are best.
-bool streams(const MatmulCall& call) noexcept {
-  return call.lhs.m <= std::min(call.config.mc, call.config.variant->tile.mr);
-}
+// The tasks of one side, of all calls. Its own workers take them from the front; once the other side's have none left,
+// they take them from the back, where that is allowed.
+class TaskQueue {
+ public:
+  void reset(uint32_t tasks) noexcept {
+    tasks_ = tasks;
+    span_.store(uint64_t{tasks} << 32, std::memory_order_relaxed);
+  }
+  uint32_t tasks() const noexcept { return tasks_; }  // all that there were
+
+  // `runs`: how many are taken at once is half of an even share of what remains among so many workers, long runs of
+  // weights at first and short ones to finish together. 0: one at a time. False: none is left.
+  bool take_front(uint32_t runs, uint32_t& first, uint32_t& count) noexcept {
+    uint64_t now = span_.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint32_t front = static_cast<uint32_t>(now), back = static_cast<uint32_t>(now >> 32);
+      if (front >= back) return false;
+      first = front;
+      count = runs == 0 ? 1 : std::max((back - front) / (2 * runs), 1u);
+      if (span_.compare_exchange_weak(now, now + count, std::memory_order_relaxed)) return true;
+    }
+  }
+  // allowed(task): whether the last one may be taken.
+  template <typename Allowed>
+  bool take_back(Allowed allowed, uint32_t& task) noexcept {
+    uint64_t now = span_.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint32_t front = static_cast<uint32_t>(now), back = static_cast<uint32_t>(now >> 32);
+      if (front >= back || !allowed(back - 1)) return false;
+      task = back - 1;
+      if (span_.compare_exchange_weak(now, now - (uint64_t{1} << 32), std::memory_order_relaxed)) return true;
+    }
+  }
+
+ private:
+  uint32_t tasks_ = 0;
+  alignas(64) std::atomic<uint64_t> span_{0};  // first task, and above it the end
+};
+
+class Group {
+ public:
+  Group(std::span<const MatmulCall> calls, unsigned available) noexcept : calls_(calls) {
+    unsigned wanted[2] = {0, 0};
+    bool streams[2] = {true, true};
+    uint32_t total[2] = {0, 0};
+    for (const MatmulCall& call : calls) {
+      check(call);
+      for (const Side side : {kVector, kMatrix}) {
+        const Part part = part_of(call, side);
+        if (part.count == 0) continue;
+        const bool share = call.config.mode == ExecutionMode::kCoop && side == kMatrix;
+        wanted[side] = std::max<unsigned>(wanted[side], share ? call.config.coop.workers : call.config.workers);
+        // Weights are read once, whatever the call is cut into: then long runs of them are best.
+        streams[side] = streams[side] && part.m_end - part.m_begin <= std::min(part.mc, variant_of(call, side).tile.mr);
+        total[side] += part.count;
+      }
+    }
+    for (const Side side : {kVector, kMatrix}) queues_[side].reset(total[side]);
+    // A side has workers of its own, unless every worker has a matrix unit, or there is only one.
+    apart_ = wanted[kVector] > 0 && wanted[kMatrix] > 0 && available > 1 && wanted[kMatrix] < available;
+    if (apart_) {
+      matrix_workers_ = std::min(wanted[kMatrix], total[kMatrix]);
+      workers_ = matrix_workers_ + std::min({wanted[kVector], available - matrix_workers_, total[kVector]});
+    } else {
+      workers_ = std::min(
+          {std::max(wanted[kVector], wanted[kMatrix]), available, std::max(total[kVector] + total[kMatrix], 1u)});
+    }
+    for (const Side side : {kVector, kMatrix}) {
+      const unsigned own = !apart_ ? workers_ : side == kMatrix ? matrix_workers_ : workers_ - matrix_workers_;
+      runs_[side] = streams[side] ? own : 0;
+    }
+  }
+
+  unsigned workers() const noexcept { return workers_; }
+
+  void work(unsigned worker) noexcept {
+    if (!apart_) {
+      own_tasks(kVector);
+      own_tasks(kMatrix);
+      return;
+    }
+    const Side side = worker < matrix_workers_ ? kMatrix : kVector;
+    own_tasks(side);
+    left_tasks(other(side), side);
+  }
+
+ private:
+  static void check([[maybe_unused]] const MatmulCall& call) noexcept {
+    for ([[maybe_unused]] const Side side : {kVector, kMatrix}) {
+      [[maybe_unused]] const KernelVariant& v = variant_of(call, side);
+      SMEPILOT_DCHECK(v.rhs == call.rhs->dtype && v.lhs_layout == call.config.variant->lhs_layout);
+      SMEPILOT_DCHECK(v.lhs_layout == Layout::kRowMajor ||
+                      (call.lhs.packed != nullptr && call.lhs.layout == v.lhs_layout));
+    }
+    SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
+  }
+
+  void own_tasks(Side side) noexcept {
+    size_t at = 0;       // the call that the taken tasks belong to: task numbers only grow
+    uint32_t first = 0;  // number of that call's first task
+    Part part = part_of(calls_[0], side);
+    for (uint32_t task, count; queues_[side].take_front(runs_[side], task, count);) {
+      for (const uint32_t end = task + count; task < end;) {
+        while (task - first >= part.count) {
+          first += part.count;
+          part = part_of(calls_[++at], side);
+        }
+        const uint32_t in_block = (task - first) % part.n_blocks;
+        const uint32_t n = std::min(end - task, part.n_blocks - in_block);
+        matmul_tasks(calls_[at], variant_of(calls_[at], side), part, task - first, n);
+        task += n;
+      }
+    }
+  }
+
+  // Tasks of `owner` that its workers have not come to, by a worker of the other side with that side's kernel.
+  void left_tasks(Side owner, Side by) noexcept {
+    size_t at = calls_.size();
+    uint32_t first = queues_[owner].tasks();  // of call `at`: task numbers only shrink
+    Part part{};
+    const auto allowed = [&](uint32_t task) {
+      while (at > 0 && task < first) {
+        part = part_of(calls_[--at], owner);
+        first -= part.count;
+      }
+      return calls_[at].config.mode == ExecutionMode::kCoop && calls_[at].config.coop.dynamic;
+    };
+    for (uint32_t task; queues_[owner].take_back(allowed, task);)
+      matmul_tasks(calls_[at], variant_of(calls_[at], by), part, task - first, 1);
+  }
+
+  std::span<const MatmulCall> calls_;
+  TaskQueue queues_[2];
+  uint32_t runs_[2] = {0, 0};
+  bool apart_ = false;
+  unsigned workers_ = 1, matrix_workers_ = 0;
+};
 
 }  // namespace
 
 void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept {
-  unsigned workers = 1;
-  uint32_t total = 0;
-  bool long_runs = true;
-  for (const MatmulCall& call : calls) {
-    SMEPILOT_DCHECK(call.config.variant != nullptr && call.config.variant->rhs == call.rhs->dtype);
-    SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
-    SMEPILOT_DCHECK(call.config.variant->lhs_layout == Layout::kRowMajor ||
-                    (call.lhs.packed != nullptr && call.lhs.layout == call.config.variant->lhs_layout));
-    workers = std::max<unsigned>(workers, call.config.workers);
-    total += cut(call).count;
-    long_runs = long_runs && streams(call);
-  }
-  workers = std::min(workers, std::max(total, 1u));
-  std::atomic<uint32_t> next{0};
-  pool.run(workers, [&](unsigned, unsigned) {
-    size_t at = 0;       // the call that the drawn tasks belong to: task numbers only grow
-    uint32_t first = 0;  // number of that call's first task
-    Tasks tasks = cut(calls[0]);
-    for (uint32_t task = next.load(std::memory_order_relaxed); task < total;) {
-      // Half of an even share of what remains: long runs of weights at first, short ones to finish together.
-      const uint32_t drawn = long_runs ? std::max((total - task) / (2 * workers), 1u) : 1;
-      if (!next.compare_exchange_weak(task, task + drawn, std::memory_order_relaxed)) continue;
-      for (const uint32_t end = task + drawn; task < end;) {
-        while (task - first >= tasks.count) {
-          first += tasks.count;
-          tasks = cut(calls[++at]);
-        }
-        const uint32_t in_block = (task - first) % tasks.n_blocks;
-        const uint32_t count = std::min(end - task, tasks.n_blocks - in_block);
-        matmul_tasks(calls[at], tasks, task - first, count);
-        task += count;
-      }
-      task = next.load(std::memory_order_relaxed);
-    }
-  });
+  if (calls.empty()) return;
+  Group group(calls, pool.size());
+  pool.run(group.workers(), [&](unsigned worker, unsigned) { group.work(worker); });
 }
 
 void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& form, const float* x, size_t stride,

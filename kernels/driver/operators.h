@@ -83,8 +83,10 @@ struct MatmulCall {
   size_t dst_stride = 0;
 };
 
-// Executes independent calls (q, k and v; gate and up; the experts of a layer) in one fork and join. Work is cut into
-// tasks of mc x nc outputs that the workers draw from one counter, so uneven workers finish together.
+// Executes independent calls (q, k and v; gate and up; the experts of a layer), of any modes, in one fork and join.
+// Work is cut into tasks of mc x nc outputs that the workers take as they come to them, so uneven workers finish
+// together. Where both units have work, the first workers of the pool are the matrix unit's and the following ones the
+// vector cores', unless every worker has a matrix unit of its own.
 void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept;
 
 inline void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperand& lhs, const PackedMatrix& rhs,

@@ -10,6 +10,12 @@
 
 namespace smepilot {
 
+// The test bed: a machine with two units whose rates differ and one memory bus, made of one with a single kind of core.
+// The AVX-512 variants (but AMX) play the matrix unit, those up to AVX2 the vector cores; nothing else is there. To be
+// called before any other function of the registry. Error: this machine lacks AVX-512 VNNI.
+Status enable_testbed();
+bool testbed_enabled() noexcept;
+
 // Every variant compiled into this build, in order of preference within an operator (fastest expected first).
 std::span<const KernelVariant* const> all_variants() noexcept;
 
