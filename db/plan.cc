@@ -183,9 +183,10 @@ const KernelVariant& preferred(const OperatorShape& shape, const Selection& sele
 
 }  // namespace
 
-Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers) {
+Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers, std::optional<ExecutionUnit> unit) {
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
-  const Selection selection = select_variants(shape, isa);
+  Selection selection = select_variants(shape, isa);
+  std::erase_if(selection.usable, [&](const KernelVariant* v) { return unit && v->unit != *unit; });
   if (selection.usable.empty()) {
     std::string reasons;
     for (const Refusal& r : selection.refused)

@@ -66,8 +66,8 @@ Status check_plan(const Plan& plan, const Platform& platform, const ModelShape& 
 
 // The untuned default for a call: the most preferred usable variant, all workers, default blocking. It is what runs
 // without a plan, and what a plan has to beat. Matrix units that cores share (all but AMX) are left to plans. Error if
-// no variant of this build can run the shape.
-Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers);
+// no variant of this build can run the shape. `unit`: only kernels of it.
+Result<PlanEntry> default_entry(const OperatorShape& shape, unsigned workers, std::optional<ExecutionUnit> unit = {});
 
 // 2 if an entry is of mode kCoop, else 1.
 int version_of(const Plan& plan) noexcept;

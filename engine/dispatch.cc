@@ -4,7 +4,6 @@
 
 #include "kernels/base/check.h"
 #include "kernels/isa/isa_detect.h"
-#include "kernels/registry/registry.h"
 
 namespace smepilot {
 namespace {
@@ -18,30 +17,27 @@ std::vector<uint32_t> grid(uint32_t max, uint32_t steps) {
   return g;
 }
 
-Result<const KernelVariant*> resolve(const PlanEntry& entry, const OperatorShape& shape, IsaSet isa) {
-  const KernelVariant* variant = find_variant(entry.variant);
-  const char* op = kOpNames[static_cast<size_t>(shape.kind)];
-  if (variant == nullptr)
-    return error("plan entry for {} {}x{}: this build has no variant '{}'", op, shape.n, shape.k, entry.variant);
-  if ((variant->isa & ~isa) != 0)
-    return error("plan entry for {} {}x{}: variant '{}' needs {}, which is not usable here", op, shape.n, shape.k,
-                 entry.variant, isa_to_string(variant->isa & ~isa));
-  if (variant->op != shape.kind || variant->rhs != shape.dtype || shape.k % variant->tile.kr != 0)
-    return error("plan entry for {} {} {}x{}: variant '{}' does not compute that", op, traits(shape.dtype).name,
-                 shape.n, shape.k, entry.variant);
-  return variant;
+Result<Kernels> resolve(const Candidate& candidate, const OperatorShape& shape, IsaSet isa) {
+  Result<Kernels> kernels = find_kernels(candidate, {shape.kind, shape.dtype, shape.k, shape.m}, isa);
+  if (!kernels.ok())
+    return error("plan entry for {} {} {}x{}: {}", kOpNames[static_cast<size_t>(shape.kind)], traits(shape.dtype).name,
+                 shape.n, shape.k, kernels.message());
+  return kernels;
 }
 
-bool same(const MatmulConfig& a, const MatmulConfig& b) {
-  return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers && a.mc == b.mc && a.nc == b.nc;
-}
-bool same(const AttentionConfig& a, const AttentionConfig& b) {
-  return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers && a.kv_tile == b.kv_tile &&
-         a.kv_splits == b.kv_splits;
-}
-
-uint16_t clamp_workers(uint16_t workers, unsigned available) {
-  return static_cast<uint16_t>(std::clamp<unsigned>(workers, 1, available));
+// That the operands need no conversion: weights and caches are packed before a plan is known, and never again.
+Status check_layouts(const KernelVariant& v, const OperatorShape& shape, const ElementwiseConfig& elementwise) {
+  const bool matmul = shape.kind == OpKind::kMatmul;
+  const Layout expected = matmul ? Layout::kRhsPanel16 : Layout::kKvKeyPanel16;
+  const auto name = [](Layout layout) { return kLayoutNames[static_cast<size_t>(layout)]; };
+  if (v.rhs_layout != expected)
+    return error("plan entry for {} {}x{}: variant '{}' reads {} as {}, they are packed as {}",
+                 kOpNames[static_cast<size_t>(shape.kind)], shape.n, shape.k, v.id, matmul ? "weights" : "keys",
+                 name(v.rhs_layout), name(expected));
+  if (matmul && v.lhs_layout != Layout::kRowMajor && elementwise.packer(v.lhs_layout) == nullptr)
+    return error("plan entry for matmul {}x{}: variant '{}' reads activations as {}, which nothing here packs", shape.n,
+                 shape.k, v.id, name(v.lhs_layout));
+  return {};
 }
 
 }  // namespace
@@ -62,17 +58,14 @@ Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32
     for (const uint32_t m : ms) {
       const OperatorShape shape{OpKind::kMatmul, matrix.dtype, m, matrix.n, matrix.k, 0, 0};
       SMEPILOT_ASSIGN(const PlanEntry entry, lookup(shape));
-      SMEPILOT_ASSIGN(const KernelVariant* variant, resolve(entry, shape, isa));
-      const MatmulConfig config{variant, entry.mode, clamp_workers(entry.workers, workers), entry.mc, entry.nc};
-      const LhsForm form = lhs_form(*variant);
-      if (form.layout != Layout::kRowMajor && d.elementwise_.packer(form.layout) == nullptr)
-        return error("plan entry for matmul {}x{}: variant '{}' reads activations as {}, which nothing here packs",
-                     shape.n, shape.k, entry.variant, kLayoutNames[static_cast<size_t>(form.layout)]);
-      out.forms.add(form);
-      if (!out.ranges.empty() && same(out.ranges.back().config, config))
-        out.ranges.back().m_max = m;
-      else
-        out.ranges.push_back({m, 0, config});
+      Candidate candidate = candidate_of(entry);
+      SMEPILOT_ASSIGN(const Kernels kernels, resolve(candidate, shape, isa));
+      SMEPILOT_TRY(check_layouts(*kernels.variant, shape, d.elementwise_));
+      out.forms.add(lhs_form(*kernels.variant));
+      const MatmulConfig config = matmul_config(candidate, kernels, m, matrix.n, workers);
+      if (out.ranges.empty() || out.ranges.back().candidate != candidate)
+        out.ranges.push_back({m, std::move(candidate), kernels, config});
+      out.ranges.back().m_max = m;
     }
     d.matrices_.push_back(std::move(out));
   }
@@ -82,46 +75,16 @@ Result<Dispatch> Dispatch::build(const ModelShape& model, uint32_t max_m, uint32
       const OperatorShape shape{OpKind::kAttention, kv_type,       m, model.heads, model.head_dim,
                                 std::max(kv, m),    model.kv_heads};
       SMEPILOT_ASSIGN(const PlanEntry entry, lookup(shape));
-      SMEPILOT_ASSIGN(const KernelVariant* variant, resolve(entry, shape, isa));
-      const AttentionConfig config{variant, entry.mode, clamp_workers(entry.workers, workers), entry.kv_tile,
-                                   entry.kv_splits};
-      if (!d.attention_.empty() && d.attention_.back().kv_max == kv && same(d.attention_.back().config, config))
-        d.attention_.back().m_max = m;
-      else
-        d.attention_.push_back({m, kv, config});
+      Candidate candidate = candidate_of(entry);
+      SMEPILOT_ASSIGN(const Kernels kernels, resolve(candidate, shape, isa));
+      SMEPILOT_TRY(check_layouts(*kernels.variant, shape, d.elementwise_));
+      const AttentionConfig config = attention_config(candidate, kernels, workers);
+      if (d.attention_.empty() || d.attention_.back().kv_max != kv || d.attention_.back().candidate != candidate)
+        d.attention_.push_back({m, kv, std::move(candidate), config});
+      d.attention_.back().m_max = m;
     }
   }
   return d;
-}
-
-Dispatch::Lookup Dispatch::by_plan(const Plan& plan, Lookup fallback, unsigned* uncovered) {
-  return [&plan, fallback = std::move(fallback), uncovered](const OperatorShape& shape) -> Result<PlanEntry> {
-    if (const PlanEntry* entry = plan.find(shape)) return *entry;
-    if (uncovered != nullptr) ++*uncovered;
-    return fallback(shape);
-  };
-}
-
-Dispatch::Lookup Dispatch::untuned(unsigned workers) {
-  return [workers](const OperatorShape& shape) { return default_entry(shape, workers); };
-}
-
-Dispatch::Lookup Dispatch::by_roofline(const Roofline& roofline, IsaSet isa, unsigned workers) {
-  return [&roofline, isa, workers](const OperatorShape& shape) -> Result<PlanEntry> {
-    SMEPILOT_ASSIGN(PlanEntry best, default_entry(shape, workers));
-    best.predicted_ns = 0;
-    for (const KernelVariant* v : select_variants(shape, isa).usable)
-      for (unsigned w = 1; w <= workers; ++w) {
-        const Price price = roofline.price(shape, *v, w);
-        if (best.predicted_ns != 0 && !(price.ns < best.predicted_ns)) continue;
-        best.variant = v->id;
-        best.mode = v->unit == ExecutionUnit::kMatrix ? ExecutionMode::kMatrix : ExecutionMode::kCpu;
-        best.workers = static_cast<uint16_t>(w);
-        best.predicted_ns = price.ns;
-      }
-    best.why = "lowest roofline price";
-    return best;
-  };
 }
 
 uint32_t Dispatch::matrix_id(DType dtype, uint32_t n, uint32_t k) const noexcept {
@@ -131,11 +94,25 @@ uint32_t Dispatch::matrix_id(DType dtype, uint32_t n, uint32_t k) const noexcept
   return 0;
 }
 
-const MatmulConfig& Dispatch::matmul(uint32_t matrix_id, uint32_t m) const noexcept {
-  const auto& ranges = matrices_[matrix_id].ranges;
-  for (const auto& r : ranges)
-    if (m <= r.m_max) return r.config;
-  return ranges.back().config;
+MatmulConfig Dispatch::matmul(uint32_t matrix_id, uint32_t m) const noexcept {
+  const Matrix& matrix = matrices_[matrix_id];
+  const MatmulRange* range = matrix.ranges.data();
+  while (m > range->m_max && range != &matrix.ranges.back()) ++range;
+  // A share of the rows is a share of those that there are.
+  if (range->candidate.mode == ExecutionMode::kCoop && range->candidate.coop.dim == SplitDim::kM)
+    return matmul_config(range->candidate, range->kernels, m, matrix.n, workers_);
+  return range->config;
+}
+
+void Dispatch::set_matmul(uint32_t matrix_id, const MatmulConfig& config) {
+  Matrix& matrix = matrices_[matrix_id];
+  matrix.ranges = {{UINT32_MAX, {}, {}, config}};
+  matrix.forms = {};
+  matrix.forms.add(lhs_form(*config.variant));
+}
+
+void Dispatch::set_packer(const KernelVariant& packer) noexcept {
+  elementwise_.packers[static_cast<size_t>(packer.dst_layout)] = &packer;
 }
 
 const AttentionConfig& Dispatch::attention(uint32_t m, uint32_t kv_len) const noexcept {

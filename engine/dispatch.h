@@ -14,6 +14,13 @@
 
 namespace smepilot {
 
+// What lookups may use.
+struct Machine {
+  IsaSet isa = 0;
+  unsigned workers = 1;
+  unsigned matrix_units = 0;
+};
+
 class Dispatch {
  public:
   // What answers for a call. Must succeed for every shape of the model and every m in 1 .. max_m.
@@ -25,37 +32,51 @@ class Dispatch {
   static Result<Dispatch> build(const ModelShape& model, uint32_t max_m, uint32_t max_kv, unsigned workers,
                                 const Lookup& lookup, DType kv_type = DType::kF16);
 
-  // Lookups. by_plan() answers with `fallback` where the plan has no entry and counts those shapes in `*uncovered`.
+  // Lookups (dispatch_lookup.cc). by_plan() answers with `fallback` where the plan has no entry and counts those shapes
+  // in `*uncovered`.
   static Lookup by_plan(const Plan& plan, Lookup fallback, unsigned* uncovered = nullptr);
   static Lookup untuned(unsigned workers);
-  // The variant and worker count with the lowest roofline price, default blocking.
-  static Lookup by_roofline(const Roofline& roofline, IsaSet isa, unsigned workers);
+  // The variant (or, executed together, two), mode and worker counts with the lowest roofline price, default blocking.
+  // Together, each side's share is that of its peak: rho = P_matrix / (P_matrix + P_cpu), rounded to panels.
+  static Lookup by_roofline(const Roofline& roofline, const Machine& machine);
+  // `inner`'s answer where it is of this mode, else the most preferred kernel (or pair) that can execute the call so,
+  // with default blocking, and on the cores what cannot be. roofline: for the shares of a pair; may be nullptr.
+  static Lookup forced(ExecutionMode mode, Lookup inner, const Machine& machine, const Roofline* roofline);
 
   // Index for matmul(), of a matrix shape that build() has seen.
   uint32_t matrix_id(DType dtype, uint32_t n, uint32_t k) const noexcept;
-  const MatmulConfig& matmul(uint32_t matrix_id, uint32_t m) const noexcept;
+  MatmulConfig matmul(uint32_t matrix_id, uint32_t m) const noexcept;
   const AttentionConfig& attention(uint32_t m, uint32_t kv_len) const noexcept;
   const ElementwiseConfig& elementwise() const noexcept { return elementwise_; }
+  // Instead of what build() has chosen: a configuration for every m, and what packs the form that it reads.
+  void set_matmul(uint32_t matrix_id, const MatmulConfig& config);
+  void set_packer(const KernelVariant& packer) noexcept;
   // Every form of its left operand that any configuration of this matrix reads.
   const FormSet& forms(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].forms; }
   DType kv_type() const noexcept { return kv_type_; }
   unsigned workers() const noexcept { return workers_; }
 
  private:
-  template <typename Config>
-  struct Range {
+  struct MatmulRange {
+    uint32_t m_max;
+    Candidate candidate;
+    Kernels kernels;
+    MatmulConfig config;  // of m_max rows
+  };
+  struct AttentionRange {
     uint32_t m_max, kv_max;
-    Config config;
+    Candidate candidate;
+    AttentionConfig config;
   };
   struct Matrix {
     DType dtype;
     uint32_t n, k;
     FormSet forms;
-    std::vector<Range<MatmulConfig>> ranges;  // ascending m_max
+    std::vector<MatmulRange> ranges;  // ascending m_max
   };
 
   std::vector<Matrix> matrices_;
-  std::vector<Range<AttentionConfig>> attention_;  // ascending (kv_max, m_max)
+  std::vector<AttentionRange> attention_;  // ascending (kv_max, m_max)
   ElementwiseConfig elementwise_;
   DType kv_type_ = DType::kF16;
   unsigned workers_ = 1;

@@ -61,10 +61,12 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   SMEPILOT_TRY(e->weights_.load(e->gguf_, *e->pool_, options.cache, progress));
 
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+  const Machine machine{isa, workers, e->platform_.matrix_units};
+  const Roofline* const roofline = e->plan_.roofline.get();
   Dispatch::Lookup lookup = Dispatch::untuned(workers);
-  if (e->plan_.planner != "untuned" && e->plan_.roofline != nullptr)
-    lookup = Dispatch::by_roofline(*e->plan_.roofline, isa, workers);
+  if (e->plan_.planner != "untuned" && roofline != nullptr) lookup = Dispatch::by_roofline(*roofline, machine);
   if (e->plan_.plan != nullptr) lookup = Dispatch::by_plan(*e->plan_.plan, std::move(lookup), &e->uncovered_);
+  if (e->plan_.forced) lookup = Dispatch::forced(*e->plan_.forced, std::move(lookup), machine, roofline);
   SMEPILOT_ASSIGN(e->dispatch_, Dispatch::build(e->shape_, ubatch, e->context_, workers, lookup, options.kv_type));
 
   SMEPILOT_ASSIGN(e->transformer_, Transformer::create(e->file_, e->weights_, e->dispatch_, *e->pool_,

@@ -8,6 +8,7 @@
 
 #include "engine/dispatch.h"
 #include "engine/left_operand.h"
+#include "engine/stats.h"
 
 namespace smepilot {
 
@@ -69,5 +70,9 @@ FormSet consumer_forms(GraphNode producer, const LayerMatrices& matrices, const 
                        bool gathers = false) noexcept;
 // The same for every m.
 FormSet every_consumer_form(GraphNode producer, const LayerMatrices& matrices, const Dispatch& dispatch) noexcept;
+
+// Adds the conversions of an operand [m][k] that is read in these forms, each at what reading its rows and writing the
+// form costs. roofline: nullptr for none, then nothing is known of the cost.
+void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, const Roofline* roofline, Conversions& out);
 
 }  // namespace smepilot

@@ -27,9 +27,29 @@ Result<Plan> read_database_plan(Database& db, const Platform& platform, const Mo
 
 }  // namespace
 
+Result<std::optional<ExecutionMode>> execution_mode(const std::string& text, const Platform& platform) {
+  std::optional<ExecutionMode> mode;
+  if (text == "auto") return mode;
+  if (text == "cpu")
+    mode = ExecutionMode::kCpu;
+  else if (text == "matrix" || text == "sme" || text == "amx")
+    mode = ExecutionMode::kMatrix;
+  else if (text == "coop")
+    mode = ExecutionMode::kCoop;
+  else
+    return error("--mode {}: expected auto, cpu, matrix, sme, amx or coop", text);
+  if (mode == ExecutionMode::kCpu) return mode;
+  if (platform.matrix_units == 0)
+    return error("--mode {}: this machine has no matrix unit that this build can use", text);
+  if ((text == "sme" || text == "amx") && platform.matrix_unit != text && platform.matrix_unit != "testbed")
+    return error("--mode {}: the matrix unit of this machine is {}", text, platform.matrix_unit);
+  return mode;
+}
+
 Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platform, const ModelShape& model) {
   PlanChoice choice;
   choice.planner = "untuned";
+  SMEPILOT_ASSIGN(choice.forced, execution_mode(request.execution, platform));
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
   const std::string variants = variant_set_hash(isa);
   const bool need_db = request.mode == PlanMode::kDatabase;

@@ -2,6 +2,7 @@
 // and this build; the roofline; or the untuned default. Nothing falls back silently: what happened is in `notice`.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/dispatch.h"
@@ -20,15 +21,20 @@ struct PlanRequest {
   std::string file;       // kFile
   std::string database;   // path; may not exist unless kDatabase
   bool fallback = false;  // a plan that is missing or refused becomes the roofline heuristic instead of an error
+  std::string execution = "auto";  // or a mode for every operator that can be executed so: cpu, matrix (sme, amx), coop
 };
 
 struct PlanChoice {
-  std::unique_ptr<Plan> plan;          // nullptr: none in use
-  std::unique_ptr<Roofline> roofline;  // of the newest calibration of this machine; nullptr: none stored
-  PlanMode mode = PlanMode::kNone;     // kDatabase, kFile or kNone: what is in use
-  std::string planner;                 // "plan", "roofline", "untuned"
-  std::string notice;                  // for the user, "" if all is as asked
+  std::unique_ptr<Plan> plan;           // nullptr: none in use
+  std::unique_ptr<Roofline> roofline;   // of the newest calibration of this machine; nullptr: none stored
+  PlanMode mode = PlanMode::kNone;      // kDatabase, kFile or kNone: what is in use
+  std::string planner;                  // "plan", "roofline", "untuned"
+  std::optional<ExecutionMode> forced;  // the mode that was asked for
+  std::string notice;                   // for the user, "" if all is as asked
 };
+
+// What `text` of --mode asks for; nothing for "auto". Error: no such mode, or this machine has no unit of that name.
+Result<std::optional<ExecutionMode>> execution_mode(const std::string& text, const Platform& platform);
 
 // Error: the requested plan is missing, damaged, or refused (the first differing field is named), without fallback.
 Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platform, const ModelShape& model);

@@ -15,10 +15,35 @@ const char* phase_name(StatsPhase phase) {
   return kPhaseNames[static_cast<size_t>(phase)];
 }
 
-const char* mode_name(const Execution& e) {
+// The unit's own name, by a kernel of it.
+const char* unit_text(const KernelVariant& v) {
+  if (v.unit == ExecutionUnit::kCpu) return "cpu";
+  if ((v.isa & (kIsaAmxInt8 | kIsaAmxBf16)) != 0) return "amx";
+  return (v.isa & (kIsaSme | kIsaSme2)) != 0 ? "sme" : "testbed";
+}
+
+const char* mode_text(const Execution& e) {
   if (e.variant == nullptr || e.mode == ExecutionMode::kCpu) return "cpu";
-  if (e.mode == ExecutionMode::kCoop) return "coop";
-  return (e.variant->isa & (kIsaAmxInt8 | kIsaAmxBf16)) != 0 ? "amx" : "sme";
+  return e.mode == ExecutionMode::kCoop ? "coop" : unit_text(*e.variant);
+}
+
+// "2", or of both units "1+1".
+std::string workers_text(const Execution& e) {
+  return e.matrix == nullptr ? fmt::format("{}", e.workers) : fmt::format("{}+{}", e.matrix_workers, e.workers);
+}
+
+std::string variant_text(const Execution& e) {
+  if (e.variant == nullptr) return "-";
+  return e.matrix == nullptr ? std::string(e.variant->id) : fmt::format("{} with {}", e.matrix->id, e.variant->id);
+}
+
+bool same(const Execution& a, const Execution& b) {
+  return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers && a.matrix == b.matrix &&
+         a.matrix_workers == b.matrix_workers;
+}
+
+bool is_attention(const KernelVariant& v) {
+  return v.op == OpKind::kAttention || v.op == OpKind::kAttentionTile;
 }
 
 std::vector<OperatorStats> by_time(std::vector<OperatorStats> rows) {
@@ -27,8 +52,8 @@ std::vector<OperatorStats> by_time(std::vector<OperatorStats> rows) {
   return rows;
 }
 
-std::string m_range(const OperatorStats& row) {
-  return row.m_min == row.m_max ? fmt::format("{}", row.m_min) : fmt::format("{}-{}", row.m_min, row.m_max);
+std::string m_range(uint32_t min, uint32_t max) {
+  return min == max ? fmt::format("{}", min) : fmt::format("{}-{}", min, max);
 }
 
 bool priced(double ns) {
@@ -57,7 +82,12 @@ std::string phase_line(StatsPhase phase, const PhaseSummary& s) {
   out += fmt::format("  weights and cache over all operators: {:.1f} GB/s", gbps);
   if (s.read_gbps > 0)
     out += fmt::format(" = {:.1f} % of read bandwidth ({:.1f} GB/s)", 100 * gbps / s.read_gbps, s.read_gbps);
-  return out + "\n";
+  const Conversions& c = s.conversions;
+  out += fmt::format("\n  conversions: {} of activations", c.activations);
+  if (c.activations != 0) out += fmt::format(" ({:.2f} ms)", c.ns / 1e6);
+  out += fmt::format(", {} priced by the plan", c.priced);
+  if (c.priced_ns > 0) out += fmt::format(" ({:.2f} ms)", c.priced_ns / 1e6);
+  return out + fmt::format("; {} of weights\n", c.weights);
 }
 
 std::string json_number(double value, int decimals) {
@@ -70,19 +100,41 @@ std::string phase_json(const PhaseSummary& s) {
   return fmt::format(
       "{{\"passes\": {}, \"tokens\": {}, \"ns\": {:.0f}, \"matmul_ns\": {:.0f}, \"matmul_gops\": {:.3f}, "
       "\"int8_peak_gops\": {}, \"int8_peak_fraction\": {}, \"matmul_gbps\": {:.3f}, \"matmul_read_fraction\": {}, "
-      "\"gbps\": {:.3f}, \"read_fraction\": {}, \"read_gbps\": {}}}",
+      "\"gbps\": {:.3f}, \"read_fraction\": {}, \"read_gbps\": {}, \"conversions\": {{\"count\": {}, \"ns\": {:.0f}, "
+      "\"priced\": {}, \"priced_ns\": {}, \"weights\": {}}}}}",
       s.passes, s.tokens, s.ns, s.matmul_ns, per(s.matmul_flops, s.matmul_ns), json_number(s.int8_peak_gops, 3),
       json_number(s.int8_peak_fraction, 4), matmul_gbps, json_number(share(matmul_gbps), 4), gbps,
-      json_number(share(gbps), 4), json_number(s.read_gbps, 3));
+      json_number(share(gbps), 4), json_number(s.read_gbps, 3), s.conversions.activations, s.conversions.ns,
+      s.conversions.priced, json_number(s.conversions.priced_ns, 0), s.conversions.weights);
+}
+
+// Members of a JSON object that say how something was executed.
+std::string execution_json(const Execution& e) {
+  const auto id = [](const KernelVariant* v) { return v == nullptr ? "null" : fmt::format("\"{}\"", v->id); };
+  return fmt::format(
+      "\"mode\": \"{}\", \"workers\": {}, \"variant\": {}, \"matrix_workers\": {}, \"matrix_variant\": {}",
+      mode_text(e), e.workers, id(e.variant), e.matrix_workers, id(e.matrix));
 }
 
 }  // namespace
 
-void Stats::begin_pass(StatsPhase phase, uint32_t tokens) noexcept {
+void Stats::begin_pass(StatsPhase phase, uint32_t tokens, const Conversions& priced) noexcept {
   phase_ = phase;
   Passes& passes = passes_[static_cast<size_t>(phase)];
   ++passes.count;
   passes.tokens += tokens;
+  passes.conversions.priced += priced.activations;
+  passes.conversions.priced_ns += priced.ns;
+}
+
+void Stats::record_conversion(double ns) noexcept {
+  Conversions& c = passes_[static_cast<size_t>(phase_)].conversions;
+  ++c.activations;
+  c.ns += ns;
+}
+
+void Stats::record_weight_conversion() noexcept {
+  ++passes_[static_cast<size_t>(phase_)].conversions.weights;
 }
 
 void Stats::clear() noexcept {
@@ -90,55 +142,93 @@ void Stats::clear() noexcept {
   for (Passes& p : passes_) p = {};
 }
 
+// The row of what was executed so; of a mixed group, that of the mixed groups of its role.
+OperatorStats& Stats::row(const Execution& e, bool mixed, uint32_t m) {
+  for (OperatorStats& r : rows_)
+    if (r.phase == phase_ && std::strcmp(r.execution.role, e.role) == 0 && mixed == !r.parts.empty() &&
+        (mixed || same(r.execution, e)))
+      return r;
+  OperatorStats& r = rows_.emplace_back();
+  r.execution = e;
+  r.phase = phase_;
+  r.m_min = r.m_max = m;
+  return r;
+}
+
+// Work and traffic of one operator; its fork and join, which a group pays once, in *overhead_ns.
+void Stats::add(OperatorStats& row, const Execution& e, const OperatorShape& shape, double* overhead_ns) const {
+  row.m_min = std::min(row.m_min, shape.m);
+  row.m_max = std::max(row.m_max, shape.m);
+  const double flops = op_flops(shape);
+  row.flops += flops;
+  row.bytes += op_bytes(shape);
+  if (roofline_ == nullptr || e.variant == nullptr) return;
+  const bool coop = e.matrix != nullptr;
+  if (e.variant->op == OpKind::kMatmul && compute_dtype(shape, *e.variant) == "int8") {
+    double peak = roofline_->peak_gflops(e.variant->unit, "int8", e.workers);
+    if (coop) peak += roofline_->peak_gflops(ExecutionUnit::kMatrix, "int8", e.matrix_workers);
+    if (peak > 0) row.peak_ns += flops / peak;
+  }
+  const Price price = roofline_->price(shape, *e.variant, e.all_workers());
+  *overhead_ns = price.overhead_ns;
+  if (!coop) {
+    row.roofline_ns += price.ns - price.overhead_ns;
+    return;
+  }
+  // Both units compute at once, and share what the workers read together.
+  const double cpu = roofline_->price(shape, *e.variant, e.workers).compute_ns;
+  const double matrix = roofline_->price(shape, *e.matrix, e.matrix_workers).compute_ns;
+  row.roofline_ns += std::max(cpu * matrix / (cpu + matrix), price.memory_ns);
+}
+
 void Stats::record(const Execution& e, std::span<const OperatorShape> shapes, double ns) {
-  const uint32_t m = shapes.empty() ? 0 : shapes[0].m;
-  OperatorStats* row = nullptr;
-  for (OperatorStats& r : rows_) {
-    const Execution& o = r.execution;
-    if (r.phase == phase_ && std::strcmp(o.role, e.role) == 0 && o.variant == e.variant && o.mode == e.mode &&
-        o.workers == e.workers && o.mixed == e.mixed && (r.m_min == 1) == (m == 1))
-      row = &r;
+  OperatorStats& r = row(e, false, shapes.empty() ? 0 : shapes[0].m);
+  ++r.calls;
+  r.ns += ns;
+  double overhead = 0;
+  for (const OperatorShape& shape : shapes) add(r, e, shape, &overhead);
+  r.roofline_ns += overhead;
+}
+
+void Stats::record(std::span<const Execution> executions, std::span<const OperatorShape> shapes, double ns) {
+  if (std::all_of(executions.begin(), executions.end(), [&](const Execution& e) { return same(e, executions[0]); })) {
+    if (!executions.empty()) record(executions[0], shapes, ns);
+    return;
   }
-  if (row == nullptr) {
-    rows_.push_back({e, phase_, m, m, 0, 0, 0, 0, 0, 0});
-    row = &rows_.back();
+  OperatorStats& r = row(executions[0], true, shapes[0].m);
+  ++r.calls;
+  r.ns += ns;
+  double overhead = 0;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const OperatorShape& shape = shapes[i];
+    add(r, executions[i], shape, &overhead);
+    auto part = std::find_if(r.parts.begin(), r.parts.end(),
+                             [&](const OperatorPart& p) { return same(p.execution, executions[i]); });
+    if (part == r.parts.end()) part = r.parts.insert(part, {executions[i], shape.m, shape.m, 0, 0});
+    part->m_min = std::min(part->m_min, shape.m);
+    part->m_max = std::max(part->m_max, shape.m);
+    ++part->operators;
+    part->flops += op_flops(shape);
   }
-  ++row->calls;
-  row->ns += ns;
-  double overhead = 0, peak = 0;
-  if (roofline_ != nullptr && e.variant != nullptr && e.variant->op == OpKind::kMatmul && !shapes.empty() &&
-      compute_dtype(shapes[0], *e.variant) == "int8")
-    peak = roofline_->peak_gflops(e.variant->unit, "int8", e.workers);
-  for (const OperatorShape& shape : shapes) {
-    row->m_min = std::min(row->m_min, shape.m);
-    row->m_max = std::max(row->m_max, shape.m);
-    const double flops = op_flops(shape);
-    row->flops += flops;
-    row->bytes += op_bytes(shape);
-    if (peak > 0) row->peak_ns += flops / peak;
-    if (roofline_ == nullptr || e.variant == nullptr) continue;
-    const Price price = roofline_->price(shape, *e.variant, e.workers);
-    row->roofline_ns += price.ns - price.overhead_ns;
-    overhead = price.overhead_ns;  // paid once by the group
-  }
-  row->roofline_ns += overhead;
+  r.roofline_ns += overhead;
 }
 
 PhaseSummary Stats::summary(StatsPhase phase) const {
   PhaseSummary s;
   s.passes = passes_[static_cast<size_t>(phase)].count;
   s.tokens = passes_[static_cast<size_t>(phase)].tokens;
+  s.conversions = passes_[static_cast<size_t>(phase)].conversions;
   double peak_ns = 0, most = 0;
   unsigned workers = 1;
   for (const OperatorStats& r : rows_) {
     if (r.phase != phase) continue;
     s.ns += r.ns;
     const KernelVariant* const v = r.execution.variant;
-    if (v == nullptr || (v->op != OpKind::kMatmul && v->op != OpKind::kAttention)) continue;
+    if (v == nullptr || (v->op != OpKind::kMatmul && !is_attention(*v))) continue;
     s.bytes += r.bytes;
     if (r.ns > most) {
       most = r.ns;
-      workers = r.execution.workers;
+      workers = r.execution.all_workers();
       if (r.peak_ns > 0) s.int8_peak_gops = r.flops / r.peak_ns;
     }
     if (v->op != OpKind::kMatmul || v->lhs != DType::kQ8) continue;
@@ -159,17 +249,22 @@ std::string Stats::table() const {
     total += r.ns;
     any_priced = any_priced || r.roofline_ns > 0;
   }
-  std::string out = fmt::format("{:<14} {:<7} {:>7} {:<4} {:>2} {:>6} {:>9} {:>5} {:>7} {:>7} {:>5}  {}\n", "operator",
+  std::string out = fmt::format("{:<14} {:<7} {:>7} {:<7} {:>3} {:>6} {:>9} {:>5} {:>7} {:>7} {:>5}  {}\n", "operator",
                                 "phase", "M", "mode", "w", "calls", "ms", "%", "GFLOP/s", "GB/s", "%roof", "variant");
   for (const OperatorStats& r : by_time(rows_)) {
     const Execution& e = r.execution;
-    out += fmt::format("{:<14} {:<7} {:>7} {:<4} {:>2} {:>6} {:>9.2f} {:>5.1f} {:>7.1f} {:>7.1f} {:>5}  {}{}\n", e.role,
-                       phase_name(r.phase), m_range(r), mode_name(e), e.workers, r.calls, r.ns / 1e6,
-                       total > 0 ? 100 * r.ns / total : 0, per(r.flops, r.ns), per(r.bytes, r.ns),
+    const bool mixed = !r.parts.empty();
+    out += fmt::format("{:<14} {:<7} {:>7} {:<7} {:>3} {:>6} {:>9.2f} {:>5.1f} {:>7.1f} {:>7.1f} {:>5}  {}\n", e.role,
+                       phase_name(r.phase), m_range(r.m_min, r.m_max), mixed ? "mixed" : mode_text(e),
+                       mixed ? "" : workers_text(e), r.calls, r.ns / 1e6, total > 0 ? 100 * r.ns / total : 0,
+                       per(r.flops, r.ns), per(r.bytes, r.ns),
                        priced(r.roofline_ns) ? fmt::format("{:.0f}", 100 * r.roofline_ns / r.ns) : "-",
-                       e.variant == nullptr ? "-" : e.variant->id, e.mixed ? " and others" : "");
+                       mixed ? "each operator by its own rows:" : variant_text(e));
+    for (const OperatorPart& p : r.parts)
+      out += fmt::format("{:<22} {:>7} {:<7} {:>3} {:>6} {:>44}{}\n", "", m_range(p.m_min, p.m_max),
+                         mode_text(p.execution), workers_text(p.execution), p.operators, "", variant_text(p.execution));
   }
-  out += fmt::format("{:<14} {:<7} {:>7} {:<4} {:>2} {:>6} {:>9.2f}   (all measured", "total", "", "", "", "", "",
+  out += fmt::format("{:<14} {:<7} {:>7} {:<7} {:>3} {:>6} {:>9.2f}   (all measured", "total", "", "", "", "", "",
                      total / 1e6);
   out += any_priced ? "; %roof against the stored calibration)\n"
                     : "; no calibration of this machine: run `smetune calibrate` for %roof)\n";
@@ -182,14 +277,21 @@ std::string Stats::json() const {
                                 phase_json(summary(StatsPhase::kPrefill)), phase_json(summary(StatsPhase::kDecode)));
   const char* separator = "\n";
   for (const OperatorStats& r : by_time(rows_)) {
-    const Execution& e = r.execution;
     out += fmt::format(
-        "{}  {{\"operator\": \"{}\", \"phase\": \"{}\", \"m_min\": {}, \"m_max\": {}, \"mode\": \"{}\", "
-        "\"workers\": {}, \"calls\": {}, \"ns\": {:.0f}, \"gflops\": {:.3f}, \"gbps\": {:.3f}, \"roofline_ns\": {}, "
-        "\"variant\": {}, \"mixed\": {}}}",
-        separator, e.role, phase_name(r.phase), r.m_min, r.m_max, mode_name(e), e.workers, r.calls, r.ns,
-        per(r.flops, r.ns), per(r.bytes, r.ns), json_number(r.roofline_ns, 0),
-        e.variant == nullptr ? "null" : fmt::format("\"{}\"", e.variant->id), e.mixed);
+        "{}  {{\"operator\": \"{}\", \"phase\": \"{}\", \"m_min\": {}, \"m_max\": {}, {}, \"calls\": {}, \"ns\": "
+        "{:.0f}, "
+        "\"gflops\": {:.3f}, \"gbps\": {:.3f}, \"roofline_ns\": {}, \"mixed\": {}",
+        separator, r.execution.role, phase_name(r.phase), r.m_min, r.m_max, execution_json(r.execution), r.calls, r.ns,
+        per(r.flops, r.ns), per(r.bytes, r.ns), json_number(r.roofline_ns, 0), !r.parts.empty());
+    if (!r.parts.empty()) {
+      out += ", \"parts\": [";
+      for (const OperatorPart& p : r.parts)
+        out +=
+            fmt::format("{}{{\"m_min\": {}, \"m_max\": {}, {}, \"operators\": {}}}", &p == r.parts.data() ? "" : ", ",
+                        p.m_min, p.m_max, execution_json(p.execution), p.operators);
+      out += "]";
+    }
+    out += "}";
     separator = ",\n";
   }
   return out + "\n]\n}\n";

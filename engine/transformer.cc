@@ -58,8 +58,30 @@ Result<Transformer> Transformer::create(const ModelFile& file, const Weights& we
   t.expert_lhs_.resize(hp.experts);
   t.calls_.reserve(2 * size_t{hp.experts});
   t.shapes_.reserve(std::max<size_t>({3, 2 * size_t{hp.experts}, 2 * size_t{limits.sequences}}));
+  t.executions_.reserve(t.shapes_.capacity());
   t.fill_rope_table();
   return t;
+}
+
+Conversions Transformer::priced_conversions(uint32_t m, uint32_t outputs) const {
+  const HyperParameters& hp = file_->hyper;
+  const uint32_t d = hp.embedding, heads = hp.heads * hp.head_dim;
+  const Roofline* const roofline = stats_ != nullptr ? stats_->roofline() : nullptr;
+  Conversions out;
+  for (const LayerMatrices& id : ids_) {
+    const bool moe = id[GraphNode::kRouter] != kNoMatrix;
+    const auto price = [&](GraphNode producer, uint32_t k) {
+      price_conversions(consumer_forms(producer, id, *dispatch_, m, moe && gathers(m)), m, k, roofline, out);
+    };
+    price(GraphNode::kAttentionNorm, d);
+    price(GraphNode::kAttention, heads);
+    price(GraphNode::kFfnNorm, d);
+    if (!moe) price(GraphNode::kSwiglu, hp.feed_forward);
+  }
+  if (outputs != 0)
+    price_conversions(consumer_forms(GraphNode::kOutputNorm, output_id_, *dispatch_, outputs), outputs, d, roofline,
+                      out);
+  return out;
 }
 
 Transformer::PackedBytes Transformer::packed_bytes() const {
@@ -197,13 +219,16 @@ LeftOperand Transformer::pack_attention(uint32_t m, const FormSet& forms) {
 }
 
 void Transformer::convert(const LeftOperand& x) {
-  for (size_t i = 1; i < x.forms.packed().size(); ++i)
+  for (size_t i = 1; i < x.forms.packed().size(); ++i) {
+    const Timing timing(stats_);
     pack_lhs(*pool_, dispatch_->elementwise(), x.forms.packed()[i], x.rows, x.k, x.m, x.k, x.form(i));
+    timing.converted();
+  }
 }
 
 MatmulCall Transformer::call(uint32_t matrix_id, const PackedMatrix& weights, const LeftOperand& x, float* dst,
                              size_t dst_stride) const {
-  const MatmulConfig& config = dispatch_->matmul(matrix_id, x.m);
+  const MatmulConfig config = dispatch_->matmul(matrix_id, x.m);
   return {config, &weights, x.read_by(*config.variant), dst, dst_stride};
 }
 
@@ -213,13 +238,18 @@ void Transformer::run_group(const char* role, std::span<const MatmulCall> calls)
   matmul_group(*pool_, calls);
   if (!timing.wanted()) return;
   shapes_.clear();
-  const MatmulConfig& first = calls[0].config;
-  Execution execution{role, first.variant, first.mode, first.workers};
+  executions_.clear();
   for (const MatmulCall& call : calls) {
+    const MatmulConfig& c = call.config;
     shapes_.push_back({OpKind::kMatmul, call.rhs->dtype, call.lhs.m, call.rhs->n, call.rhs->k, 0, 0});
-    if (call.config.variant != first.variant) execution.mixed = true;
+    executions_.push_back({role, c.variant, c.mode, c.workers});
+    if (c.mode == ExecutionMode::kCoop) {
+      executions_.back().matrix = c.coop.variant;
+      executions_.back().matrix_workers = c.coop.workers;
+    }
+    if (c.variant->rhs_layout != Layout::kRhsPanel16) stats_->record_weight_conversion();
   }
-  timing.done(execution, shapes_);
+  timing.done(executions_, shapes_);
 }
 
 // Biases, the norms of each head, and the rotation, in place, of every row of q_, k_ and v_.
@@ -280,7 +310,13 @@ void Transformer::attend(uint32_t m) {
     shape.kv_len = s.shared_length + (shape.m - 1) / 2;
     shapes_.push_back(shape);
   }
-  timing.done({"attention", config.variant, config.mode, config.workers}, shapes_);
+  Execution execution{"attention", config.variant, config.mode, config.workers};
+  if (config.mode == ExecutionMode::kCoop) {
+    execution.matrix = config.pipeline.variant;
+    execution.matrix_workers = config.pipeline.workers;
+  }
+  if (config.variant->rhs_layout != Layout::kKvKeyPanel16) stats_->record_weight_conversion();
+  timing.done(execution, shapes_);
 }
 
 void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::span<const SequenceTokens> batch) {
@@ -355,7 +391,11 @@ uint32_t Transformer::last_rows(std::span<const SequenceTokens> batch) {
 std::span<const float> Transformer::forward(std::span<const SequenceTokens> batch, Logits logits) {
   SMEPILOT_DCHECK(!batch.empty() && batch.size() <= limits_.sequences);
   const uint32_t m = place(batch), vocab = file_->hyper.vocab;
-  if (stats_ != nullptr) stats_->begin_pass(m == batch.size() ? StatsPhase::kDecode : StatsPhase::kPrefill, m);
+  if (stats_ != nullptr) {
+    const uint32_t outputs = logits == Logits::kNone ? 0 : logits == Logits::kLast ? uint32_t(batch.size()) : m;
+    stats_->begin_pass(m == batch.size() ? StatsPhase::kDecode : StatsPhase::kPrefill, m,
+                       priced_conversions(m, outputs));
+  }
   embed(batch, m);
   const float* residual = nullptr;
   for (uint32_t i = 0; i < weights_->layers.size(); ++i) {

@@ -44,6 +44,9 @@ class Transformer {
   std::span<const float> forward(std::span<const SequenceTokens> batch, Logits logits = Logits::kLast);
 
   void set_stats(Stats* stats) noexcept { stats_ = stats; }
+  // The conversions that a pass of m rows needs, `outputs` of which go on to the logits, with this dispatch table: 0
+  // where it gives all consumers of each producer one form. What experts need depends on their rows and is not priced.
+  Conversions priced_conversions(uint32_t m, uint32_t outputs) const;
   const TransformerLimits& limits() const noexcept { return limits_; }
   size_t scratch_bytes() const noexcept { return arena_.size(); }
 
@@ -134,6 +137,7 @@ class Transformer {
   std::vector<LeftOperand> expert_lhs_;  // of each expert, for its next matmuls
   std::vector<MatmulCall> calls_;
   std::vector<OperatorShape> shapes_;  // for the statistics
+  std::vector<Execution> executions_;  // likewise
 };
 
 }  // namespace smepilot

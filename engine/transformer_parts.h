@@ -33,6 +33,12 @@ class Timing {
   void done(const Execution& execution, std::span<const OperatorShape> shapes) const {
     if (stats_ != nullptr) stats_->record(execution, shapes, static_cast<double>(now_ns() - begin_));
   }
+  void done(std::span<const Execution> executions, std::span<const OperatorShape> shapes) const {
+    if (stats_ != nullptr) stats_->record(executions, shapes, static_cast<double>(now_ns() - begin_));
+  }
+  void converted() const {
+    if (stats_ != nullptr) stats_->record_conversion(static_cast<double>(now_ns() - begin_));
+  }
   // Element-wise work on m rows of k elements.
   void done(const char* role, unsigned workers, OpKind kind, uint32_t m, uint32_t k) const {
     const OperatorShape shape{kind, DType::kF32, m, k, k, 0, 0};

@@ -4,20 +4,19 @@
 
 #include <algorithm>
 
-#include "engine/engine.h"
 #include "engine/generate_batch.h"
-#include "graph_oracle.h"
-#include "random_model.h"
+#include "engine_support.h"
 
 namespace smepilot {
 namespace {
 
 using test::cosine;
+using test::expect_error;
+using test::Logits;
 using test::Oracle;
 using test::some_tokens;
 using test::TempFolder;
 using test::Tokens;
-using Logits = Transformer::Logits;
 
 struct Kind {
   std::string architecture;
@@ -38,41 +37,24 @@ class Batch : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
     path_ = folder_ / "model.gguf";
-    test::write_model(test::random_model(GetParam().architecture, GetParam().dtype, 1, false, head_dim()), path_);
+    test::write_model(test::random_model(GetParam().architecture, GetParam().dtype, {.head_dim = head_dim()}), path_);
   }
   std::unique_ptr<Engine> open(uint32_t sequences, uint32_t ubatch = 512, unsigned workers = 2) const {
-    EngineOptions options;
-    options.model = path_;
-    options.plan.mode = PlanMode::kNone;
-    options.workers = workers;
+    EngineOptions options = test::plain_options(path_, workers);
     options.ubatch = ubatch;
     options.sequences = sequences;
     options.kv_type = GetParam().kv_type;
-    auto engine = Engine::open(options);
-    EXPECT_TRUE(engine.ok()) << engine.message();
-    return engine.ok() ? std::move(engine).value() : nullptr;
+    return test::open_engine(options);
   }
   uint32_t head_dim() const { return GetParam().kv_type == DType::kQ8_0 ? 32 : test::kModelHeadDim; }
-  // Batches differ in how rows fall into tiles and in the order of sums; where anything is rounded to 8 bits, that may
-  // tip a value over.
-  double same_enough() const {
-    return GetParam().dtype == DType::kF32 && GetParam().kv_type == DType::kF16 ? 0.99999 : 0.999;
-  }
-
-  // Logits of the last of these tokens, alone in an empty cache.
-  static std::vector<float> alone(Engine& engine, const Tokens& tokens) {
-    auto cache = engine.new_cache();
-    EXPECT_TRUE(cache.ok()) << cache.message();
-    const auto r = engine.evaluate(tokens, *cache);
-    EXPECT_TRUE(r.ok()) << r.message();
-    return r.ok() ? std::vector<float>(r->begin(), r->end()) : std::vector<float>{};
-  }
+  // Batches differ in how rows fall into tiles and in the order of sums.
+  static double same_enough() { return test::same_enough(GetParam().dtype, GetParam().kv_type); }
   void expect_rows(Engine& engine, std::span<const float> rows, const std::vector<Tokens>& texts) const {
     const size_t vocab = engine.vocab();
     const std::vector<float> all(rows.begin(), rows.end());  // what follows reuses the engine's buffer
     ASSERT_EQ(all.size(), texts.size() * vocab);
     std::vector<std::vector<float>> expected;
-    for (const Tokens& t : texts) expected.push_back(alone(engine, t));
+    for (const Tokens& t : texts) expected.push_back(test::logits_of(engine, t, Logits::kLast));
     for (size_t i = 0; i < texts.size(); ++i) {
       const std::vector<float> row(all.begin() + static_cast<std::ptrdiff_t>(i * vocab),
                                    all.begin() + static_cast<std::ptrdiff_t>((i + 1) * vocab));
@@ -182,8 +164,7 @@ TEST_P(Batch, AgreesWithTheOracle) {
   const size_t vocab = engine->vocab();
   for (size_t i = 0; i < texts.size(); ++i) {
     const std::vector<double> expected = Oracle(engine->file()).logits(texts[i]);
-    EXPECT_GE(cosine(rows->data() + i * vocab, expected.data() + (texts[i].size() - 1) * vocab, vocab),
-              GetParam().dtype == DType::kF32 && GetParam().kv_type == DType::kF16 ? 0.99999 : 0.999)
+    EXPECT_GE(cosine(rows->data() + i * vocab, expected.data() + (texts[i].size() - 1) * vocab, vocab), same_enough())
         << "sequence " << i;
   }
 }
@@ -252,14 +233,7 @@ class BatchLimits : public testing::Test {
  protected:
   void SetUp() override {
     test::write_model(test::random_model("llama", DType::kQ8_0), folder_ / "model.gguf");
-    options_.model = folder_ / "model.gguf";
-    options_.plan.mode = PlanMode::kNone;
-    options_.workers = 1;
-  }
-  static void expect_error(const Status& status, std::initializer_list<const char*> parts) {
-    ASSERT_FALSE(status.ok());
-    for (const char* p : parts)
-      EXPECT_NE(status.message().find(p), std::string::npos) << p << " in " << status.message();
+    options_ = test::plain_options(folder_ / "model.gguf", 1);
   }
   TempFolder folder_;
   EngineOptions options_;

@@ -13,15 +13,15 @@
 #include "db/plan_store.h"
 #include "db/session_store.h"
 #include "engine/bench.h"
-#include "engine/engine.h"
 #include "engine/stats.h"
+#include "engine_support.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
-#include "random_model.h"
 
 namespace smepilot {
 namespace {
 
+using test::expect_error;
 using test::TempFolder;
 
 constexpr uint32_t kNoBound = UINT32_MAX;
@@ -58,12 +58,6 @@ Dispatch::Lookup changed(std::function<void(const OperatorShape&, PlanEntry&)> c
     change(shape, e);
     return e;
   };
-}
-
-void expect_error(const Status& status, std::initializer_list<std::string> parts) {
-  ASSERT_FALSE(status.ok());
-  for (const std::string& p : parts)
-    EXPECT_NE(status.message().find(p), std::string::npos) << "'" << p << "' in: " << status.message();
 }
 
 TEST(Dispatch, RangesAreTheLookups) {
@@ -131,15 +125,15 @@ TEST(Dispatch, EntriesThatCannotRunAreNamed) {
                            }))
         .status();
   };
-  expect_error(build("matmul.f32.q8.q9.imaginary"), {"matmul", "96x64", "matmul.f32.q8.q9.imaginary", "no variant"});
+  expect_error(build("matmul.f32.q8.q9.imaginary"), {"matmul", "96x64", "matmul.f32.q8.q9.imaginary", "no kernel"});
   const std::string attention = entry_for({OpKind::kAttention, DType::kF16, 1, 4, 16, 64, 2}).variant;
-  expect_error(build(attention), {attention, "does not compute that", "q8_0"});
+  expect_error(build(attention), {attention, "is a kernel for attention", "q8_0"});
   const std::string f32 = entry_for({OpKind::kMatmul, DType::kF32, 1, 96, 64, 0, 0}).variant;
-  expect_error(build(f32), {f32, "does not compute that"});
+  expect_error(build(f32), {f32, "reads f32", "q8_0"});
   const IsaSet isa = usable_isa().value();
   for (const KernelVariant* v : all_variants())
     if (v->op == OpKind::kMatmul && v->rhs == DType::kQ8_0 && (v->isa & ~isa) != 0)
-      expect_error(build(v->id), {v->id, "not usable here", isa_to_string(v->isa & ~isa)});
+      expect_error(build(v->id), {v->id, "cannot run", isa_to_string(v->isa & ~isa)});
   const auto failing = [](const OperatorShape&) -> Result<PlanEntry> { return error("no answer"); };
   expect_error(Dispatch::build(toy_model(), 4, 64, 1, failing).status(), {"no answer"});
 }
@@ -182,7 +176,7 @@ TEST(Dispatch, RooflineChoosesTheCheapestVariantAndWorkers) {
     for (unsigned w = 1; w <= 2; ++w) c.bandwidths.push_back({level, "read", w, 1 << 20, 1000, {1000}});
   c.fork_join = {{1, 10, {10}}, {2, 500, {500}}};
   const Roofline roofline(c, platform);
-  const auto entry = Dispatch::by_roofline(roofline, isa, 2)(shape);
+  const auto entry = Dispatch::by_roofline(roofline, {isa, 2, 2})(shape);
   ASSERT_TRUE(entry.ok()) << entry.message();
   EXPECT_EQ(entry->workers, 1);
   EXPECT_GT(entry->predicted_ns, 0);

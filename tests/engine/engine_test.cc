@@ -1,7 +1,5 @@
 // Forward passes and generation on models of the project's own making: they agree with themselves however the tokens
 // are cut into batches and whatever was in the cache before, and with an oracle that computes one pass in double.
-#include "engine/engine.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,43 +9,21 @@
 #include "engine/generate.h"
 #include "engine/logits_dump.h"
 #include "engine/stats.h"
-#include "graph_oracle.h"
-#include "random_model.h"
+#include "engine_support.h"
 
 namespace smepilot {
 namespace {
 
+using test::all_logits;
 using test::cosine;
+using test::evaluate;
+using test::expect_error;
+using test::Logits;
+using test::open_engine;
 using test::Oracle;
 using test::some_tokens;
 using test::TempFolder;
 using test::Tokens;
-using Logits = Transformer::Logits;
-std::unique_ptr<Engine> open_engine(const std::string& model, uint32_t ubatch = 512, unsigned workers = 2,
-                                    uint32_t context = 0) {
-  EngineOptions options;
-  options.model = model;
-  options.plan.mode = PlanMode::kNone;
-  options.ubatch = ubatch;
-  options.workers = workers;
-  options.context = context;
-  auto engine = Engine::open(options);
-  EXPECT_TRUE(engine.ok()) << engine.message();
-  return engine.ok() ? std::move(engine).value() : nullptr;
-}
-
-std::vector<float> evaluate(Engine& engine, KvCache& cache, const Tokens& tokens, Logits logits) {
-  const auto r = engine.evaluate(tokens, cache, logits);
-  EXPECT_TRUE(r.ok()) << r.message();
-  return r.ok() ? std::vector<float>(r->begin(), r->end()) : std::vector<float>{};
-}
-
-// Of every position, in one call.
-std::vector<float> all_logits(Engine& engine, const Tokens& tokens) {
-  auto cache = engine.new_cache();
-  EXPECT_TRUE(cache.ok()) << cache.message();
-  return evaluate(engine, *cache, tokens, Logits::kAll);
-}
 
 struct Kind {
   std::string architecture;
@@ -55,12 +31,15 @@ struct Kind {
   bool tied = false;  // where the random model's output is not tied anyway
 };
 
-// Every architecture that the loader knows, with float and with quantised weights; qwen2 tied as well.
+// Every architecture that the loader knows, with float and with quantised weights; qwen2 tied as well; and every type
+// of weights.
 std::vector<Kind> all_kinds() {
   std::vector<Kind> kinds;
   for (const Architecture& a : architectures())
     for (const DType dtype : {DType::kF32, DType::kQ8_0}) kinds.push_back({a.name, dtype});
   kinds.push_back({"qwen2", DType::kQ8_0, true});
+  for (const DType dtype : test::weight_types())
+    if (dtype != DType::kF32 && dtype != DType::kQ8_0) kinds.push_back({"llama", dtype});
   return kinds;
 }
 
@@ -68,10 +47,9 @@ class RandomModel : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
     path_ = folder_ / "model.gguf";
-    test::write_model(test::random_model(GetParam().architecture, GetParam().dtype, 1, GetParam().tied), path_);
+    test::write_model(test::random_model(GetParam().architecture, GetParam().dtype, {.tied = GetParam().tied}), path_);
   }
-  // The cache is f16 and activations are 8 bits wide where weights are.
-  double same_enough() const { return GetParam().dtype == DType::kF32 ? 0.99999 : 0.999; }
+  static double same_enough() { return test::same_enough(GetParam().dtype); }
 
   TempFolder folder_;
   std::string path_;
@@ -209,12 +187,6 @@ class EngineTest : public testing::Test {
     path_ = folder_ / "model.gguf";
     test::write_model(test::random_model("llama", DType::kQ8_0), path_);
   }
-  static void expect_error(const Status& status, std::initializer_list<const char*> parts) {
-    ASSERT_FALSE(status.ok());
-    for (const char* p : parts)
-      EXPECT_NE(status.message().find(p), std::string::npos) << p << " in " << status.message();
-  }
-
   TempFolder folder_;
   std::string path_;
 };

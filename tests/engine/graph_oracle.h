@@ -1,10 +1,13 @@
 // What forward passes are judged by: an oracle of the whole graph in double, and how alike two rows of logits are.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
+#include "kernels/driver/operators.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
 #include "kernels/reference/quantize.h"
@@ -79,10 +82,10 @@ class Oracle {
     const size_t k = weight.size[0], n = weight.size[1], m = in.size() / k;
     const std::vector<double> all = values(weight);
     const double* const w = all.data() + slice * n * k;
-    if (weight.dtype != DType::kF32) {
+    if (traits(weight.dtype).block_elems > 1) {
       std::vector<float> rounded(in.begin(), in.end());
       std::vector<std::byte> q8(lhs_q8_bytes(m, k));
-      reference::quantize_lhs_q8(rounded.data(), k, m, k, q8.data());
+      reference::quantize_lhs_q8(rounded.data(), k, m, k, q8.data(), lhs_q8_group(weight.dtype));
       reference::dequantize_lhs_q8(q8.data(), m, k, rounded.data());
       in.assign(rounded.begin(), rounded.end());
     }

@@ -65,7 +65,8 @@ TEST(Perplexity, AgreesWithTheOracle) {
   TempFolder folder;
   const std::string path = folder / "model.gguf";
   for (const char* architecture : {"llama", "qwen2"}) {
-    test::write_model(test::random_model(architecture, DType::kF32, 1, false, 32), path);  // heads that Q8_0 can hold
+    test::write_model(test::random_model(architecture, DType::kF32, {.head_dim = 32}),
+                      path);  // heads that Q8_0 can hold
     constexpr uint32_t kContext = 22;
     const Tokens text = some_tokens(3 * kContext + 5);
     double sum = 0, squares = 0;

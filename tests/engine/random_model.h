@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -51,12 +52,34 @@ inline constexpr uint32_t kModelLayers = 2, kModelRopeFreeLayers = 4, kModelEmbe
                           kModelExperts = 5, kModelExpertsUsed = 2;
 inline constexpr uint32_t kModelVocab = 3 + 256;  // unknown, begin, end, then the bytes
 
-// `architecture`: any of architectures(). The weight matrices are of `dtype`, kF32 or kQ8_0. llama and smollm3 have
-// their output tied to the embedding, qwen2 too where `tied`, the others one of their own.
-inline GgufWriter random_model(const std::string& architecture, DType dtype, uint64_t seed = 1, bool tied = false,
-                               uint32_t head_dim = kModelHeadDim) {
+// Every type that weights in a file may have.
+inline std::vector<DType> weight_types() {
+  std::vector<DType> types;
+  for (size_t i = 0; i < static_cast<size_t>(DType::kCount); ++i)
+    if (traits(static_cast<DType>(i)).gguf_type >= 0) types.push_back(static_cast<DType>(i));
+  return types;
+}
+
+// What some tests want otherwise.
+struct RandomModelOptions {
+  uint64_t seed = 1;
+  bool tied = false;      // qwen2's output to the embedding
+  uint32_t head_dim = 0;  // 0: kModelHeadDim, or what the blocks of the weights need
+  // Types of single weight matrices ("attn_k"), instead of the model's.
+  std::map<std::string, DType> types = {};
+};
+
+// `architecture`: any of architectures(). The weight matrices are of `dtype`; what they read is longer where its blocks
+// are. llama and smollm3 have their output tied to the embedding, the others one of their own.
+inline GgufWriter random_model(const std::string& architecture, DType dtype, const RandomModelOptions& options = {}) {
+  const bool long_blocks = traits(dtype).block_elems > kModelEmbedding;
+  const uint32_t embedding = long_blocks ? traits(dtype).block_elems : kModelEmbedding;
+  const uint32_t head_dim = options.head_dim != 0 ? options.head_dim : embedding / kModelHeads;
+  const uint32_t feed_forward = long_blocks ? 2 * embedding : kModelFeedForward;
+  const uint32_t expert_feed_forward = long_blocks ? embedding : kModelFeedForward / 3;
+  const bool tied = options.tied;
   GgufWriter w;
-  reference::Random random(seed);
+  reference::Random random(options.seed);
   const bool moe = architecture == "qwen3moe", qk_norm = architecture == "qwen3" || moe;
   const bool bias = architecture == "qwen2", rope_free = architecture == "smollm3";
   EXPECT_TRUE(moe || qk_norm || bias || rope_free || architecture == "llama") << architecture << ": no random model";
@@ -64,14 +87,14 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
   const uint32_t layers = rope_free ? kModelRopeFreeLayers : kModelLayers;
   const auto key = [&](const char* suffix) { return architecture + "." + suffix; };
   w.string("general.architecture", architecture).string("general.name", "random-" + architecture);
-  w.u32(key("block_count"), layers).u32(key("embedding_length"), kModelEmbedding);
-  w.u32(key("feed_forward_length"), kModelFeedForward).u32(key("context_length"), kModelContext);
+  w.u32(key("block_count"), layers).u32(key("embedding_length"), embedding);
+  w.u32(key("feed_forward_length"), feed_forward).u32(key("context_length"), kModelContext);
   w.u32(key("attention.head_count"), kModelHeads).u32(key("attention.head_count_kv"), kModelKvHeads);
   w.u32(key("attention.key_length"), head_dim).u32(key("attention.value_length"), head_dim);
   w.f32(key("attention.layer_norm_rms_epsilon"), 1e-5f).f32(key("rope.freq_base"), 10000.0f);
   if (moe) {
     w.u32(key("expert_count"), kModelExperts).u32(key("expert_used_count"), kModelExpertsUsed);
-    w.u32(key("expert_feed_forward_length"), kModelFeedForward / 3);
+    w.u32(key("expert_feed_forward_length"), expert_feed_forward);
   }
 
   std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
@@ -86,6 +109,8 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
   w.boolean("tokenizer.ggml.add_space_prefix", false);
 
   const auto matrix = [&](const std::string& name, const std::vector<uint64_t>& size, DType type) {
+    for (const auto& [part, other] : options.types)
+      if (name.find("." + part + ".") != std::string::npos) type = other;
     const uint64_t k = size[0], rows = size[1] * (size.size() > 2 ? size[2] : 1);
     const size_t row_bytes = file_bytes(type, k);
     std::vector<std::byte> data(rows * row_bytes);
@@ -93,12 +118,9 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
     const float range = 2.0f / std::sqrt(static_cast<float>(k));
     for (uint64_t r = 0; r < rows; ++r) {
       random.fill_uniform(row.data(), k, -range, range);
-      if (type == DType::kF32)
-        std::memcpy(data.data() + r * row_bytes, row.data(), row_bytes);
-      else
-        reference::quantize_row(type, row.data(), k, data.data() + r * row_bytes);
+      reference::quantize_row(type, row.data(), k, data.data() + r * row_bytes);
     }
-    w.tensor(name, size, type == DType::kF32 ? 0 : 8, std::move(data));
+    w.tensor(name, size, static_cast<uint32_t>(traits(type).gguf_type), std::move(data));
   };
   const auto vector = [&](const std::string& name, uint64_t size, float low = 0.5f, float high = 1.5f) {
     std::vector<float> values(size);
@@ -107,8 +129,8 @@ inline GgufWriter random_model(const std::string& architecture, DType dtype, uin
     std::memcpy(data.data(), values.data(), data.size());
     w.tensor(name, {size}, 0, std::move(data));
   };
-  const uint64_t d = kModelEmbedding, q = kModelHeads * head_dim, kv = kModelKvHeads * head_dim;
-  const uint64_t ff = moe ? kModelFeedForward / 3 : kModelFeedForward;
+  const uint64_t d = embedding, q = kModelHeads * head_dim, kv = kModelKvHeads * head_dim;
+  const uint64_t ff = moe ? expert_feed_forward : feed_forward;
   matrix("token_embd.weight", {d, kModelVocab}, dtype);
   vector("output_norm.weight", d);
   if ((qk_norm || bias) && !tied) matrix("output.weight", {d, kModelVocab}, dtype);

@@ -45,7 +45,7 @@ class WeightCacheTest : public ::testing::Test {
   }
 
   void write_model(uint64_t seed, const std::string& architecture = "qwen3moe", DType dtype = DType::kQ8_0) {
-    test::write_model(test::random_model(architecture, dtype, seed), model_);
+    test::write_model(test::random_model(architecture, dtype, {.seed = seed}), model_);
   }
 
   std::unique_ptr<Model> load() {
@@ -141,7 +141,8 @@ TEST_F(WeightCacheTest, MatricesAreAlignedForTheKernels) {
   ASSERT_EQ(m->weights.report().source, WeightSource::kCache);
   for (const LayerWeights& l : m->weights.layers) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(l.attn_q.data) % AlignedBuffer::kAlignment, 0u);
-    for (const PackedMatrix& e : l.expert_up) EXPECT_EQ(reinterpret_cast<uintptr_t>(e.data) % AlignedBuffer::kAlignment, 0u);
+    for (const PackedMatrix& e : l.expert_up)
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(e.data) % AlignedBuffer::kAlignment, 0u);
   }
 }
 
