@@ -6,6 +6,7 @@
 #include "db/database.h"
 #include "kernels/base/build_info.h"
 #include "kernels/base/text.h"
+#include "profiles/matrix_units.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
 
@@ -122,6 +123,13 @@ uint64_t model_params(const Engine& engine) {
   return n;
 }
 
+// "plan", "untuned coop"; where cores play the matrix unit, with that.
+std::string plan_text(const Engine& engine) {
+  std::string text = engine.plan().planner;
+  if (engine.plan().forced) text += " " + engine.mode();
+  return is_testbed(engine.platform()) ? text + ", test bed" : text;
+}
+
 std::vector<Field> fields(const Engine& engine, const BenchResult& r) {
   const BuildInfo& build = build_info();
   const char* const kv = traits(engine.kv_type()).name;
@@ -130,7 +138,7 @@ std::vector<Field> fields(const Engine& engine, const BenchResult& r) {
           {"build_number", "0", false},
           {"cpu_info", engine.platform().cpu_model, true},
           {"gpu_info", "", true},
-          {"backends", "smepilot", true},
+          {"backends", is_testbed(engine.platform()) ? "smepilot (test bed)" : "smepilot", true},
           {"model_filename", engine.gguf().path(), true},
           {"model_type", model_type(engine), true},
           {"model_size", number(model_bytes(engine)), false},
@@ -142,6 +150,8 @@ std::vector<Field> fields(const Engine& engine, const BenchResult& r) {
           {"type_v", kv, true},
           {"n_gpu_layers", "0", false},
           {"plan", engine.plan().planner, true},
+          {"mode", engine.mode(), true},
+          {"matrix_unit", engine.platform().matrix_unit, true},
           {"plan_id", number(engine.plan().plan != nullptr ? engine.plan().plan->id : 0), false},
           {"n_prompt", number(r.test.n_prompt), false},
           {"n_gen", number(r.test.n_gen), false},
@@ -261,7 +271,7 @@ std::string format_bench(const Engine& engine, const std::vector<BenchResult>& r
             fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>6} | {:>14} | {:>18} |\n", model_type(engine),
                         fmt::format("{:.2f} MiB", static_cast<double>(model_bytes(engine)) / 1048576.0),
                         fmt::format("{:.2f} M", static_cast<double>(model_params(engine)) / 1e6), engine.workers(),
-                        engine.plan().planner, traits(engine.kv_type()).name, r.test.name(),
+                        plan_text(engine), traits(engine.kv_type()).name, r.test.name(),
                         fmt::format("{:.2f} ± {:.2f}", r.avg_ts(), r.stddev_ts()));
       return out;
     }

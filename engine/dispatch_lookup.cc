@@ -3,9 +3,12 @@
 
 #include "engine/dispatch.h"
 #include "kernels/registry/registry.h"
+#include "profiles/matrix_units.h"
 
 namespace smepilot {
 namespace {
+
+constexpr double kTie = 0.999;
 
 // How many workers a kernel can use: a worker of the matrix unit is for one unit.
 unsigned most_workers(const KernelVariant& v, const Machine& machine) {
@@ -16,17 +19,15 @@ ExecutionMode mode_of(const KernelVariant& v) {
   return v.unit == ExecutionUnit::kMatrix ? ExecutionMode::kMatrix : ExecutionMode::kCpu;
 }
 
-// The share of a call's work that is the matrix unit's: that of its peak in what both can do.
+CoopSides sides(const Kernels& pair, const CoopWorkers& workers) {
+  return {pair.matrix, workers.matrix, pair.variant, workers.cpu};
+}
+
+// The share of a call's work with which both units end together; without a calibration, that of the workers.
 double matrix_share(const OperatorShape& shape, const Kernels& pair, const CoopWorkers& workers,
                     const Roofline* roofline) {
-  if (roofline != nullptr) {
-    const auto peak = [&](const KernelVariant& v, unsigned count) {
-      return roofline->peak_gflops(v.unit, compute_dtype(shape, v), v.isa, count);
-    };
-    const double matrix = peak(*pair.matrix, workers.matrix), cpu = peak(*pair.variant, workers.cpu);
-    if (matrix > 0 && cpu > 0) return matrix / (matrix + cpu);
-  }
-  return static_cast<double>(workers.matrix) / (workers.matrix + workers.cpu);
+  const double share = roofline != nullptr ? roofline->coop_share(shape, sides(pair, workers)) : 0;
+  return share > 0 && share < 1 ? share : static_cast<double>(workers.matrix) / (workers.matrix + workers.cpu);
 }
 
 // `entry` executed by both. False: there is nothing to divide.
@@ -80,18 +81,15 @@ Dispatch::Lookup Dispatch::by_roofline(const Roofline& roofline, const Machine& 
         best.workers = static_cast<uint16_t>(w);
         best.predicted_ns = price.ns;
       }
-    if (shape.kind == OpKind::kMatmul)  // which pays only where it is faster: the pipeline of attention is a plan's
-      for (const Kernels& pair : coop_pairs(shape, machine.isa))
-        for (const CoopWorkers& w : coop_workers(machine.workers, machine.matrix_units)) {
-          // Each side does its share at its own peak; the memory is that of all workers.
-          const double share = matrix_share(shape, pair, w, &roofline);
-          const Price matrix = roofline.price(shape, *pair.matrix, w.matrix);
-          const Price cpu = roofline.price(shape, *pair.variant, w.cpu);
-          const Price all = roofline.price(shape, *pair.variant, w.matrix + w.cpu);
-          const double compute = std::max(share * matrix.compute_ns, (1 - share) * cpu.compute_ns);
-          const double ns = std::max(compute, all.memory_ns) + all.overhead_ns;
-          if (ns < best.predicted_ns && make_coop(shape, pair, w, share, best)) best.predicted_ns = ns;
-        }
+    // Both units only where that is cheaper by more than rounding: a tie goes to the simpler mode.
+    for (const Kernels& pair : coop_pairs(shape, machine.isa))
+      for (const CoopWorkers& w : coop_workers(machine.workers, machine.matrix_units)) {
+        const double share = matrix_share(shape, pair, w, &roofline);
+        const Price price = shape.kind == OpKind::kMatmul
+                                ? roofline.coop_price(shape, sides(pair, w), {.share = share, .dynamic = false})
+                                : roofline.pipeline_price(shape, sides(pair, w));
+        if (price.ns < kTie * best.predicted_ns && make_coop(shape, pair, w, share, best)) best.predicted_ns = price.ns;
+      }
     best.why = "lowest roofline price";
     return best;
   };

@@ -76,6 +76,12 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   return e;
 }
 
+std::string Engine::mode() const {
+  if (!plan_.forced) return "auto";
+  return *plan_.forced == ExecutionMode::kMatrix ? platform_.matrix_unit
+                                                 : kModeNames[static_cast<size_t>(*plan_.forced)];
+}
+
 Result<KvCache> Engine::new_cache(uint32_t capacity) const {
   const HyperParameters& hp = file_.hyper;
   return KvCache::allocate(hp.layers, hp.kv_heads, hp.head_dim, capacity == 0 ? context_ : std::min(capacity, context_),

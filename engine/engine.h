@@ -56,6 +56,8 @@ class Engine {
   const ModelShape& shape() const noexcept { return shape_; }
   const Platform& platform() const noexcept { return platform_; }
   const PlanChoice& plan() const noexcept { return plan_; }
+  // "auto", or what every operator that can be is executed by: "cpu", the matrix unit's name, "coop".
+  std::string mode() const;
   const Weights& weights() const noexcept { return weights_; }
   // Waits until packed weights are stored in the cache. Error: they could not be.
   Status finish_cache() { return weights_.finish_cache(); }

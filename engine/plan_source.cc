@@ -6,6 +6,7 @@
 #include "db/plan_store.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
+#include "profiles/matrix_units.h"
 
 namespace smepilot {
 namespace {
@@ -41,7 +42,7 @@ Result<std::optional<ExecutionMode>> execution_mode(const std::string& text, con
   if (mode == ExecutionMode::kCpu) return mode;
   if (platform.matrix_units == 0)
     return error("--mode {}: this machine has no matrix unit that this build can use", text);
-  if ((text == "sme" || text == "amx") && platform.matrix_unit != text && platform.matrix_unit != "testbed")
+  if ((text == "sme" || text == "amx") && platform.matrix_unit != text && !is_testbed(platform))
     return error("--mode {}: the matrix unit of this machine is {}", text, platform.matrix_unit);
   return mode;
 }

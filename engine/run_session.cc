@@ -102,7 +102,10 @@ std::string rate(uint32_t tokens, double ns) {
 
 std::string plan_name(const Engine& engine) {
   const PlanChoice& plan = engine.plan();
-  return plan.planner == "plan" && plan.plan->id != 0 ? fmt::format("plan {}", plan.plan->id) : plan.planner;
+  std::string name =
+      plan.planner == "plan" && plan.plan->id != 0 ? fmt::format("plan {}", plan.plan->id) : plan.planner;
+  if (plan.forced) name += fmt::format(", mode {}", engine.mode());
+  return name;
 }
 
 int print_stats(const RunOptions& options, const Session& session) {

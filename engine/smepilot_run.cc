@@ -75,6 +75,13 @@ int run(int argc, char** argv) {
   planning->add_option("--db", o.engine.plan.database, "Database")->type_name("PATH")->capture_default_str();
   planning->add_flag("--plan-fallback", o.engine.plan.fallback,
                      "If the plan is missing or refused, run on the roofline heuristic and say so");
+  planning
+      ->add_option(
+          "--mode", o.engine.plan.execution,
+          "Who executes every operator that can be executed so, whatever the plan says: cpu (the vector cores),\n"
+          "matrix (the matrix unit, also by its name: sme, amx) or coop (both at once); auto: the plan")
+      ->check(CLI::IsMember({"auto", "cpu", "matrix", "sme", "amx", "coop"}))
+      ->capture_default_str();
 
   auto* text = app.add_option_group("Text");
   text->add_option("-p,--prompt", o.prompts,

@@ -163,22 +163,17 @@ void Stats::add(OperatorStats& row, const Execution& e, const OperatorShape& sha
   row.flops += flops;
   row.bytes += op_bytes(shape);
   if (roofline_ == nullptr || e.variant == nullptr) return;
-  const bool coop = e.matrix != nullptr;
   if (e.variant->op == OpKind::kMatmul && compute_dtype(shape, *e.variant) == "int8") {
     double peak = roofline_->peak_gflops(e.variant->unit, "int8", e.workers);
-    if (coop) peak += roofline_->peak_gflops(ExecutionUnit::kMatrix, "int8", e.matrix_workers);
+    if (e.matrix != nullptr) peak += roofline_->peak_gflops(ExecutionUnit::kMatrix, "int8", e.matrix_workers);
     if (peak > 0) row.peak_ns += flops / peak;
   }
-  const Price price = roofline_->price(shape, *e.variant, e.all_workers());
+  const CoopSides sides{e.matrix, e.matrix_workers, e.variant, e.workers};
+  const Price price = e.matrix == nullptr             ? roofline_->price(shape, *e.variant, e.workers)
+                      : shape.kind == OpKind::kMatmul ? roofline_->coop_price(shape, sides, {.dynamic = true})
+                                                      : roofline_->pipeline_price(shape, sides);
+  row.roofline_ns += price.ns - price.overhead_ns;
   *overhead_ns = price.overhead_ns;
-  if (!coop) {
-    row.roofline_ns += price.ns - price.overhead_ns;
-    return;
-  }
-  // Both units compute at once, and share what the workers read together.
-  const double cpu = roofline_->price(shape, *e.variant, e.workers).compute_ns;
-  const double matrix = roofline_->price(shape, *e.matrix, e.matrix_workers).compute_ns;
-  row.roofline_ns += std::max(cpu * matrix / (cpu + matrix), price.memory_ns);
 }
 
 void Stats::record(const Execution& e, std::span<const OperatorShape> shapes, double ns) {
