@@ -84,9 +84,9 @@ std::string perplexity_json(const Perplexity& p, const Engine& engine) {
   return fmt::format(
       "{{\"perplexity\": {:.6f}, \"error\": {:.6f}, \"chunks\": {}, \"all_chunks\": {}, \"n_ctx\": {}, \"scored\": {}, "
       "\"seconds\": {:.3f}, \"model_filename\": \"{}\", \"type_k\": \"{}\", \"type_v\": \"{}\", \"n_threads\": {}, "
-      "\"plan\": \"{}\"}}\n",
+      "\"plan\": \"{}\", \"mode\": \"{}\", \"matrix_unit\": \"{}\"}}\n",
       p.value(), p.error(), p.chunks, p.all_chunks, p.context, p.scored, p.seconds, json_escape(engine.gguf().path()),
-      kv, kv, engine.workers(), engine.plan().planner);
+      kv, kv, engine.workers(), engine.plan().planner, engine.mode(), engine.platform().matrix_unit);
 }
 
 }  // namespace smepilot

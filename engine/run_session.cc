@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "kernels/base/text.h"
+#include "profiles/matrix_units.h"
 #include "profiles/timer.h"
 
 namespace smepilot {
@@ -52,6 +53,8 @@ Result<Session> open_session(const RunOptions& options) {
   line.clear();
   for (const std::string& text : s.engine->weights().report().notes) note(text);
   if (options.stats || line.terminal()) note(load_text(*s.engine, static_cast<double>(now_ns() - begin) * 1e-9));
+  if (is_testbed(s.engine->platform()))
+    note("test bed: one worker with the AVX-512 kernels plays the matrix unit, those up to AVX2 are the vector cores");
   note(s.engine->plan().notice);
   for (const std::string& warning : s.engine->file().warnings) note(warning);
   if (s.engine->uncovered_shapes() != 0)
@@ -105,7 +108,7 @@ std::string plan_name(const Engine& engine) {
   std::string name =
       plan.planner == "plan" && plan.plan->id != 0 ? fmt::format("plan {}", plan.plan->id) : plan.planner;
   if (plan.forced) name += fmt::format(", mode {}", engine.mode());
-  return name;
+  return is_testbed(engine.platform()) ? name + ", test bed" : name;
 }
 
 int print_stats(const RunOptions& options, const Session& session) {

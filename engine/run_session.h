@@ -36,7 +36,7 @@ Result<std::string> read_prompt(const RunOptions& options);
 
 // "64 tokens, 31.2 tokens/s"
 std::string rate(uint32_t tokens, double ns);
-// "plan 3", "untuned, mode coop"
+// "plan 3", "untuned, mode coop, test bed"
 std::string plan_name(const Engine& engine);
 
 // If --stats asked for them. Returns the exit code.

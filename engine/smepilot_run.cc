@@ -8,6 +8,7 @@
 #include "db/database.h"
 #include "engine/run_modes.h"
 #include "kernels/base/console.h"
+#include "kernels/registry/registry.h"
 #include "kernels/registry/version.h"
 
 namespace smepilot {
@@ -82,6 +83,9 @@ int run(int argc, char** argv) {
           "matrix (the matrix unit, also by its name: sme, amx) or coop (both at once); auto: the plan")
       ->check(CLI::IsMember({"auto", "cpu", "matrix", "sme", "amx", "coop"}))
       ->capture_default_str();
+  bool testbed = false;
+  planning->add_flag("--testbed", testbed,
+                     "Test bed on x86: the AVX-512 kernels play a matrix unit, those up to AVX2 the vector cores");
 
   auto* text = app.add_option_group("Text");
   text->add_option("-p,--prompt", o.prompts,
@@ -146,6 +150,8 @@ int run(int argc, char** argv) {
   if (request.mode == PlanMode::kFile) request.file = plan;
   o.engine.kv_type = kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
   std::erase(o.prompts, "");
+  if (testbed)
+    if (const Status enabled = enable_testbed(); !enabled.ok()) return print_error("smepilot-run", enabled);
   o.engine.cache.limit_bytes = static_cast<uint64_t>(cache_limit_gb * 1e9);
   if (!o.cache_action.empty()) return run_cache_mode(o);
   if (no_cache) o.engine.cache.folder.clear();

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/registry/registry.h"
+
 namespace smepilot {
 namespace {
 
@@ -264,12 +266,15 @@ std::string Stats::table() const {
   out += any_priced ? "; %roof against the stored calibration)\n"
                     : "; no calibration of this machine: run `smetune calibrate` for %roof)\n";
   for (const StatsPhase phase : {StatsPhase::kPrefill, StatsPhase::kDecode}) out += phase_line(phase, summary(phase));
+  if (testbed_enabled())
+    out += "on the test bed: AVX-512 kernels play the matrix unit, those up to AVX2 the vector cores\n";
   return out;
 }
 
 std::string Stats::json() const {
-  std::string out = fmt::format("{{\n\"prefill\": {},\n\"decode\": {},\n\"operators\": [",
-                                phase_json(summary(StatsPhase::kPrefill)), phase_json(summary(StatsPhase::kDecode)));
+  std::string out =
+      fmt::format("{{\n\"test_bed\": {},\n\"prefill\": {},\n\"decode\": {},\n\"operators\": [", testbed_enabled(),
+                  phase_json(summary(StatsPhase::kPrefill)), phase_json(summary(StatsPhase::kDecode)));
   const char* separator = "\n";
   for (const OperatorStats& r : by_time(rows_)) {
     out += fmt::format(

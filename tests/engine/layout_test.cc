@@ -9,6 +9,7 @@
 #include "engine/layout_state.h"
 #include "engine_support.h"
 #include "kernels/registry/registry.h"
+#include "testbed.h"
 
 namespace smepilot {
 namespace {
@@ -166,7 +167,9 @@ TEST_P(Planted, MismatchIsConvertedCountedAndPriced) {
   const std::vector<float> prefill = g->logits(some_tokens(37)), decode = g->logits({40});
   EXPECT_EQ(g->stats.summary(StatsPhase::kPrefill).conversions.activations, 0u);
 
-  KernelVariant packer = *g->dispatch.elementwise().packer(lhs_form(*g->dispatch.matmul(0, 1).variant).layout);
+  KernelVariant packer = {};
+  packer.id = "test";
+  packer.op = OpKind::kQuantize;
   packer.dst_layout = Layout::kLhsF32Panel16;
   packer.quantize = pack_panel;
   KernelVariant kernel = *portable_f32();

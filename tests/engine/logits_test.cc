@@ -8,10 +8,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "engine/engine.h"
 #include "engine/generate.h"
+#include "engine_support.h"
 #include "kernels/isa/isa_detect.h"
-#include "random_model.h"
+#include "testbed.h"
 
 namespace smepilot {
 namespace {
@@ -56,14 +56,24 @@ Rows read_rows(const fs::path& path) {
   return rows;
 }
 
-std::unique_ptr<Engine> open_engine(const fs::path& model, unsigned workers) {
-  EngineOptions options;
-  options.model = model.string();
-  options.plan.mode = PlanMode::kNone;
-  options.workers = workers;
-  auto engine = Engine::open(options);
-  EXPECT_TRUE(engine.ok()) << engine.message();
-  return engine.ok() ? std::move(engine).value() : nullptr;
+// One worker, two, and both of them in every mode that this machine has.
+struct Way {
+  unsigned workers;
+  const char* mode;
+};
+
+std::vector<Way> ways() {
+  std::vector<Way> all = {{1, "auto"}, {2, "auto"}};
+  const auto platform = detect_platform();
+  EXPECT_TRUE(platform.ok()) << platform.message();
+  if (platform.ok() && platform->matrix_units != 0) all.insert(all.end(), {{2, "cpu"}, {2, "matrix"}, {2, "coop"}});
+  return all;
+}
+
+std::unique_ptr<Engine> open_engine(const fs::path& model, const Way& way) {
+  EngineOptions options = test::plain_options(model.string(), way.workers);
+  options.plan.execution = way.mode;
+  return test::open_engine(options);
 }
 
 class PublishedLogits : public testing::TestWithParam<Published> {};
@@ -86,8 +96,8 @@ TEST_P(PublishedLogits, PromptInOneBatchThenOneByOne) {
   SKIP_WITHOUT(kModels / (p.name + ".logits.bin"));
   const Rows expected = read_rows(kModels / (p.name + ".logits.bin"));
   ASSERT_GT(expected.tokens.size(), p.prompt);
-  for (const unsigned workers : {1u, 2u}) {
-    const auto engine = open_engine(kModels / (p.model + ".gguf"), workers);
+  for (const Way& way : ways()) {
+    const auto engine = open_engine(kModels / (p.model + ".gguf"), way);
     ASSERT_NE(engine, nullptr);
     ASSERT_EQ(engine->vocab(), expected.vocab);
     auto cache = engine->new_cache();
@@ -125,10 +135,11 @@ TEST_P(PublishedLogits, PromptInOneBatchThenOneByOne) {
       EXPECT_EQ(static_cast<size_t>(std::max_element(a, a + expected.vocab) - a), best) << "top token of row " << r;
     }
     const double cosine = ab / std::sqrt(aa * bb);
-    fmt::print("{} with {} workers on {}: cosine {:.7f}, largest error {:.4f}, top token decided in {} of {} rows\n",
-               p.name, workers, isa_to_string(usable_isa().value()), cosine, worst_error, decided,
-               expected.tokens.size());
-    EXPECT_GE(cosine, p.min_cosine) << workers << " workers";
+    fmt::print(
+        "{} with {} workers on {}, mode {}: cosine {:.7f}, largest error {:.4f}, top token decided in {} of {} rows\n",
+        p.name, way.workers, isa_to_string(usable_isa().value()), engine->mode(), cosine, worst_error, decided,
+        expected.tokens.size());
+    EXPECT_GE(cosine, p.min_cosine) << way.workers << " workers, mode " << way.mode;
     EXPECT_GE(decided, expected.tokens.size() / 2) << "errors are too large to tell the top token of most rows";
   }
 }
@@ -141,7 +152,7 @@ TEST(PublishedText, StoriesGreedy) {
   std::string text = file.substr(line + 1);
   if (!text.empty() && text.back() == '\n') text.pop_back();
 
-  const auto engine = open_engine(kModels / "stories260K-f32.gguf", 1);
+  const auto engine = open_engine(kModels / "stories260K-f32.gguf", {1, "auto"});
   ASSERT_NE(engine, nullptr);
   const auto tokenizer = Tokenizer::from_gguf(engine->gguf());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.message();

@@ -8,6 +8,7 @@
 #include "engine_support.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
+#include "testbed.h"
 
 namespace smepilot {
 namespace {
