@@ -37,6 +37,7 @@ TESTS = ["kernel_base_test", "kernel_variants_test", "kernel_checks_test"]
 # zig names a CPU and its features, where clang takes an architecture: -march=armv8.2-a+dotprod+fp16.
 WRAPPER = """#!{python}
 import os, sys
+os.environ["ZIG_GLOBAL_CACHE_DIR"] = os.environ["ZIG_LOCAL_CACHE_DIR"] = {cache!r}
 features = {{"fp16": "fullfp16", "simd": "neon", "fp": "fp_armv8"}}
 arguments = [{zig!r}, {mode!r}, "-target", {target!r}]
 for a in sys.argv[1:]:
@@ -111,7 +112,7 @@ def header_only(prefix, package, target, definitions=""):
 def make_prefix(folder, zig, vendor, target, headers):
     """The compilers under the names that CMake is told, and the libraries that the project links."""
     for name, mode in (("cc", "cc"), ("c++", "c++")):
-        write(folder / "bin" / name, WRAPPER.format(python=sys.executable, zig=str(zig), mode=mode, target=target), True)
+        write(folder / "bin" / name, WRAPPER.format(python=sys.executable, zig=str(zig), cache=str(folder.parent / "cache"), mode=mode, target=target), True)
     for name in ("ar", "ranlib"):
         write(folder / "bin" / name, f'#!/bin/sh\nexec "{zig}" {name} "$@"\n', True)
 

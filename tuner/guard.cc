@@ -78,7 +78,7 @@ CheckResult run_guarded(const std::function<CheckResult()>& fn, double timeout_s
     wait_for(child);
     return {MeasurementStatus::kTimeout, fmt::format("did not end within {:.0f} s", timeout_s)};
   }
-  const int status = wait_for(child);
+  int status = wait_for(child);  // not const: macOS takes its address in the macros
   if (WIFSIGNALED(status))
     return {MeasurementStatus::kCrashed,
             fmt::format("ended by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)))};

@@ -13,6 +13,8 @@ else()
   # Threads of musl have 128 KiB of stack where the program does not say otherwise.
   set(CMAKE_EXE_LINKER_FLAGS_INIT "-static -Wl,-z,stack-size=8388608")
 endif()
+# Probes are compiled only: to link one, zig would build its C++ library for the very CPU of the probe.
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 foreach(tool C_COMPILER:cc CXX_COMPILER:c++ AR:ar RANLIB:ranlib)
   string(REPLACE ":" ";" tool "${tool}")
   list(GET tool 0 variable)
@@ -21,6 +23,7 @@ foreach(tool C_COMPILER:cc CXX_COMPILER:c++ AR:ar RANLIB:ranlib)
 endforeach()
 
 set(CMAKE_FIND_ROOT_PATH "${SMEPILOT_ZIG_DIR}/prefix")
+set(CMAKE_PREFIX_PATH "${SMEPILOT_ZIG_DIR}/prefix")
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
