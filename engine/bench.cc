@@ -261,14 +261,15 @@ std::string format_bench(const Engine& engine, const std::vector<BenchResult>& r
       return out;
     }
     case BenchFormat::kMarkdown: {
-      out = fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>6} | {:>14} | {:>18} |\n", "model", "size",
+      out = fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<22} | {:>6} | {:>14} | {:>18} |\n", "model", "size",
                         "params", "threads", "plan", "type_k", "test", "t/s");
       out +=
-          "| ------------------------------ | ---------: | -------: | ------: | -------- | -----: | -------------: | "
+          "| ------------------------------ | ---------: | -------: | ------: | ---------------------- | -----: | "
+          "-------------: | "
           "-----------------: |\n";
       for (const BenchResult& r : results)
         out +=
-            fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<8} | {:>6} | {:>14} | {:>18} |\n", model_type(engine),
+            fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<22} | {:>6} | {:>14} | {:>18} |\n", model_type(engine),
                         fmt::format("{:.2f} MiB", static_cast<double>(model_bytes(engine)) / 1048576.0),
                         fmt::format("{:.2f} M", static_cast<double>(model_params(engine)) / 1e6), engine.workers(),
                         plan_text(engine), traits(engine.kv_type()).name, r.test.name(),

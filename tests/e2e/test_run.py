@@ -36,7 +36,7 @@ class Usage(ProgramTest):
                      m + ["-p", "x", "-b", "0"], m + ["-p", "x", "-b", "two"], m + ["-p", "x", "-u", "0"],
                      m + ["--bench", "-b", "0"], m + ["--bench", "-b", "1,x"], m + ["-p", "x", "--kv-type", "q4_0"],
                      m + ["-p", "x", "-p", "y", "-b", "2"], m + ["-i", "-b", "2"], m + ["-i", "-p", "x", "-p", "y"],
-                     m + ["--perplexity", "f", "--bench"]):
+                     m + ["--perplexity", "f", "--bench"], m + ["-p", "x", "--mode", "gpu"]):
             self.assert_fails(args, code=2)
         self.assert_fails(m + ["-p", "x", "--frobnicate"], "--frobnicate", code=2)
         self.assert_fails(m, "nothing to do", code=2)
@@ -54,6 +54,45 @@ class Usage(ProgramTest):
         self.assert_fails(["-m", self.path("none.gguf"), "-p", "x"], "none.gguf")
         self.env["SMEPILOT_FORCE_ISA"] = "mmx"
         self.assert_fails(m + ["-p", "x"], "mmx")
+
+
+class Modes(ProgramTest):
+    def run_stats(self, *args):
+        out, err = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "4", "--ignore-eos",
+                                      "--temp", "0", "-t", "2", "--stats", "--json", *args])
+        text, stats = out[:out.index("\n{")], json.loads(out[out.index("\n{"):])
+        return text, stats, err
+
+    def test_modes_of_this_machine(self):
+        text, stats, err = self.run_stats("--mode", "cpu")
+        self.assertEqual({o["mode"] for o in stats["operators"]}, {"cpu"})
+        self.assertFalse(stats["test_bed"])
+        self.assertIn("mode cpu", err)
+        for phase in ("prefill", "decode"):
+            conversions = stats[phase]["conversions"]
+            self.assertEqual([conversions[k] for k in ("count", "priced", "weights")], [0, 0, 0])
+
+    def test_bed(self):
+        code, _, err = self.run_model("-m", self.model, "--testbed", "--plan", "none", "-p", "x", "-n", "1")
+        if code != 0:
+            self.assertIn("avx512vnni", err)
+            self.skipTest("this machine cannot be a test bed")
+        texts = set()
+        for mode, name in (("cpu", "cpu"), ("matrix", "testbed"), ("coop", "coop")):
+            text, stats, err = self.run_stats("--testbed", "--mode", mode)
+            texts.add(text)
+            self.assertTrue(stats["test_bed"])
+            self.assertIn("test bed", err)
+            down = [o for o in stats["operators"] if o["operator"] == "ffn_down"]
+            self.assertEqual({o["mode"] for o in down}, {name})
+            for o in down:
+                self.assertEqual(o["matrix_variant"] is not None, mode == "coop")
+        self.assertEqual(len(texts), 1, texts)
+        out, _ = self.assert_works(["-m", self.model, "--testbed", "--plan", "none", "--mode", "coop", "--bench", "-p",
+                                    "8", "-n", "0", "-r", "1", "-o", "json"])
+        row = json.loads(out)[0]
+        self.assertEqual((row["mode"], row["matrix_unit"]), ("coop", "testbed"))
+        self.assertIn("test bed", row["backends"])
 
 
 class Text(ProgramTest):

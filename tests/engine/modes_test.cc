@@ -110,6 +110,98 @@ TEST(ExecutionModes, AreNamed) {
   expect_error(mode("amx").status(), {"amx", "sme"});
 }
 
+// Dispatch tables with entries of both units, on machines that have them.
+class CoopEntries : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto platform = detect_platform();
+    ASSERT_TRUE(platform.ok()) << platform.message();
+    isa_ = usable_isa().value();
+    units_ = platform->matrix_units;
+    if (units_ == 0 || coop_pairs(shape_, isa_).empty()) GTEST_SKIP() << "no pair of kernels here";
+    model_.name = "toy";
+    model_.heads = 4;
+    model_.kv_heads = 2;
+    model_.head_dim = 16;
+    model_.matrices = {{"ffn_up", shape_.dtype, shape_.n, shape_.k, 1}};
+  }
+  OperatorShape shape_{OpKind::kMatmul, DType::kQ8_0, 256, 320, 64, 0, 0};
+  ModelShape model_;
+  IsaSet isa_ = 0;
+  unsigned units_ = 0;
+};
+
+TEST_F(CoopEntries, BecomeConfigurationsOfBothUnits) {
+  const Kernels pair = coop_pairs(shape_, isa_)[0];
+  for (const SplitDim dim : {SplitDim::kN, SplitDim::kM}) {
+    const auto d = Dispatch::build(model_, 256, 64, 4, [&](const OperatorShape& s) -> Result<PlanEntry> {
+      SMEPILOT_ASSIGN(PlanEntry e, default_entry(s, 4));
+      if (s.kind != OpKind::kMatmul) return e;
+      e.variant = pair.variant->id;
+      e.mode = ExecutionMode::kCoop;
+      e.workers = 2;
+      e.coop = {
+          .variant = pair.matrix->id, .workers = 1, .mc = 64, .nc = 32, .dim = dim, .split = 192, .split_of = 256};
+      if (dim == SplitDim::kN) e.coop.split_of = s.n;
+      return e;
+    });
+    ASSERT_TRUE(d.ok()) << d.message();
+    for (const uint32_t m : {256u, 128u, 40u}) {
+      const MatmulConfig c = d->matmul(0, m);
+      EXPECT_EQ(c.mode, ExecutionMode::kCoop);
+      EXPECT_EQ(c.variant, pair.variant);
+      EXPECT_EQ(c.workers, 2);
+      EXPECT_EQ(c.coop.variant, pair.matrix);
+      EXPECT_EQ(c.coop.workers, 1);
+      EXPECT_EQ(c.coop.mc, 64u);
+      EXPECT_EQ(c.coop.nc, 32u);
+      EXPECT_EQ(c.coop.dim, dim);
+      EXPECT_EQ(c.coop.split, dim == SplitDim::kN ? 192u : m == 256 ? 192u : m == 128 ? 96u : 32u) << m;
+      EXPECT_EQ(lhs_form(*c.variant), lhs_form(*c.coop.variant));
+    }
+    // One panel of rows cannot be divided: the matrix unit has it all.
+    if (dim == SplitDim::kM) {
+      EXPECT_EQ(d->matmul(0, 16).mode, ExecutionMode::kMatrix);
+    }
+  }
+  const auto alone = Dispatch::build(
+      model_, 256, 64, 1, Dispatch::forced(ExecutionMode::kCoop, Dispatch::untuned(1), {isa_, 1, units_}, nullptr));
+  ASSERT_TRUE(alone.ok()) << alone.message();
+  EXPECT_EQ(alone->matmul(0, 256).mode, ExecutionMode::kCpu) << "one worker has nobody to share with";
+}
+
+TEST_F(CoopEntries, OfTheRooflineAreDividedByThePeaks) {
+  Calibration c;
+  for (const IsaName& name : kIsaNames)
+    for (unsigned w = 1; w <= 2; ++w) {
+      c.peaks.push_back({ExecutionUnit::kCpu, "int8", name.name, w, 1000.0, {1000.0}});
+      c.peaks.push_back({ExecutionUnit::kMatrix, "int8", name.name, w, 3000.0, {3000.0}});
+    }
+  for (const char* level : {"L1", "L2", "LLC", "DRAM"})
+    for (unsigned w = 1; w <= 2; ++w) c.bandwidths.push_back({level, "read", w, 1 << 20, 1e6, {1e6}});
+  c.fork_join = {{1, 1, {1}}, {2, 1, {1}}};
+  const Roofline roofline(c, detect_platform().value());
+  const auto entry = Dispatch::by_roofline(roofline, {isa_, 2, units_})(shape_);
+  ASSERT_TRUE(entry.ok()) << entry.message();
+  EXPECT_EQ(entry->mode, ExecutionMode::kCoop) << entry->variant;
+  EXPECT_EQ(entry->workers, 1u);
+  EXPECT_EQ(entry->coop.workers, 1u);
+  EXPECT_EQ(entry->coop.dim, SplitDim::kN);
+  EXPECT_EQ(entry->coop.split, 240u) << "3/4 of 320 columns";
+  EXPECT_EQ(entry->coop.split_of, 320u);
+  EXPECT_NEAR(entry->predicted_ns, op_flops(shape_) / 4000, 2);
+  // A unit that adds nothing is not asked to help, and one that nothing is known of neither.
+  c.peaks.clear();
+  for (const IsaName& name : kIsaNames)
+    for (unsigned w = 1; w <= 2; ++w)
+      c.peaks.push_back({ExecutionUnit::kCpu, "int8", name.name, w, 1000.0 * w, {1000.0 * w}});
+  const Roofline without(c, detect_platform().value());
+  const auto cpu = Dispatch::by_roofline(without, {isa_, 2, units_})(shape_);
+  ASSERT_TRUE(cpu.ok()) << cpu.message();
+  EXPECT_EQ(cpu->mode, ExecutionMode::kCpu);
+  EXPECT_EQ(cpu->workers, 2u);
+}
+
 // A plan with thresholds: few tokens on one worker, more of them on two, many in the widest mode that is possible here.
 TEST(Experts, ChooseByTheirOwnTokens) {
   const TempFolder folder;
