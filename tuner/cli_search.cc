@@ -155,7 +155,7 @@ void add_search(Cli& cli) {
   verb->add_option("--kv-type", o->kv_type, "What the KV cache holds")
       ->check(CLI::IsMember({"f16", "q8_0"}))
       ->capture_default_str();
-  verb->add_option("--m", o->ms, "Rows: tokens of a prompt batch, sequences of a decode\nbatch [1,8,32,128,512]")
+  verb->add_option("--m", o->ms, "Rows: tokens of a prompt batch, sequences of a decode\nbatch [1,4,8,16,32,128,512]")
       ->delimiter(',')
       ->check(CLI::Range(1u, 65536u));
   verb->add_option("--context", o->contexts, "Context lengths for attention [512,2048]")

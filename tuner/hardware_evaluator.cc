@@ -67,14 +67,17 @@ Status HardwareEvaluator::prepare(const OperatorTask& task) {
 
 HardwareEvaluator::Known& HardwareEvaluator::known(const Candidate& candidate) {
   Known& k = known_[describe(candidate)];
-  if (k.variant == nullptr) k.variant = find_variant(candidate.variant);
+  if (k.kernels.variant == nullptr) {
+    k.kernels.variant = find_variant(candidate.variant);
+    if (candidate.mode == ExecutionMode::kCoop) k.kernels.matrix = find_variant(candidate.coop.variant);
+  }
   return k;
 }
 
-double HardwareEvaluator::time_calls(const Candidate& candidate, const KernelVariant& variant, unsigned calls) {
+double HardwareEvaluator::time_calls(const Candidate& candidate, const Kernels& kernels, unsigned calls) {
   pool_->run(workers_, [](unsigned, unsigned) {});  // wakes whoever fell asleep since the last call
   const int64_t cpu = thread_cpu_ns(), start = now_ns();
-  for (unsigned i = 0; i < calls; ++i) operands_->call(*pool_, candidate, variant);
+  for (unsigned i = 0; i < calls; ++i) operands_->call(*pool_, candidate, kernels);
   const int64_t ns = std::max<int64_t>(now_ns() - start, 1);
   wall_ns_ += static_cast<double>(ns);
   cpu_ns_ += static_cast<double>(std::min(thread_cpu_ns() - cpu, ns));
@@ -82,23 +85,32 @@ double HardwareEvaluator::time_calls(const Candidate& candidate, const KernelVar
 }
 
 CheckResult HardwareEvaluator::check(const Candidate& candidate) {
-  const Known& k = known(candidate);
-  if (k.variant == nullptr)
-    return {MeasurementStatus::kUnsupported, fmt::format("this build has no variant {}", candidate.variant)};
-  const KernelVariant& variant = *k.variant;
+  const Kernels kernels = known(candidate).kernels;
+  const bool coop = candidate.mode == ExecutionMode::kCoop;
+  if (kernels.variant == nullptr || (coop && kernels.matrix == nullptr))
+    return {MeasurementStatus::kUnsupported,
+            fmt::format("this build has no variant {}",
+                        kernels.variant == nullptr ? candidate.variant : candidate.coop.variant)};
+  const KernelVariant& variant = *kernels.variant;
   const OperatorShape& s = task_.shape;
   // The piece that is checked depends on these only.
-  const std::string piece = fmt::format("{} {} {} {} {} {}", candidate.variant, std::min(s.m, 17u), std::min(s.n, 83u),
-                                        s.k, std::min(s.kv_len, 151u), s.kv_heads);
+  const uint32_t m = std::min(s.m, 17u), n = std::min(s.n, 83u);
+  std::string piece =
+      fmt::format("{} {} {} {} {} {}", candidate.variant, m, n, s.k, std::min(s.kv_len, 151u), s.kv_heads);
+  if (coop) {
+    const CoopShare share = matmul_config(candidate, kernels, m, n, 2).coop;
+    piece += fmt::format(" {} {} {} {} {} {}", candidate.coop.variant, kSplitDimNames[static_cast<size_t>(share.dim)],
+                         share.split, share.dynamic, candidate.coop.rows, candidate.coop.depth);
+  }
   auto it = verified_.find(piece);
   if (it == verified_.end()) {
     const CheckResult r =
-        run_guarded([&] { return check_against_oracle(s, candidate, variant); }, options_.check_timeout_s);
+        run_guarded([&] { return check_against_oracle(s, candidate, kernels); }, options_.check_timeout_s);
     it = verified_.emplace(piece, r).first;
   }
   if (it->second.status != MeasurementStatus::kOk) return it->second;
 
-  operands_->call(*pool_, candidate, variant);
+  operands_->call(*pool_, candidate, kernels);
   const bool quantised = is_q8(variant.lhs_layout);
   const std::span<const float> result = operands_->result();
   if (expected_.empty()) {
@@ -106,17 +118,17 @@ CheckResult HardwareEvaluator::check(const Candidate& candidate) {
     expected_quantised_ = quantised;
     return {};
   }
-  const bool exact = quantised == expected_quantised_ && (quantised || variant.unit == ExecutionUnit::kCpu);
+  const bool exact = quantised == expected_quantised_ && (quantised || (variant.unit == ExecutionUnit::kCpu && !coop));
   return compare_results(result, expected_, exact);
 }
 
 std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {
   Known& k = known(candidate);
-  if (k.variant == nullptr) return std::nullopt;
+  if (k.kernels.variant == nullptr) return std::nullopt;
   if (k.repeats == 0) {
-    double last = time_calls(candidate, *k.variant, 1), spent = last;
+    double last = time_calls(candidate, k.kernels, 1), spent = last;
     for (unsigned i = 1; i < kWarmCalls && spent < kWarmBudget_ns; ++i) {
-      const double now = time_calls(candidate, *k.variant, 1);
+      const double now = time_calls(candidate, k.kernels, 1);
       spent += now;
       const bool stable = std::abs(now - last) < kWarm * last;
       last = now;
@@ -124,7 +136,7 @@ std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {
     }
     k.repeats = static_cast<unsigned>(std::clamp(std::ceil(kSample_ns / last), 1.0, double{kMaxRepeats}));
   }
-  return time_calls(candidate, *k.variant, k.repeats);
+  return time_calls(candidate, k.kernels, k.repeats);
 }
 
 double HardwareEvaluator::now_s() {

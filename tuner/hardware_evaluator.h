@@ -34,11 +34,11 @@ class HardwareEvaluator final : public Evaluator {
 
  private:
   struct Known {
-    const KernelVariant* variant = nullptr;
+    Kernels kernels;
     unsigned repeats = 0;  // calls per sample; 0: not warmed up yet
   };
   Known& known(const Candidate& candidate);
-  double time_calls(const Candidate& candidate, const KernelVariant& variant, unsigned calls);
+  double time_calls(const Candidate& candidate, const Kernels& kernels, unsigned calls);
 
   Platform platform_;
   HardwareOptions options_;

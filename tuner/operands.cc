@@ -82,13 +82,8 @@ class MatmulOperands final : public Operands {
     return {};
   }
 
-  void call(WorkerPool& pool, const Candidate& c, const KernelVariant& variant) noexcept override {
-    MatmulConfig config;
-    config.variant = &variant;
-    config.mode = c.mode;
-    config.workers = static_cast<uint16_t>(c.workers);
-    config.mc = c.mc;
-    config.nc = c.nc;
+  void call(WorkerPool& pool, const Candidate& c, const Kernels& kernels) noexcept override {
+    const MatmulConfig config = matmul_config(c, kernels, shape_.m, shape_.n, pool.size());
     PackedMatrix rhs;
     rhs.dtype = shape_.dtype;
     rhs.n = shape_.n;
@@ -98,8 +93,8 @@ class MatmulOperands final : public Operands {
     LhsOperand lhs;
     lhs.f32 = lhs_.as<float>();
     lhs.stride = shape_.k;
-    lhs.packed = packed_[static_cast<size_t>(variant.lhs_layout)].data();
-    lhs.layout = variant.lhs_layout;
+    lhs.layout = kernels.variant->lhs_layout;
+    lhs.packed = packed_[static_cast<size_t>(lhs.layout)].data();
     lhs.m = shape_.m;
     lhs.k = shape_.k;
     matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
@@ -144,13 +139,8 @@ class AttentionOperands final : public Operands {
     return {};
   }
 
-  void call(WorkerPool& pool, const Candidate& c, const KernelVariant& variant) noexcept override {
-    AttentionConfig config;
-    config.variant = &variant;
-    config.mode = c.mode;
-    config.workers = static_cast<uint16_t>(c.workers);
-    config.kv_tile = c.kv_tile;
-    config.kv_splits = c.kv_splits;
+  void call(WorkerPool& pool, const Candidate& c, const Kernels& kernels) noexcept override {
+    const AttentionConfig config = attention_config(c, kernels, pool.size());
     const size_t row = size_t{shape_.n} * shape_.k;
     const float scale = 1 / std::sqrt(static_cast<float>(shape_.k));
     const AttentionSequence sequence{.own = view(next_), .length = shape_.kv_len - shape_.m, .m = shape_.m};
@@ -188,7 +178,15 @@ CheckResult wrong(size_t row, size_t col, double found, double expected, double 
                       expected, allowed)};
 }
 
-CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate, const KernelVariant& variant) {
+// The candidate with as few workers as its mode can do with.
+Candidate on_few_workers(Candidate c) {
+  c.workers = 1;
+  if (c.mode == ExecutionMode::kCoop) c.coop.workers = 1;
+  return c;
+}
+
+CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate, const Kernels& kernels) {
+  const KernelVariant& variant = *kernels.variant;
   const uint32_t m = std::min(whole.m, 17u), n = std::min(whole.n, 83u), k = whole.k;
   const std::vector<std::byte> file = random_rows(whole.dtype, n, k, 29);
   const size_t stride = file_bytes(whole.dtype, k);
@@ -205,11 +203,8 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   reference::Random random(31);
   random.fill_uniform(x.data(), x.size(), -1, 1);
 
-  MatmulConfig config;
-  config.variant = &variant;
-  config.mode = candidate.mode;
-  config.mc = candidate.mc;
-  config.nc = candidate.nc;
+  const Candidate few = on_few_workers(candidate);
+  WorkerPool pool(few.all_workers());
   PackedMatrix rhs;
   rhs.dtype = whole.dtype;
   rhs.n = n;
@@ -220,7 +215,6 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   lhs.stride = k;
   lhs.m = m;
   lhs.k = k;
-  WorkerPool pool(1);
   if (form.layout != Layout::kRowMajor) {
     if (elementwise->packer(form.layout) == nullptr)
       return {MeasurementStatus::kUnsupported,
@@ -229,7 +223,7 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
     lhs.packed = packed_x->data();
     lhs.layout = form.layout;
   }
-  matmul(pool, config, lhs, rhs, dst.data(), n);
+  matmul(pool, matmul_config(few, kernels, m, n, pool.size()), lhs, rhs, dst.data(), n);
 
   const bool quantised = is_q8(form.layout);
   if (quantised) {  // what the packed form stands for
@@ -248,7 +242,8 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   return {};
 }
 
-CheckResult check_attention(const OperatorShape& whole, const Candidate& candidate, const KernelVariant& variant) {
+CheckResult check_attention(const OperatorShape& whole, const Candidate& candidate, const Kernels& kernels) {
+  const Candidate few = on_few_workers(candidate);
   const uint32_t m = std::min(whole.m, 5u), kv_len = std::max(m, std::min(whole.kv_len, 151u));
   const uint32_t heads = whole.n, kv_heads = whole.kv_heads, hd = whole.k;
   const size_t row = size_t{heads} * hd, kv_row = size_t{kv_heads} * hd;
@@ -264,11 +259,11 @@ CheckResult check_attention(const OperatorShape& whole, const Candidate& candida
   view.head_dim = hd;
   const size_t half = kv_heads * view.head_bytes();
   auto cache = AlignedBuffer::allocate(2 * half);
-  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(1, m, heads, view.capacity, hd));
+  auto scratch = AlignedBuffer::allocate(attention_scratch_bytes(few.all_workers(), m, heads, view.capacity, hd));
   if (!cache.ok() || !scratch.ok()) return {MeasurementStatus::kIncorrect, "no memory to check it"};
   view.k = cache->data();
   view.v = view.k + half;
-  WorkerPool pool(1);
+  WorkerPool pool(few.all_workers());
   write_kv(pool, 1, view, 0, kv_len, k.data(), kv_row, v.data(), kv_row);
   // The oracle reads what the cache holds, rounded to its type.
   std::vector<float> head(size_t{kv_len} * hd);
@@ -282,17 +277,15 @@ CheckResult check_attention(const OperatorShape& whole, const Candidate& candida
       for (uint32_t t = 0; t < kv_len; ++t)
         std::copy_n(&head[size_t{t} * hd], hd, &(key ? k : v)[t * kv_row + size_t{h} * hd]);
     }
-  AttentionConfig config;
-  config.variant = &variant;
-  config.mode = candidate.mode;
-  config.kv_tile = candidate.kv_tile;
-  config.kv_splits = candidate.kv_splits;
+  const AttentionConfig config = attention_config(few, kernels, pool.size());
   const float scale = 1 / std::sqrt(static_cast<float>(hd));
   const AttentionSequence sequence{.own = view, .length = kv_len - m, .m = m};
   attention(pool, config, {&sequence, 1}, heads, q.data(), row, out.data(), row, scale, scratch->data());
   std::vector<double> oracle(out.size());
   reference::attention(q.data(), k.data(), v.data(), m, heads, kv_heads, hd, kv_len, scale, oracle.data());
-  const double allowed = variant.lhs == DType::kBF16 ? 2e-2 : 1e-3;  // values are at most 1
+  const bool rounded =
+      kernels.variant->lhs == DType::kBF16 || (kernels.matrix != nullptr && kernels.matrix->lhs == DType::kBF16);
+  const double allowed = rounded ? 2e-2 : 1e-3;  // values are at most 1
   for (size_t i = 0; i < out.size(); ++i)
     if (!(std::abs(out[i] - oracle[i]) <= allowed)) return wrong(i / row, i % row, out[i], oracle[i], allowed);
   return {};
@@ -317,9 +310,9 @@ Result<std::unique_ptr<Operands>> make_operands(const OperatorShape& shape, uint
   }
 }
 
-CheckResult check_against_oracle(const OperatorShape& shape, const Candidate& candidate, const KernelVariant& variant) {
-  return shape.kind == OpKind::kMatmul ? check_matmul(shape, candidate, variant)
-                                       : check_attention(shape, candidate, variant);
+CheckResult check_against_oracle(const OperatorShape& shape, const Candidate& candidate, const Kernels& kernels) {
+  return shape.kind == OpKind::kMatmul ? check_matmul(shape, candidate, kernels)
+                                       : check_attention(shape, candidate, kernels);
 }
 
 }  // namespace smepilot

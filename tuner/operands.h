@@ -16,7 +16,7 @@ class Operands {
  public:
   virtual ~Operands() = default;
   // One call; each takes the next copy of the weights.
-  virtual void call(WorkerPool& pool, const Candidate& candidate, const KernelVariant& variant) noexcept = 0;
+  virtual void call(WorkerPool& pool, const Candidate& candidate, const Kernels& kernels) noexcept = 0;
   // The last call's result.
   virtual std::span<const float> result() const noexcept = 0;
 };
@@ -26,7 +26,8 @@ class Operands {
 Result<std::unique_ptr<Operands>> make_operands(const OperatorShape& shape, uint64_t cold_bytes, unsigned workers,
                                                 uint64_t memory_bytes, WorkerPool& pool);
 
-// Compares the variant with the oracle on a piece of the operator (a few rows and columns, all of k), on one worker.
-CheckResult check_against_oracle(const OperatorShape& shape, const Candidate& candidate, const KernelVariant& variant);
+// Compares the kernels with the oracle on a piece of the operator (a few rows and columns, all of k): on one worker, or
+// of both units on one each.
+CheckResult check_against_oracle(const OperatorShape& shape, const Candidate& candidate, const Kernels& kernels);
 
 }  // namespace smepilot

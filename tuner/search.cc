@@ -83,7 +83,8 @@ class SearchRun {
       report_progress(i, tasks.size(), describe(tasks[i].shape));
       OperatorResult r;
       r.task = tasks[i];
-      SMEPILOT_ASSIGN(r.space, make_search_space(tasks[i].shape, isa_, workers, platform_.cores));
+      SMEPILOT_ASSIGN(r.space, make_search_space(tasks[i].shape, isa_, workers, platform_.cores,
+                                                 {platform_.matrix_units, &roofline}));
       price_space(r.space, roofline);
       prune_space(r.space, options_.prune);
       // Most operators need less than an even share of what is left: one may take more.

@@ -27,7 +27,7 @@ struct SearchProgress {
 
 struct SearchOptions {
   std::string strategy = "race";
-  std::vector<uint32_t> ms = {1, 8, 32, 128, 512};
+  std::vector<uint32_t> ms = {1, 4, 8, 16, 32, 128, 512};
   std::vector<uint32_t> contexts = {512, 2048};
   double budget_s = 120;
   bool fresh = false;  // neither resume nor reuse what was measured before

@@ -10,6 +10,7 @@
 #include "db/plan.h"
 #include "kernels/base/integer.h"
 #include "kernels/registry/registry.h"
+#include "profiles/matrix_units.h"
 
 namespace smepilot {
 namespace {
@@ -19,6 +20,12 @@ constexpr uint32_t kMcGrid[] = {64, 128, 256, 512};
 constexpr uint32_t kNcGrid[] = {16, 32, 64, 128, 256, 512};
 constexpr uint32_t kKvTileGrid[] = {64, 128, 256, 512};
 constexpr uint32_t kKvSplitGrid[] = {0, 1, 2, 4, 8, 16};
+constexpr uint32_t kTileRowsGrid[] = {32, 64, 128, 256};
+constexpr uint32_t kDepthGrid[] = {2, 4, 8};
+constexpr uint32_t kSplitSteps = 64;    // of the grid of splits, over the whole dimension
+constexpr uint32_t kSplitReach = 16;    // of them to either side of where the roofline balances the units
+constexpr uint32_t kDynamicStride = 4;  // a dynamic split mends itself: fewer are tried
+constexpr uint32_t kSplitRows = 128;    // from so many rows on, rows are divided too
 constexpr uint32_t kFineGrainN = 2048;  // above it, 16 columns per task only add dispatches
 
 ExecutionMode mode_of(const KernelVariant& v) noexcept {
@@ -57,8 +64,31 @@ Grid grid_for(const OperatorShape& s, const Candidate& def) {
   return g;
 }
 
+// Why a coop candidate does not fit, or "".
+std::string coop_constraint(const OperatorShape& s, const Candidate& c) {
+  if (s.kind == OpKind::kAttention) {
+    const uint64_t rows = uint64_t{s.m} * s.n / std::max(s.kv_heads, 1u);
+    if (rows < c.coop.rows && c.coop.rows != kTileRowsGrid[0])
+      return fmt::format("{} query rows share a KV head: fewer than a tile has", rows);
+    if (rows < kPanel) return fmt::format("{} query rows share a KV head: they do not fill a panel", rows);
+    return "";
+  }
+  const bool rows = c.coop.dim == SplitDim::kM;
+  const uint32_t size = rows ? s.m : s.n;
+  const auto tasks = [&](uint32_t part, uint32_t mc, uint32_t nc) {
+    return ceil_div(rows ? part : s.m, mc) * ceil_div(rows ? s.n : part, nc);
+  };
+  const uint32_t matrix = tasks(c.coop.split, c.coop.mc, c.coop.nc), cpu = tasks(size - c.coop.split, c.mc, c.nc);
+  if (matrix < c.coop.workers || cpu < c.workers)
+    return fmt::format("{} + {} tasks cannot feed {} + {} workers", matrix, cpu, c.coop.workers, c.workers);
+  return "";
+}
+
 // Why these parameters do not fit the shape, or "".
-std::string constraint(const OperatorShape& s, const Candidate& c) {
+std::string constraint(const OperatorShape& s, const Candidate& c, uint32_t units) {
+  if (c.mode == ExecutionMode::kCoop) return coop_constraint(s, c);
+  if (c.mode == ExecutionMode::kMatrix && units != 0 && c.workers > units)
+    return fmt::format("{} workers would share {} matrix unit{}", c.workers, units, units == 1 ? "" : "s");
   if (s.kind == OpKind::kMatmul) {
     const uint32_t tasks = matmul_tasks(s, c);
     if (tasks < c.workers)
@@ -75,12 +105,108 @@ std::string constraint(const OperatorShape& s, const Candidate& c) {
 
 // 1 where the tasks divide evenly among the workers, more where some wait for the last one.
 double imbalance(const OperatorShape& s, const Candidate& c) noexcept {
-  if (s.kind != OpKind::kMatmul || c.workers <= 1) return 1;
+  if (s.kind != OpKind::kMatmul || c.workers <= 1 || c.mode == ExecutionMode::kCoop) return 1;
   const uint32_t tasks = matmul_tasks(s, c);
   return double{1} * ceil_div(tasks, c.workers) * c.workers / tasks;
 }
 
+CoopSides sides_of(const Kernels& kernels, const Candidate& c) noexcept {
+  return {kernels.matrix, c.coop.workers, kernels.variant, c.workers};
+}
+
+// For every kernel of the matrix unit the one of the cores that is to work beside it: the cheapest, else the most
+// preferred.
+std::vector<Kernels> best_pairs(const OperatorShape& shape, IsaSet isa, const Roofline* roofline) {
+  std::vector<Kernels> best;
+  std::vector<double> price;
+  for (const Kernels& pair : coop_pairs(shape, isa)) {
+    double ns = roofline != nullptr ? roofline->price(shape, *pair.variant, 1).ns : 0;
+    if (!std::isfinite(ns)) ns = 0;
+    const auto it = std::find_if(best.begin(), best.end(), [&](const Kernels& k) { return k.matrix == pair.matrix; });
+    if (it == best.end()) {
+      best.push_back(pair);
+      price.push_back(ns);
+    } else if (double& held = price[static_cast<size_t>(it - best.begin())]; ns < held) {
+      *it = pair;
+      held = ns;
+    }
+  }
+  return best;
+}
+
+// The splits of one dimension, from the balanced one outwards: static ones on the whole grid, dynamic ones on a
+// coarser.
+void add_splits(const OperatorShape& shape, const Kernels& pair, const Roofline* roofline, SplitDim dim, Candidate c,
+                std::vector<Candidate>& out) {
+  const uint32_t size = dim == SplitDim::kM ? shape.m : shape.n, step = split_step(size);
+  const double balanced = roofline != nullptr ? roofline->coop_share(shape, sides_of(pair, c)) : 0.5;
+  const uint32_t centre = round_split(std::isfinite(balanced) ? balanced : 0.5, size, step);
+  if (centre == 0) return;
+  c.coop.dim = dim;
+  c.coop.split_of = size;
+  for (uint32_t away = 0; away <= kSplitReach; ++away)
+    for (const int64_t sign : {-1, 1}) {
+      if (away == 0 && sign > 0) continue;
+      const int64_t split = int64_t{centre} + sign * away * step;
+      if (split < kPanel || split >= size) continue;
+      c.coop.split = static_cast<uint32_t>(split);
+      for (const bool dynamic : {false, true}) {
+        if (dynamic && (away % kDynamicStride != 0 || away > 2 * kDynamicStride)) continue;
+        c.coop.dynamic = dynamic;
+        out.push_back(c);
+      }
+    }
+}
+
+// Everything that both units can do with the shape together.
+std::vector<Candidate> coop_candidates(const OperatorShape& shape, IsaSet isa, uint32_t workers,
+                                       const MatrixUnits& matrix, const Candidate& blocking, const Grid& grid) {
+  std::vector<Candidate> out;
+  for (const Kernels& pair : best_pairs(shape, isa, matrix.roofline))
+    for (const CoopWorkers& w : coop_workers(workers, matrix.units)) {
+      Candidate c;
+      c.variant = pair.variant->id;
+      c.mode = ExecutionMode::kCoop;
+      c.workers = w.cpu;
+      c.coop.variant = pair.matrix->id;
+      c.coop.workers = w.matrix;
+      if (shape.kind == OpKind::kMatmul) {
+        const CoopShare defaults;
+        c.mc = blocking.mc;
+        c.nc = blocking.nc;
+        c.coop.mc = defaults.mc;
+        c.coop.nc = defaults.nc;
+        add_splits(shape, pair, matrix.roofline, SplitDim::kN, c, out);
+        if (shape.m >= kSplitRows) add_splits(shape, pair, matrix.roofline, SplitDim::kM, c, out);
+        continue;
+      }
+      for (const uint32_t tile : grid.kv_tile)
+        for (const uint32_t rows : kTileRowsGrid)
+          for (const uint32_t depth : kDepthGrid) {
+            if (rows > std::min(pair.matrix->tile.mr, pair.variant->tile.mr)) continue;
+            c.kv_tile = tile;
+            c.coop.rows = rows;
+            c.coop.depth = depth;
+            out.push_back(c);
+          }
+    }
+  return out;
+}
+
+// The counts to try for kernels of one unit: those given, and what the unit has beside the other one.
+std::vector<uint32_t> counts_with(std::span<const uint32_t> workers, std::span<const CoopWorkers> divisions,
+                                  uint32_t CoopWorkers::* side) {
+  std::vector<uint32_t> out(workers.begin(), workers.end());
+  for (const CoopWorkers& w : divisions)
+    if (std::find(out.begin(), out.end(), w.*side) == out.end()) out.push_back(w.*side);
+  return out;
+}
+
 }  // namespace
+
+uint32_t split_step(uint32_t size) noexcept {
+  return std::max(round_up(size / kSplitSteps, kPanel), kPanel);
+}
 
 bool is_decode_batch(uint32_t m) noexcept {
   return m <= 16;
@@ -147,9 +273,9 @@ std::vector<uint32_t> worker_counts(const Platform& platform) {
 }
 
 Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, std::span<const uint32_t> workers,
-                                      uint32_t default_workers) {
+                                      uint32_t default_workers, const MatrixUnits& matrix) {
   SMEPILOT_ASSIGN(const PlanEntry def, default_entry(shape, default_workers));
-  const Candidate default_candidate{def.variant, def.mode, def.workers, def.mc, def.nc, def.kv_tile, def.kv_splits};
+  const Candidate default_candidate = candidate_of(def);
   const Selection selection = select_variants(shape, isa);
   const Grid grid = grid_for(shape, default_candidate);
   SearchSpace space;
@@ -160,7 +286,7 @@ Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, st
     SpaceEntry e;
     e.candidate = c;
     e.is_default = c == default_candidate;
-    if (!e.is_default) e.reason = constraint(shape, c);
+    if (!e.is_default) e.reason = constraint(shape, c, matrix.units);
     if (!e.reason.empty()) e.status = MeasurementStatus::kConstraint;
     if (e.is_default) {
       have_default = true;
@@ -168,8 +294,12 @@ Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, st
     }
     space.entries.push_back(std::move(e));
   };
+  const std::vector<Candidate> both = coop_candidates(shape, isa, default_workers, matrix, default_candidate, grid);
+  std::vector<CoopWorkers> divisions;
+  if (!both.empty()) divisions = coop_workers(default_workers, matrix.units);
   for (const KernelVariant* v : selection.usable) {
-    for (const uint32_t w : workers) {
+    const bool cpu = v->unit == ExecutionUnit::kCpu;
+    for (const uint32_t w : counts_with(workers, divisions, cpu ? &CoopWorkers::cpu : &CoopWorkers::matrix)) {
       Candidate c;
       c.variant = v->id;
       c.mode = mode_of(*v);
@@ -195,6 +325,7 @@ Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, st
     }
   }
   if (!have_default) add(default_candidate);
+  for (const Candidate& c : both) add(c);
   for (const Refusal& r : selection.refused) {
     SpaceEntry e;
     e.candidate = default_candidate;
@@ -210,9 +341,20 @@ Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, st
 void price_space(SearchSpace& space, const Roofline& roofline) {
   for (SpaceEntry& e : space.entries) {
     if (e.status != MeasurementStatus::kOk) continue;
-    const KernelVariant* v = find_variant(e.candidate.variant);
-    if (v == nullptr) continue;
-    const Price p = roofline.price(space.shape, *v, e.candidate.workers);
+    const Kernels kernels{find_variant(e.candidate.variant), find_variant(e.candidate.coop.variant)};
+    if (kernels.variant == nullptr) continue;
+    Price p;
+    if (e.candidate.mode != ExecutionMode::kCoop) {
+      p = roofline.price(space.shape, *kernels.variant, e.candidate.workers);
+    } else if (kernels.matrix == nullptr) {
+      continue;
+    } else if (space.shape.kind == OpKind::kAttention) {
+      p = roofline.pipeline_price(space.shape, sides_of(kernels, e.candidate));
+    } else {
+      const CoopPart& part = e.candidate.coop;
+      p = roofline.coop_price(space.shape, sides_of(kernels, e.candidate),
+                              {static_cast<double>(part.split) / part.split_of, part.dynamic});
+    }
     const double ns = std::max(p.compute_ns, p.memory_ns) * imbalance(space.shape, e.candidate) + p.overhead_ns;
     e.predicted_ns = std::isfinite(ns) && ns > 0 ? ns : 0;
   }
@@ -228,15 +370,26 @@ void prune_space(SearchSpace& space, const PruneRule& rule) {
   std::vector<const SpaceEntry*> spared;
   for (const SpaceEntry& e : space.entries) {
     if (!open(e)) continue;
-    const auto it = std::find_if(spared.begin(), spared.end(),
-                                 [&](const SpaceEntry* s) { return s->candidate.variant == e.candidate.variant; });
+    const auto it = std::find_if(spared.begin(), spared.end(), [&](const SpaceEntry* s) {
+      return s->candidate.variant == e.candidate.variant && s->candidate.coop.variant == e.candidate.coop.variant;
+    });
     if (it == spared.end())
       spared.push_back(&e);
     else if (e.predicted_ns < (*it)->predicted_ns)
       *it = &e;
   }
+  // What each side of a coop candidate does alone says where to split: it is measured, however slow.
+  std::vector<const Candidate*> coop;
+  for (const SpaceEntry& e : space.entries)
+    if (open(e) && e.candidate.mode == ExecutionMode::kCoop && e.predicted_ns <= best * rule.factor)
+      if (coop.empty() || describe_kernel(*coop.back()) != describe_kernel(e.candidate)) coop.push_back(&e.candidate);
+  const Candidate& def = space.entries[space.default_index].candidate;
+  const auto is_side = [&](const Candidate& c) {
+    return c.mc == def.mc && c.nc == def.nc &&
+           std::any_of(coop.begin(), coop.end(), [&](const Candidate* x) { return is_side_of(c, *x); });
+  };
   for (SpaceEntry& e : space.entries) {
-    if (!open(e) || e.is_default || e.predicted_ns <= best * rule.factor) continue;
+    if (!open(e) || e.is_default || e.predicted_ns <= best * rule.factor || is_side(e.candidate)) continue;
     const bool best_of_variant = std::find(spared.begin(), spared.end(), &e) != spared.end();
     if (best_of_variant && e.predicted_ns <= best * rule.variant_factor) continue;
     e.status = MeasurementStatus::kPruned;
@@ -294,6 +447,12 @@ std::string mode_name(ExecutionMode mode, const Platform& platform) {
 
 bool same_blocking(const Candidate& a, const Candidate& b) noexcept {
   return a.mc == b.mc && a.nc == b.nc && a.kv_tile == b.kv_tile && a.kv_splits == b.kv_splits && a.coop == b.coop;
+}
+
+bool is_side_of(const Candidate& c, const Candidate& coop) noexcept {
+  if (coop.mode != ExecutionMode::kCoop) return false;
+  if (c.mode == ExecutionMode::kCpu) return c.variant == coop.variant && c.workers == coop.workers;
+  return c.mode == ExecutionMode::kMatrix && c.variant == coop.coop.variant && c.workers == coop.coop.workers;
 }
 
 bool simpler(const SearchSpace& space, size_t a, size_t b) noexcept {

@@ -54,10 +54,20 @@ std::vector<OperatorTask> operator_tasks(const ModelShape& model, std::span<cons
 // Worker counts worth trying: powers of two up to the physical cores, all cores, and all logical CPUs.
 std::vector<uint32_t> worker_counts(const Platform& platform);
 
+// A machine with matrix units beside its vector cores.
+struct MatrixUnits {
+  uint32_t units = 0;                  // 0: none, or none to share work with
+  const Roofline* roofline = nullptr;  // says where splits are tried; nullptr: around the middle
+};
+
 // Candidates of the shape with the variants that `isa` allows, and the refused ones. `workers` are the counts to try,
-// the default uses `default_workers`. Error: no variant can run the shape.
+// the default uses `default_workers`: so many also the two units have together in mode kCoop. Error: no variant can run
+// the shape.
 Result<SearchSpace> make_search_space(const OperatorShape& shape, IsaSet isa, std::span<const uint32_t> workers,
-                                      uint32_t default_workers);
+                                      uint32_t default_workers, const MatrixUnits& matrix = {});
+
+// The grid on which splits of `size` rows or columns are tried: a 64th of it, whole panels.
+uint32_t split_step(uint32_t size) noexcept;
 
 // Fills in predicted_ns of the open entries: the roofline's price, stretched by uneven division among the workers.
 void price_space(SearchSpace& space, const Roofline& roofline);
@@ -81,7 +91,11 @@ std::string format_ns(double ns);
 // "cpu", "coop", and for the matrix unit its name on this platform ("amx", "sme"; "matrix" where it has none).
 std::string mode_name(ExecutionMode mode, const Platform& platform);
 
+// Blocking and split.
 bool same_blocking(const Candidate& a, const Candidate& b) noexcept;
+
+// The candidate that executes `coop` with one side's kernel and workers alone.
+bool is_side_of(const Candidate& candidate, const Candidate& coop) noexcept;
 
 // True if a is the simpler choice where both are equally fast: cpu before matrix before coop, fewer workers, a static
 // split, the default, the default's blocking, the preferred variant (the earlier entry).

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 
 #include "tuner/race.h"
 
@@ -57,7 +59,12 @@ class Measured {
     return end == RaceEnd::kDone;
   }
 
-  const std::vector<Lane>& lanes() const { return lanes_; }
+  bool sampled(size_t i) const { return decision_.outcomes[i].sampled; }
+  // Of the last race, 0: it was not in it.
+  double median_ns(size_t i) const {
+    const Lane* lane = lane_of(i);
+    return lane != nullptr && !lane->rounds.empty() ? lane->median_ns() : 0;
+  }
 
   // Entries of the running lanes that tie with the leader of the last race, the leader first.
   std::vector<size_t> ties() const {
@@ -241,7 +248,12 @@ class Measured {
 };
 
 bool same_kernel(const Candidate& a, const Candidate& b) noexcept {
-  return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers;
+  return a.variant == b.variant && a.mode == b.mode && a.workers == b.workers && a.coop.variant == b.coop.variant &&
+         a.coop.workers == b.coop.workers && a.coop.dim == b.coop.dim;
+}
+
+bool is_split(const Candidate& c) noexcept {
+  return c.mode == ExecutionMode::kCoop && c.coop.split_of != 0;
 }
 
 class RaceStrategy final : public Strategy {
@@ -250,11 +262,25 @@ class RaceStrategy final : public Strategy {
 
   Result<Decision> decide(const SearchSpace& space, Evaluator& evaluator,
                           const StrategyOptions& options) const override {
-    constexpr size_t kBlockedKernels = 2;  // how many kernels have their blocking searched
     Measured run(space, evaluator, options);
-    const Candidate& def = space.entries[space.default_index].candidate;
+    const RaceRules rules{options.min_rounds, options.max_rounds, true};
+    const std::vector<size_t> heat = first_heat(space, run);
+    SMEPILOT_ASSIGN(bool in_time, run.race(heat, rules));
+    const std::vector<size_t> best = run.ties();
+    if (in_time && !best.empty()) {
+      const std::vector<size_t> blockings = second_heat(space, run, heat, best);
+      if (blockings.size() > best.size()) {
+        SMEPILOT_ASSIGN(in_time, run.race(blockings, rules));
+      }
+      SMEPILOT_ASSIGN(in_time, climb(space, run, rules, in_time));
+    }
+    return run.finish(in_time);
+  }
 
-    // First heat: one candidate per kernel, mode and worker count, with the default blocking or the best predicted one.
+ private:
+  // One candidate per kernel, mode and worker count, with the default blocking or the best predicted one.
+  static std::vector<size_t> first_heat(const SearchSpace& space, const Measured& run) {
+    const Candidate& def = space.entries[space.default_index].candidate;
     std::vector<size_t> heat;
     for (size_t i = 0; i < space.entries.size(); ++i) {
       if (!run.open(i)) continue;
@@ -269,33 +295,128 @@ class RaceStrategy final : public Strategy {
       const bool held_default = same_blocking(held.candidate, def), is_default = same_blocking(e.candidate, def);
       if (is_default ? !held_default : !held_default && e.predicted_ns < held.predicted_ns) *it = i;
     }
-    const RaceRules rules{options.min_rounds, options.max_rounds, true};
-    SMEPILOT_ASSIGN(bool in_time, run.race(heat, rules));
-    const std::vector<size_t> best = run.ties();
+    return heat;
+  }
 
-    // Second heat: all blockings of the fastest kernels.
-    if (in_time && !best.empty()) {
-      std::vector<size_t> kernels(best.begin(),
-                                  best.begin() + static_cast<std::ptrdiff_t>(std::min(best.size(), kBlockedKernels)));
-      std::vector<size_t> blockings;
-      for (size_t i = 0; i < space.entries.size(); ++i) {
-        if (!run.open(i)) continue;
-        const bool blocked = std::any_of(kernels.begin(), kernels.end(), [&](size_t j) {
-          return same_kernel(space.entries[i].candidate, space.entries[j].candidate);
-        });
-        if (blocked || std::find(best.begin(), best.end(), i) != best.end()) {
-          blockings.push_back(i);
-        } else if (std::find(heat.begin(), heat.end(), i) == heat.end()) {
-          Outcome& o = run.decision().outcomes[i];
-          o.status = MeasurementStatus::kPruned;
-          o.reason = "this kernel did not come out first with another blocking";
-        }
-      }
-      if (blockings.size() > best.size()) {
-        SMEPILOT_ASSIGN(in_time, run.race(blockings, rules));
-      }
+  // All blockings of the fastest kernels, and of the fastest pair that shares the work the splits near its balance: a
+  // poor split hides what the pair can do, so it goes on although it is a little behind.
+  static std::vector<size_t> second_heat(const SearchSpace& space, Measured& run, const std::vector<size_t>& heat,
+                                         const std::vector<size_t>& best) {
+    constexpr size_t kBlockedKernels = 2;
+    constexpr double kBehind = 1.3;
+    std::vector<size_t> kernels(best.begin(),
+                                best.begin() + static_cast<std::ptrdiff_t>(std::min(best.size(), kBlockedKernels)));
+    const double first_ns = run.median_ns(best.front());
+    size_t pair = space.entries.size();
+    for (const size_t i : heat) {
+      const double ns = run.median_ns(i);
+      if (!is_split(space.entries[i].candidate) || ns <= 0 || ns > kBehind * first_ns) continue;
+      if (pair == space.entries.size() || ns < run.median_ns(pair)) pair = i;
     }
-    return run.finish(in_time);
+    if (pair != space.entries.size() && std::find(kernels.begin(), kernels.end(), pair) == kernels.end())
+      kernels.push_back(pair);
+    std::vector<size_t> chosen;
+    for (const size_t k : kernels)
+      if (is_split(space.entries[k].candidate)) add_splits(space, run, k, chosen);
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      if (!run.open(i)) continue;
+      const Candidate& c = space.entries[i].candidate;
+      const bool blocked = std::any_of(kernels.begin(), kernels.end(), [&](size_t j) {
+        return !is_split(c) && same_kernel(c, space.entries[j].candidate);
+      });
+      const bool wanted = blocked || std::find(best.begin(), best.end(), i) != best.end();
+      if (wanted && std::find(chosen.begin(), chosen.end(), i) == chosen.end()) chosen.push_back(i);
+    }
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      const bool belongs = std::any_of(kernels.begin(), kernels.end(), [&](size_t j) {
+        return same_kernel(space.entries[i].candidate, space.entries[j].candidate);
+      });
+      if (!run.open(i) || belongs || std::find(chosen.begin(), chosen.end(), i) != chosen.end() ||
+          std::find(heat.begin(), heat.end(), i) != heat.end())
+        continue;
+      Outcome& o = run.decision().outcomes[i];
+      o.status = MeasurementStatus::kPruned;
+      o.reason = is_split(space.entries[i].candidate) ? "this pair of kernels did not come out first with another split"
+                                                      : "this kernel did not come out first with another blocking";
+    }
+    return chosen;
+  }
+
+  // The static splits of the pair in ascending order.
+  static std::vector<size_t> static_splits(const SearchSpace& space, const Measured& run, size_t pair) {
+    std::vector<size_t> out;
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      const Candidate& c = space.entries[i].candidate;
+      if (run.open(i) && !c.coop.dynamic && same_kernel(c, space.entries[pair].candidate)) out.push_back(i);
+    }
+    std::sort(out.begin(), out.end(), [&](size_t a, size_t b) {
+      return space.entries[a].candidate.coop.split < space.entries[b].candidate.coop.split;
+    });
+    return out;
+  }
+
+  // Of the pair's splits: the dynamic ones, and the static ones at and about where its two sides, as they were measured
+  // alone, would end together; where they were not, where the best prediction is.
+  static void add_splits(const SearchSpace& space, const Measured& run, size_t pair, std::vector<size_t>& out) {
+    constexpr ptrdiff_t kCoarse[] = {0, -4, 4};
+    const Candidate& of = space.entries[pair].candidate;
+    double matrix_ns = 0, cpu_ns = 0;
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      const Candidate& c = space.entries[i].candidate;
+      if (run.open(i) && c.coop.dynamic && same_kernel(c, of)) out.push_back(i);
+      if (!is_side_of(c, of)) continue;
+      const double ns = run.median_ns(i);
+      double& held = c.mode == ExecutionMode::kMatrix ? matrix_ns : cpu_ns;
+      if (ns > 0 && (held == 0 || ns < held)) held = ns;
+    }
+    const std::vector<size_t> splits = static_splits(space, run, pair);
+    if (splits.empty()) return;
+    const auto nearest = [&](double split) {
+      size_t best = 0;
+      for (size_t i = 0; i < splits.size(); ++i)
+        if (std::abs(space.entries[splits[i]].candidate.coop.split - split) <
+            std::abs(space.entries[splits[best]].candidate.coop.split - split))
+          best = i;
+      return best;
+    };
+    size_t centre = 0;
+    if (matrix_ns > 0 && cpu_ns > 0) {
+      centre = nearest(of.coop.split_of * cpu_ns / (matrix_ns + cpu_ns));
+    } else {
+      for (size_t i = 0; i < splits.size(); ++i)
+        if (space.entries[splits[i]].predicted_ns < space.entries[splits[centre]].predicted_ns) centre = i;
+    }
+    for (const ptrdiff_t away : kCoarse) {
+      const ptrdiff_t at =
+          std::clamp<ptrdiff_t>(static_cast<ptrdiff_t>(centre) + away, 0, static_cast<ptrdiff_t>(splits.size()) - 1);
+      const size_t i = splits[static_cast<size_t>(at)];
+      if (std::find(out.begin(), out.end(), i) == out.end()) out.push_back(i);
+    }
+  }
+
+  // From the fastest static split to its neighbours on the grid, until none of them is faster.
+  static Result<bool> climb(const SearchSpace& space, Measured& run, const RaceRules& rules, bool in_time) {
+    constexpr unsigned kSteps = 8;
+    constexpr size_t kNeighbours = 2;  // to either side
+    for (unsigned step = 0; in_time && step < kSteps; ++step) {
+      std::vector<size_t> tied = run.ties();
+      const auto is_static = [&](size_t i) {
+        return is_split(space.entries[i].candidate) && !space.entries[i].candidate.coop.dynamic;
+      };
+      const auto at = std::find_if(tied.begin(), tied.end(), is_static);
+      if (at == tied.end()) break;
+      const std::vector<size_t> splits = static_splits(space, run, *at);
+      const auto here = static_cast<size_t>(std::find(splits.begin(), splits.end(), *at) - splits.begin());
+      bool found = false;
+      for (size_t i = here - std::min(here, kNeighbours); i < std::min(here + kNeighbours + 1, splits.size()); ++i) {
+        if (run.sampled(splits[i])) continue;
+        tied.push_back(splits[i]);
+        found = true;
+      }
+      if (!found) break;
+      SMEPILOT_ASSIGN(in_time, run.race(tied, rules));
+    }
+    return in_time;
   }
 };
 

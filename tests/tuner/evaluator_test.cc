@@ -148,10 +148,10 @@ TEST(Oracle, SeesPlantedErrorsOfBothSigns) {
   c.variant = planted.id;
   c.mc = c.nc = 64;
   bias = 0;
-  EXPECT_EQ(check_against_oracle(shape, c, planted).status, MeasurementStatus::kOk);
+  EXPECT_EQ(check_against_oracle(shape, c, {&planted, nullptr}).status, MeasurementStatus::kOk);
   for (const float b : {0.01f, -0.01f}) {
     bias = b;
-    const CheckResult r = check_against_oracle(shape, c, planted);
+    const CheckResult r = check_against_oracle(shape, c, {&planted, nullptr});
     EXPECT_EQ(r.status, MeasurementStatus::kIncorrect);
     EXPECT_NE(r.reason.find("[0][63]"), std::string::npos) << r.reason;
   }

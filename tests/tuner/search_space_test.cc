@@ -65,8 +65,7 @@ TEST(SearchSpace, ExactlyOneDefaultAndItIsThePlansDefault) {
       const SpaceEntry& e = s.entries[s.default_index];
       EXPECT_TRUE(e.is_default);
       EXPECT_EQ(e.status, MeasurementStatus::kOk);
-      EXPECT_EQ(e.candidate,
-                (Candidate{def.variant, def.mode, def.workers, def.mc, def.nc, def.kv_tile, def.kv_splits}));
+      EXPECT_EQ(e.candidate, candidate_of(def));
     }
   }
 }
