@@ -93,13 +93,13 @@ std::string clipped(std::string line) {
 }  // namespace
 
 std::string roofline_table(const Calibration& calibration, const Platform& platform) {
-  std::string out = clipped(platform.cpu_model.empty() ? platform.cpu_family : platform.cpu_model);
+  std::string out;
+  if (is_testbed(platform)) out += "Test bed: part of the vector cores plays the matrix unit.\n";
+  out += clipped(platform.cpu_model.empty() ? platform.cpu_family : platform.cpu_model);
   std::string facts = fmt::format("{} core{}", platform.cores, platform.cores == 1 ? "" : "s");
   for (const auto& [name, value] : platform.identity())
     if (name == "caches" && !value.empty()) facts += ", " + value;
-  if (is_testbed(platform))
-    out += "Test bed: part of the vector cores plays the matrix unit.\n";
-  else if (!platform.matrix_unit.empty())
+  if (!platform.matrix_unit.empty() && !is_testbed(platform))
     facts += fmt::format(", {} {} units", platform.matrix_units, platform.matrix_unit);
   out += clipped(facts);
 
@@ -126,9 +126,10 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
   }
 
   if (const UnitScaling scaling = unit_scaling(calibration); scaling.units != 0) {
-    out += fmt::format("  {} worker{} {:.2f}x one worker's rate: {} {} unit{} (the system says {})\n",
-                       scaling.workers, scaling.workers == 1 ? " reaches" : "s reach", scaling.gain, scaling.units, unit_name(ExecutionUnit::kMatrix, platform),
-                       scaling.units == 1 ? "" : "s", platform.matrix_units);
+    out +=
+        fmt::format("  {} worker{} {:.2f}x one worker's rate: {} {} unit{} (the system says {})\n", scaling.workers,
+                    scaling.workers == 1 ? " reaches" : "s reach", scaling.gain, scaling.units,
+                    unit_name(ExecutionUnit::kMatrix, platform), scaling.units == 1 ? "" : "s", platform.matrix_units);
   } else if (is_testbed(platform)) {
     out += fmt::format("  {} worker{} matrix unit: by definition, not by measurement\n", platform.matrix_units,
                        platform.matrix_units == 1 ? " plays the" : "s play a");

@@ -35,7 +35,8 @@ CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string&
 // "smetune: MESSAGE" on standard error; returns kExitFailed.
 int fail(const Status& status);
 
-// Writes to standard output; the exit code, with a message if it could not be written.
+// Writes to standard output; the exit code, with a message if it could not be written. What was made on the test bed
+// says so.
 int print_and_exit(const std::string& text);
 
 // A model by name, or from a profile (.json) or a GGUF file. `dtype` replaces a profile's weight type.

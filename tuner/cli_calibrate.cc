@@ -26,6 +26,7 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["created"] = c.created;
   j["fingerprint"] = platform.fingerprint();
   for (const auto& [name, value] : platform.identity()) j["platform"][name] = value;
+  j["testbed"] = is_testbed(platform);
   j["quick"] = c.quick;
   j["seconds"] = c.seconds;
   j["noise_floor"] = c.noise_floor;

@@ -4,11 +4,14 @@
 #include <fstream>
 
 #include "db/calibration_store.h"
+#include "kernels/registry/registry.h"
 #include "profiles/model_file.h"
 #include "tuner/cli.h"
 
 namespace smepilot {
 namespace {
+
+const std::string kTestbedNotice = "Test bed: part of the vector cores plays the matrix unit.\n";
 
 bool is_gguf(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -30,7 +33,10 @@ int fail(const Status& status) {
 }
 
 int print_and_exit(const std::string& text) {
-  const Status written = print_out(text);
+  const bool json = text.starts_with('{') || text.starts_with('[');
+  const bool says_so = !testbed_enabled() || text.starts_with(kTestbedNotice);
+  if (!says_so && json) fmt::print(stderr, "{}", kTestbedNotice);
+  const Status written = print_out(says_so || json ? text : kTestbedNotice + text);
   return written.ok() ? kExitOk : fail(written);
 }
 

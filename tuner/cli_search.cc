@@ -6,6 +6,7 @@
 #include "db/plan_store.h"
 #include "db/session_store.h"
 #include "kernels/base/text.h"
+#include "kernels/registry/registry.h"
 #include "tuner/cli.h"
 #include "tuner/hardware_evaluator.h"
 #include "tuner/plan_builder.h"
@@ -48,7 +49,8 @@ SearchOptions search_options(const Options& o, const ModelShape& model) {
 }
 
 std::string to_json(const SearchResult& r, const Plan& plan, std::span<const PassGain> gains) {
-  nlohmann::ordered_json j{{"search", r.search.id},
+  nlohmann::ordered_json j{{"testbed", testbed_enabled()},
+                           {"search", r.search.id},
                            {"plan", plan.id},
                            {"state", state_name(r.search.state)},
                            {"resumed", r.resumed},

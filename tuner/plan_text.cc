@@ -22,16 +22,25 @@ std::string short_id(const std::string& id) {
   return before == std::string::npos ? id : id.substr(before + 1);
 }
 
-// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits. Of both units: "… + sme2.mopa
-// x1 128/64, n 5120 of 8192".
+// The ISA step alone: "avx512vnni".
+std::string isa_of(const std::string& id) {
+  const std::string end = short_id(id);
+  return end.substr(0, end.find('.'));
+}
+
+// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits. Of both units "i8mm x8+sme2
+// x2 n6144/8192 dyn": the matrix unit's split, or "128x64/4": positions and rows of a tile, and how many are in flight.
 std::string short_choice(const Candidate& c) {
+  if (c.mode == ExecutionMode::kCoop) {
+    const CoopPart& p = c.coop;
+    std::string s = fmt::format("{} x{}+{} x{}", isa_of(c.variant), c.workers, isa_of(p.variant), p.workers);
+    if (p.rows != 0) return s + fmt::format(" {}x{}/{}", c.kv_tile, p.rows, p.depth);
+    return s + fmt::format(" {}{}/{}{}", kSplitDimNames[static_cast<size_t>(p.dim)], p.split, p.split_of,
+                           p.dynamic ? " dyn" : "");
+  }
   std::string s = fmt::format("{} x{}", short_id(c.variant), c.workers);
   if (c.nc != 0) s += fmt::format(" {}/{}", c.mc, c.nc);
   if (c.kv_tile != 0) s += fmt::format(" {}/{}", c.kv_tile, c.kv_splits);
-  if (c.mode != ExecutionMode::kCoop) return s;
-  s += fmt::format(" + {} x{}", short_id(c.coop.variant), c.coop.workers);
-  if (c.coop.nc != 0) s += fmt::format(" {}/{}, {}", c.coop.mc, c.coop.nc, describe_split(c.coop));
-  if (c.coop.rows != 0) s += fmt::format(" {} rows, depth {}", c.coop.rows, c.coop.depth);
   return s;
 }
 

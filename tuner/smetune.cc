@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "kernels/registry/registry.h"
 #include "kernels/registry/version.h"
 #include "tuner/cli.h"
 
@@ -29,6 +30,9 @@ int run(int argc, char** argv) {
     return fmt::format("{}, database schema {}", version_text("smetune"), Database::newest_schema());
   });
   cli.app.add_option("--db", cli.db_path, "Database file")->type_name("PATH")->capture_default_str();
+  bool testbed = false;
+  cli.app.add_flag("--testbed", testbed,
+                   "Test bed: AVX-512 kernels on one worker play a\nmatrix unit, AVX2 kernels the vector cores");
   cli.app.require_subcommand(1);
   cli.app.get_formatter()->column_width(26);
   add_calibrate(cli);
@@ -43,6 +47,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     const int code = cli.app.exit(e);
     return code == 0 ? kExitOk : kExitUsage;
+  }
+  if (testbed) {
+    if (const Status status = enable_testbed(); !status.ok()) return fail(status);
   }
   return cli.action ? cli.action() : kExitUsage;
 }

@@ -278,7 +278,8 @@ class RaceStrategy final : public Strategy {
   }
 
  private:
-  // One candidate per kernel, mode and worker count, with the default blocking or the best predicted one.
+  // One candidate per kernel, mode and worker count, with the default blocking or the best predicted one; of a pair
+  // that shares the work a dynamic split, which mends a wrong prediction.
   static std::vector<size_t> first_heat(const SearchSpace& space, const Measured& run) {
     const Candidate& def = space.entries[space.default_index].candidate;
     std::vector<size_t> heat;
@@ -293,25 +294,33 @@ class RaceStrategy final : public Strategy {
       }
       const SpaceEntry& held = space.entries[*it];
       const bool held_default = same_blocking(held.candidate, def), is_default = same_blocking(e.candidate, def);
+      if (e.candidate.coop.dynamic != held.candidate.coop.dynamic) {
+        if (e.candidate.coop.dynamic) *it = i;
+        continue;
+      }
       if (is_default ? !held_default : !held_default && e.predicted_ns < held.predicted_ns) *it = i;
     }
     return heat;
   }
 
-  // All blockings of the fastest kernels, and of the fastest pair that shares the work the splits near its balance: a
-  // poor split hides what the pair can do, so it goes on although it is a little behind.
+  // All blockings of the fastest kernels, and the splits near its balance of a pair that could be faster than they are:
+  // a poor split hides what the pair can do.
   static std::vector<size_t> second_heat(const SearchSpace& space, Measured& run, const std::vector<size_t>& heat,
                                          const std::vector<size_t>& best) {
     constexpr size_t kBlockedKernels = 2;
-    constexpr double kBehind = 1.3;
+    constexpr double kPromising = 0.98;  // of the leader's time, if both sides lost nothing
     std::vector<size_t> kernels(best.begin(),
                                 best.begin() + static_cast<std::ptrdiff_t>(std::min(best.size(), kBlockedKernels)));
-    const double first_ns = run.median_ns(best.front());
     size_t pair = space.entries.size();
+    double promised_ns = kPromising * run.median_ns(best.front());
     for (const size_t i : heat) {
-      const double ns = run.median_ns(i);
-      if (!is_split(space.entries[i].candidate) || ns <= 0 || ns > kBehind * first_ns) continue;
-      if (pair == space.entries.size() || ns < run.median_ns(pair)) pair = i;
+      if (!is_split(space.entries[i].candidate)) continue;
+      const Sides sides = sides_of(space, run, space.entries[i].candidate);
+      const double ns = sides.known() ? sides.matrix_ns * sides.cpu_ns / (sides.matrix_ns + sides.cpu_ns)
+                                      : kPromising * run.median_ns(i);
+      if (ns <= 0 || ns >= promised_ns) continue;
+      pair = i;
+      promised_ns = ns;
     }
     if (pair != space.entries.size() && std::find(kernels.begin(), kernels.end(), pair) == kernels.end())
       kernels.push_back(pair);
@@ -342,6 +351,23 @@ class RaceStrategy final : public Strategy {
     return chosen;
   }
 
+  // What each side of a pair takes for the whole call alone, in the last race; 0: it was not in it.
+  struct Sides {
+    double matrix_ns = 0, cpu_ns = 0;
+    bool known() const noexcept { return matrix_ns > 0 && cpu_ns > 0; }
+  };
+  static Sides sides_of(const SearchSpace& space, const Measured& run, const Candidate& pair) {
+    Sides sides;
+    for (size_t i = 0; i < space.entries.size(); ++i) {
+      const Candidate& c = space.entries[i].candidate;
+      if (!is_side_of(c, pair)) continue;
+      const double ns = run.median_ns(i);
+      double& held = c.mode == ExecutionMode::kMatrix ? sides.matrix_ns : sides.cpu_ns;
+      if (ns > 0 && (held == 0 || ns < held)) held = ns;
+    }
+    return sides;
+  }
+
   // The static splits of the pair in ascending order.
   static std::vector<size_t> static_splits(const SearchSpace& space, const Measured& run, size_t pair) {
     std::vector<size_t> out;
@@ -360,15 +386,10 @@ class RaceStrategy final : public Strategy {
   static void add_splits(const SearchSpace& space, const Measured& run, size_t pair, std::vector<size_t>& out) {
     constexpr ptrdiff_t kCoarse[] = {0, -4, 4};
     const Candidate& of = space.entries[pair].candidate;
-    double matrix_ns = 0, cpu_ns = 0;
-    for (size_t i = 0; i < space.entries.size(); ++i) {
-      const Candidate& c = space.entries[i].candidate;
-      if (run.open(i) && c.coop.dynamic && same_kernel(c, of)) out.push_back(i);
-      if (!is_side_of(c, of)) continue;
-      const double ns = run.median_ns(i);
-      double& held = c.mode == ExecutionMode::kMatrix ? matrix_ns : cpu_ns;
-      if (ns > 0 && (held == 0 || ns < held)) held = ns;
-    }
+    for (size_t i = 0; i < space.entries.size(); ++i)
+      if (run.open(i) && space.entries[i].candidate.coop.dynamic && same_kernel(space.entries[i].candidate, of))
+        out.push_back(i);
+    const Sides sides = sides_of(space, run, of);
     const std::vector<size_t> splits = static_splits(space, run, pair);
     if (splits.empty()) return;
     const auto nearest = [&](double split) {
@@ -380,8 +401,8 @@ class RaceStrategy final : public Strategy {
       return best;
     };
     size_t centre = 0;
-    if (matrix_ns > 0 && cpu_ns > 0) {
-      centre = nearest(of.coop.split_of * cpu_ns / (matrix_ns + cpu_ns));
+    if (sides.known()) {
+      centre = nearest(of.coop.split_of * sides.cpu_ns / (sides.matrix_ns + sides.cpu_ns));
     } else {
       for (size_t i = 0; i < splits.size(); ++i)
         if (space.entries[splits[i]].predicted_ns < space.entries[splits[centre]].predicted_ns) centre = i;

@@ -41,6 +41,11 @@ class ReportData:
     models: list = field(default_factory=list)
     baselines: list = field(default_factory=list)
 
+    @property
+    def is_testbed(self):
+        """Whether part of the vector cores played a matrix unit."""
+        return bool(self.platform) and self.platform["facts"].get("matrix_unit") == "testbed"
+
 
 def load(db, model_name=None, plan_id=None):
     """Reads everything for `model_name` (name or hash; None: every model) and `plan_id` (None: each model's newest)."""

@@ -101,9 +101,11 @@ def sentence(data, model, comparisons):
     if data.platform is None:
         return "This database is empty: nothing has been measured yet."
     cpu = clean(data.platform["facts"].get("cpu_model") or "this machine").strip()
+    if data.is_testbed:
+        cpu = f"the test bed on {cpu}"
     if model is None:
         what = "calibrated" if data.calibration else "known"
-        return f"{cpu} is {what}; no model has been searched or run yet."
+        return f"{cpu[0].upper()}{cpu[1:]} is {what}; no model has been searched or run yet."
     name = clean(model.model["name"])
     heads = headline(comparisons)
     if not heads:
@@ -155,6 +157,11 @@ def warnings(data, models):
     out = []
     calibration = data.calibration
     cpus = data.platform["facts"].get("cpus") if data.platform else None
+    if data.is_testbed:
+        out.append(
+            "This is a test bed, not the machine as it is: its AVX-512 kernels on one worker play a matrix unit, and its "
+            "cores are limited to AVX2. Numbers are measured, and say nothing about either a matrix unit or this CPU."
+        )
     if calibration:
         if calibration["busy_fraction"] > BUSY_LIMIT:
             out.append(

@@ -324,6 +324,17 @@ class PageOfOther(unittest.TestCase):
         self.connection.execute("UPDATE peak SET gflops = gflops / 100 WHERE dtype = 'int8'")
         self.assertIn("faster than the highest measured peak", self.page().sections["roofline"])
 
+    def test_test_bed_is_named(self):
+        synthetic.fill(self.connection, "first")
+        self.assertNotIn("test bed", self.page().text)
+        facts = self.connection.execute("SELECT facts_json FROM platform").fetchone()[0]
+        self.connection.execute(
+            "UPDATE platform SET facts_json = ?", (facts.replace('"matrix_unit": "amx"', '"matrix_unit": "testbed"'),)
+        )
+        page = self.page()
+        self.assertIn("On the test bed on Test CPU 9000", page.sections["summary"])
+        self.assertIn("not the machine as it is", page.sections["summary"])
+
     def test_model_without_any_row(self):
         synthetic.add_machine(self.connection)
         synthetic.insert(self.connection, "model", name="m", architecture="", hash="aa55aa55", shape_json="{}")

@@ -52,6 +52,101 @@ TEST_P(MeasuringStrategies, FindsPlantedKernel) {
   EXPECT_EQ(found, kRuns);
 }
 
+// A machine of two units, of which one alone takes 1000 us and the other one 3000 us, so that both end together at
+// three quarters. What was predicted is wrong: that they are equally fast.
+struct TwoUnits {
+  static constexpr uint32_t kColumns = 1024;
+  static Candidate alone(ExecutionMode mode) {
+    Candidate c = fake_candidate(mode == ExecutionMode::kCpu ? "cores" : "unit");
+    c.mode = mode;
+    return c;
+  }
+  static Candidate both(uint32_t split, bool dynamic = false) {
+    Candidate c = fake_candidate("cores");
+    c.mode = ExecutionMode::kCoop;
+    c.coop.variant = "unit";
+    c.coop.workers = 1;
+    c.coop.mc = 128;
+    c.coop.nc = 64;
+    c.coop.split = split;
+    c.coop.split_of = kColumns;
+    c.coop.dynamic = dynamic;
+    return c;
+  }
+  static double time_ns(uint32_t split) {
+    const double share = static_cast<double>(split) / kColumns;
+    return 1.04 * std::max(share * 1e6, (1 - share) * 3e6);  // they get in each other's way a little
+  }
+  TwoUnits() {
+    std::vector<std::pair<Candidate, double>> list = {{fake_candidate("cores", 2), 1.5e6},
+                                                      {alone(ExecutionMode::kMatrix), 1.2e6},
+                                                      {alone(ExecutionMode::kCpu), 1.2e6}};
+    for (uint32_t split = 256; split <= 992; split += 16) {
+      const double share = static_cast<double>(split) / kColumns;
+      list.emplace_back(both(split), 1.2e6 * std::max(share, 1 - share));
+      truth[describe(both(split))] = time_ns(split);
+    }
+    for (const uint32_t split : {448u, 512u, 576u}) {
+      list.emplace_back(both(split, true), 6e5);
+      truth[describe(both(split, true))] = 9e5;  // taking over costs something on this machine
+    }
+    truth[describe(fake_candidate("cores", 2))] = 1.6e6;
+    truth[describe(alone(ExecutionMode::kMatrix))] = 1e6;
+    truth[describe(alone(ExecutionMode::kCpu))] = 3e6;
+    space = fake_space(list);
+  }
+  SearchSpace space;
+  std::map<std::string, double> truth;
+};
+
+TEST(Race, FindsTheSplitWithinAStepWhateverWasPredicted) {
+  const TwoUnits machine;
+  size_t samples = 0;
+  for (uint64_t seed = 0; seed < 30; ++seed) {
+    FakeEvaluator e(seed);
+    e.truth_ns = machine.truth;
+    const Decision d = decide("race", machine.space, e);
+    const Candidate& c = machine.space.entries[d.chosen].candidate;
+    ASSERT_EQ(c.mode, ExecutionMode::kCoop) << d.why;
+    EXPECT_FALSE(c.coop.dynamic);
+    EXPECT_NEAR(c.coop.split, 768, 16) << d.why;
+    EXPECT_EQ(d.verdict, Verdict::kFaster);
+    EXPECT_TRUE(d.finished);
+    samples += e.samples;
+  }
+  EXPECT_LT(samples / 30, 500u) << "by far not every split was measured";
+}
+
+// What each side does alone was not measured: from the best prediction, a step at a time.
+TEST(Race, ClimbsToTheSplitFromABadPrediction) {
+  TwoUnits machine;
+  for (const size_t side : {1, 2}) machine.space.entries[side].status = MeasurementStatus::kPruned;
+  FakeEvaluator e(5);
+  e.truth_ns = machine.truth;
+  e.noise = 0.005;
+  for (auto& [name, ns] : e.truth_ns)  // the balance is eight steps from what was predicted
+    if (name.find(" + ") != std::string::npos && name.find("dynamic") == std::string::npos)
+      for (uint32_t split = 256; split <= 992; split += 16)
+        if (name == describe(TwoUnits::both(split))) {
+          const double share = split / 1024.0;
+          ns = 1e6 * std::max(share * 0.6, (1 - share) * 1.0);  // balanced at 640
+        }
+  const Decision d = decide("race", machine.space, e);
+  const Candidate& c = machine.space.entries[d.chosen].candidate;
+  ASSERT_EQ(c.mode, ExecutionMode::kCoop) << d.why;
+  EXPECT_NEAR(c.coop.split, 640, 16);
+}
+
+TEST(Race, OneUnitAloneIsKeptWhereBothGainNothing) {
+  TwoUnits machine;
+  for (auto& [name, ns] : machine.truth)
+    if (name.find(" + ") != std::string::npos) ns = 1e6;  // as fast as the unit alone, at any split
+  FakeEvaluator e(3);
+  e.truth_ns = machine.truth;
+  const Decision d = decide("race", machine.space, e);
+  EXPECT_EQ(machine.space.entries[d.chosen].candidate, TwoUnits::alone(ExecutionMode::kMatrix)) << d.why;
+}
+
 TEST_P(MeasuringStrategies, DriftOfTheMachineDoesNotDecide) {
   const SearchSpace space = kernels();
   for (uint64_t seed = 0; seed < 20; ++seed) {
