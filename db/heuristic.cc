@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "kernels/registry/registry.h"
-#include "profiles/matrix_units.h"
 
 namespace smepilot {
 namespace {
@@ -12,38 +11,40 @@ namespace {
 // Predictions are no finer than this: a second unit has to promise more.
 constexpr double kWorthwhile = 0.98;
 
-// The pair as both units would execute the shape, with its price; `predicted_ns` 0 if it cannot be divided.
-PlanEntry coop_entry(PlanEntry e, const OperatorShape& shape, const Roofline& roofline, const Kernels& pair,
-                     const CoopWorkers& workers) {
-  const CoopSides sides{pair.matrix, workers.matrix, pair.variant, workers.cpu};
-  e.mode = ExecutionMode::kCoop;
-  e.variant = pair.variant->id;
-  e.workers = static_cast<uint16_t>(workers.cpu);
-  e.coop.variant = pair.matrix->id;
-  e.coop.workers = workers.matrix;
-  e.predicted_ns = 0;
-  if (shape.kind == OpKind::kAttention) {
-    const AttentionPipeline pipeline;
-    const uint32_t most = std::min(pair.matrix->tile.mr, pair.variant->tile.mr);
-    e.coop.rows = std::min(pipeline.rows, most / kPanel * kPanel);
-    e.coop.depth = pipeline.depth;
-    if (e.coop.rows != 0 && uint64_t{shape.m} * shape.n / shape.kv_heads >= kPanel)
-      e.predicted_ns = roofline.pipeline_price(shape, sides).ns;
-  } else {
-    const CoopShare defaults;
-    e.coop.mc = defaults.mc;
-    e.coop.nc = defaults.nc;
-    e.coop.split_of = shape.n;
-    const double share = roofline.coop_share(shape, sides);
-    e.coop.split = std::isfinite(share) ? round_split(share, shape.n) : 0;
-    if (e.coop.split != 0)
-      e.predicted_ns = roofline.coop_price(shape, sides, {static_cast<double>(e.coop.split) / shape.n, false}).ns;
-  }
-  if (!std::isfinite(e.predicted_ns)) e.predicted_ns = 0;
-  return e;
-}
-
 }  // namespace
+
+bool make_coop(const OperatorShape& shape, const Kernels& pair, const CoopWorkers& workers, const Roofline* roofline,
+               PlanEntry& entry) {
+  const CoopSides sides{pair.matrix, workers.matrix, pair.variant, workers.cpu};
+  CoopPart part;
+  double ns = 0;
+  part.variant = pair.matrix->id;
+  part.workers = workers.matrix;
+  if (shape.kind == OpKind::kAttention) {
+    const AttentionPipeline defaults;
+    const uint32_t most = std::min(pair.matrix->tile.mr, pair.variant->tile.mr);
+    part.rows = std::min(defaults.rows, most / kPanel * kPanel);
+    part.depth = defaults.depth;
+    if (part.rows == 0) return false;
+    if (roofline != nullptr) ns = roofline->pipeline_price(shape, sides).ns;
+  } else {
+    part.mc = CoopShare{}.mc;
+    part.nc = CoopShare{}.nc;
+    part.split_of = shape.n;
+    double share = roofline != nullptr ? roofline->coop_share(shape, sides) : 0;
+    if (!(share > 0 && share < 1)) share = static_cast<double>(workers.matrix) / (workers.matrix + workers.cpu);
+    part.split = round_split(share, shape.n);
+    if (part.split == 0) return false;
+    if (roofline != nullptr)
+      ns = roofline->coop_price(shape, sides, {static_cast<double>(part.split) / shape.n, false}).ns;
+  }
+  entry.mode = ExecutionMode::kCoop;
+  entry.variant = pair.variant->id;
+  entry.workers = static_cast<uint16_t>(workers.cpu);
+  entry.coop = part;
+  entry.predicted_ns = std::isfinite(ns) ? ns : 0;
+  return true;
+}
 
 Result<PlanEntry> heuristic_entry(const OperatorShape& shape, const Roofline& roofline, IsaSet isa, unsigned workers,
                                   unsigned matrix_units) {
@@ -69,9 +70,13 @@ Result<PlanEntry> heuristic_entry(const OperatorShape& shape, const Roofline& ro
     }
   }
   for (const Kernels& pair : coop_pairs(shape, isa))
-    for (const CoopWorkers& w : coop_workers(workers, matrix_units))
-      take(coop_entry(untuned, shape, roofline, pair, w), kWorthwhile,
-           "lowest roofline price: both units, divided by what each of them is calibrated to reach");
+    for (const CoopWorkers& w : coop_workers(workers, matrix_units)) {
+      PlanEntry e = untuned;
+      // A pipeline over less than a panel of query rows would mostly wait for itself.
+      const bool few = shape.kind == OpKind::kAttention && uint64_t{shape.m} * shape.n / shape.kv_heads < kPanel;
+      if (!few && make_coop(shape, pair, w, &roofline, e))
+        take(e, kWorthwhile, "lowest roofline price: both units, divided by what each of them is calibrated to reach");
+    }
   return best;
 }
 
