@@ -115,6 +115,18 @@ void Dispatch::set_packer(const KernelVariant& packer) noexcept {
   elementwise_.packers[static_cast<size_t>(packer.dst_layout)] = &packer;
 }
 
+Layout Dispatch::widest_form() const noexcept {
+  Layout widest = Layout::kRowMajor;
+  size_t most = 0;
+  for (const Matrix& m : matrices_)
+    for (const LhsForm& f : m.forms.packed())
+      if (const size_t bytes = lhs_bytes(f.layout, kPanel, kQ8SuperBlock); bytes > most) {
+        most = bytes;
+        widest = f.layout;
+      }
+  return widest;
+}
+
 const AttentionConfig& Dispatch::attention(uint32_t m, uint32_t kv_len) const noexcept {
   for (const auto& r : attention_)
     if (kv_len <= r.kv_max && m <= r.m_max) return r.config;

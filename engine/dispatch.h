@@ -53,6 +53,8 @@ class Dispatch {
   void set_packer(const KernelVariant& packer) noexcept;
   // Every form of its left operand that any configuration of this matrix reads.
   const FormSet& forms(uint32_t matrix_id) const noexcept { return matrices_[matrix_id].forms; }
+  // Of all forms that any matmul reads, the one with the most bytes; kRowMajor: none is packed.
+  Layout widest_form() const noexcept;
   DType kv_type() const noexcept { return kv_type_; }
   unsigned workers() const noexcept { return workers_; }
 

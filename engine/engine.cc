@@ -52,14 +52,6 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   if (workers == 0 || workers > 1024) return error("{} workers were asked for, 1 to 1024 are possible", workers);
   e->pool_ = std::make_unique<WorkerPool>(workers, pin_order(e->platform_, workers));
 
-  e->weights_ = Weights::describe(e->file_);
-  if (!options.force_memory) {
-    const MemoryRequest request{
-        e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers, options.kv_type};
-    SMEPILOT_TRY(check_memory(hp, request, options.available ? *options.available : available_memory()));
-  }
-  SMEPILOT_TRY(e->weights_.load(e->gguf_, *e->pool_, options.cache, progress));
-
   SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
   const Machine machine{isa, workers, e->platform_.matrix_units};
   const Roofline* const roofline = e->plan_.roofline.get();
@@ -68,6 +60,15 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   if (e->plan_.plan != nullptr) lookup = Dispatch::by_plan(*e->plan_.plan, std::move(lookup), &e->uncovered_);
   if (e->plan_.forced) lookup = Dispatch::forced(*e->plan_.forced, std::move(lookup), machine, roofline);
   SMEPILOT_ASSIGN(e->dispatch_, Dispatch::build(e->shape_, ubatch, e->context_, workers, lookup, options.kv_type));
+
+  e->weights_ = Weights::describe(e->file_);
+  if (!options.force_memory) {
+    const MemoryRequest request{
+        e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers, options.kv_type,
+        e->dispatch_.widest_form()};
+    SMEPILOT_TRY(check_memory(hp, request, options.available ? *options.available : available_memory()));
+  }
+  SMEPILOT_TRY(e->weights_.load(e->gguf_, *e->pool_, options.cache, progress));
 
   SMEPILOT_ASSIGN(e->transformer_, Transformer::create(e->file_, e->weights_, e->dispatch_, *e->pool_,
                                                        {ubatch, options.sequences, e->context_}));

@@ -29,19 +29,22 @@ MemoryNeed memory_need(const HyperParameters& hp, const MemoryRequest& request) 
   need.kv_cache = kv_cache_bytes(hp, request.context, request.sequences, request.kv_type);
   need.logits = uint64_t{request.sequences} * hp.vocab * sizeof(float);
   // What Transformer sets aside for a pass of m rows: the residual stream, its norm and projection; q, k, v and the
-  // attention's result; the feed-forward's two halves; all of them quantised; the rotation's table.
+  // attention's result; the feed-forward's two halves; what matmuls read of them, packed; the rotation's table.
   const uint64_t m = request.rows, d = hp.embedding, heads = uint64_t{hp.heads} * hp.head_dim;
   const uint64_t kv = uint64_t{hp.kv_heads} * hp.head_dim;
   const bool moe = hp.experts != 0;
   const uint64_t routed = moe ? m * hp.experts_used : m, ff = moe ? hp.expert_feed_forward : hp.feed_forward;
   uint64_t floats = m * (3 * d + 2 * heads + 2 * kv) + 2 * routed * ff + uint64_t{request.context} * hp.rope_dims;
-  uint64_t q8 = std::max(lhs_q8_bytes(m, std::max(d, heads)), lhs_q8_bytes(routed, ff));
+  const auto packed = [&](uint64_t rows, uint64_t k) {
+    return request.packed == Layout::kRowMajor ? 0 : lhs_bytes(request.packed, rows, k);
+  };
+  uint64_t forms = std::max(packed(m, std::max(d, heads)), packed(routed, ff));
   if (moe) {
     floats += 2 * routed * d + m * hp.experts;
-    q8 += lhs_q8_bytes(routed, d);
+    forms += packed(routed, d);
   }
   need.scratch =
-      floats * sizeof(float) + q8 +
+      floats * sizeof(float) + forms +
       attention_scratch_bytes(request.workers, request.rows, hp.heads, round_up(request.context, kPanel), hp.head_dim) +
       kOverhead;
   return need;

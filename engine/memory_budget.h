@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/abi/dtype.h"
+#include "kernels/abi/layout.h"
 #include "kernels/base/status.h"
 #include "profiles/memory.h"
 #include "profiles/model_file.h"
@@ -18,6 +19,7 @@ struct MemoryRequest {
   uint32_t rows = 512;  // of a forward pass
   unsigned workers = 1;
   DType kv_type = DType::kF16;
+  Layout packed = Layout::kLhsQ8Panel16;  // the largest form in which matmuls read activations; kRowMajor: none
 };
 
 struct MemoryNeed {

@@ -229,6 +229,7 @@ void Transformer::convert(const LeftOperand& x) {
 MatmulCall Transformer::call(uint32_t matrix_id, const PackedMatrix& weights, const LeftOperand& x, float* dst,
                              size_t dst_stride) const {
   const MatmulConfig config = dispatch_->matmul(matrix_id, x.m);
+  SMEPILOT_DCHECK(config.variant->rhs_layout == Layout::kRhsPanel16);  // never packed again
   return {config, &weights, x.read_by(*config.variant), dst, dst_stride};
 }
 

@@ -210,9 +210,9 @@ TEST(Experts, ChooseByTheirOwnTokens) {
   ASSERT_TRUE(platform.ok()) << platform.message();
   const IsaSet isa = usable_isa().value();
   const Machine machine{isa, 2, platform->matrix_units};
-  const bool matrix = platform->matrix_units != 0;
   const OperatorShape any{OpKind::kMatmul, DType::kQ8_0, 64, 64, 64, 0, 0};
-  const ExecutionMode many = matrix && !coop_pairs(any, isa).empty() ? ExecutionMode::kCoop : ExecutionMode::kCpu;
+  const bool matrix = platform->matrix_units != 0 && !coop_pairs(any, isa).empty();
+  const ExecutionMode many = matrix ? ExecutionMode::kCoop : ExecutionMode::kCpu;
   const ExecutionMode middle = matrix ? ExecutionMode::kMatrix : ExecutionMode::kCpu;
   constexpr uint32_t kFew = 13, kMiddle = 17;
   const auto lookup = [&](const OperatorShape& shape) -> Result<PlanEntry> {
