@@ -2,10 +2,11 @@
 """Checks that the objects of an AArch64 ISA step hold no instruction of a step above it.
 
 A compiler flag, an intrinsic or inline assembly can put, say, a dot product into a unit that runs on cores without it:
-that core dies of SIGILL, and no test on a newer one shows it. Also forbidden is everything of SVE, whose vectors do not
-exist outside streaming mode on machines with SME alone.
+that core dies of SIGILL, and no test on a newer one shows it. Also forbidden is everything of SVE outside streaming
+mode: machines with SME alone do not have it there. In the units of sme and sme2 that is followed along each function,
+from `smstart sm` to `smstop sm`; nor may NEON instructions be in between.
 
-usage: check_instructions.py [--objdump LLVM-OBJDUMP] STEP=OBJECT...     STEP: neon, dotprod, i8mm, fp16, portable
+usage: check_instructions.py [--objdump LLVM-OBJDUMP] STEP=OBJECT...     STEP: neon, dotprod, i8mm, bf16, fp16, sme, sme2, portable
        check_instructions.py --self-test
 """
 import argparse
@@ -30,8 +31,13 @@ ALLOWED = {
     "neon": set(),
     "dotprod": {"dotprod", "rdm", "lse"},  # armv8.2-a
     "i8mm": {"dotprod", "i8mm", "rdm", "lse"},
+    "bf16": {"bf16", "rdm", "lse"},
     "fp16": {"fp16", "rdm", "lse"},
+    "sme": {"sme"},
+    "sme2": {"sme"},
 }
+FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
+NEON = re.compile(r"\bv\d+\.(8b|16b|4h|8h|2s|4s|1d|2d|[bhsd]\[)")
 LINE = re.compile(r"^\s*[0-9a-f]+:\s+[0-9a-f]{8}\s+(.*)$")
 
 
@@ -42,13 +48,21 @@ def needs(instruction):
 
 def check_object(step, name, lines):
     """The errors of one object and the number of its instructions; lines are those of llvm-objdump -d."""
-    errors, count = [], 0
+    errors, count, streaming = [], 0, False
     for line in lines:
         match = LINE.match(line)
         if not match:
+            if FUNCTION.match(line):
+                streaming = False
             continue
         count += 1
         extra = needs(match[1]) - ALLOWED[step]
+        if re.match(r"smst(art|op)\s+sm\b|smst(art|op)$", match[1].strip()):
+            streaming = match[1].startswith("smstart")
+        if streaming:
+            extra.discard("sve")
+            if NEON.search(match[1]):
+                extra.add("to be outside streaming mode")
         if extra:
             errors.append(f"{name}: {match[1].strip()}: needs {', '.join(sorted(extra))}, the unit is {step}")
     if count == 0:
@@ -72,6 +86,15 @@ def self_test():
         ("dotprod", "addvl\tsp, sp, #-1", "sve"),
         ("dotprod", "smstart\tsm", "sme"),
         ("neon", "ldaddal\tw0, w1, [x2]", "lse"),
+        ("sme2", "cntd\tx0", "sve"),
+        ("sme2", "mov\tz0.d, z1.d", "sve"),
+        ("sme", "sdot\tv0.4s, v1.16b, v2.4b[0]", "dotprod"),
+    ]
+    modes = [  # of a unit of sme2: instructions, and how many mistakes they are
+        (["smstart\tsm", "ptrue\tp0.b", "smstop\tsm"], 0),
+        (["smstart\tsm", "smstop\tsm", "ptrue\tp0.b"], 1),
+        (["smstart\tsm", "add\tv0.4s, v1.4s, v2.4s", "smstop\tsm"], 1),
+        (["smstart\tza", "ptrue\tp0.b"], 1),
     ]
     fine = [
         ("neon", "fmla\tv0.4s, v1.4s, v2.s[3]"),
@@ -97,9 +120,13 @@ def self_test():
         errors, _ = check_object(step, "good.o", [f"       0: 00000000     \t{text}"])
         if errors:
             failures.append(f"{step}: {text}: refused: {errors}")
+    for instructions, mistakes in modes:
+        errors, _ = check_object("sme2", "mode.o", [f"       0: 00000000     \t{text}" for text in instructions])
+        if len(errors) != mistakes:
+            failures.append(f"{instructions}: expected {mistakes} mistakes, found {errors}")
     if not check_object("neon", "empty.o", ["empty.o:\tfile format elf64-littleaarch64"])[0]:
         failures.append("an object without instructions is accepted")
-    print(f"{len(planted) + 1} planted mistakes, {len(failures)} not found as expected")
+    print(f"{len(planted) + len(modes) + 1} planted mistakes, {len(failures)} not found as expected")
     return failures
 
 

@@ -1,0 +1,21 @@
+// Quantised matmul on an SME unit, without SME2: see quant_sme.h.
+#include "kernels/matmul/quant_sme.h"
+
+namespace smepilot {
+
+extern const KernelVariant kMatmulF32Q8Q8_0Sme, kMatmulF32Q8Q4_0Sme, kMatmulF32Q8Q4_1Sme, kMatmulF32Q8Q5_0Sme,
+    kMatmulF32Q8Q5_1Sme, kMatmulF32Q8Iq4NlSme, kMatmulF32Q8Q2_KSme, kMatmulF32Q8Q3_KSme, kMatmulF32Q8Q4_KSme,
+    kMatmulF32Q8Q5_KSme, kMatmulF32Q8Q6_KSme;
+constexpr KernelVariant kMatmulF32Q8Q8_0Sme = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.1vlx2vl.sme.sumopa");
+constexpr KernelVariant kMatmulF32Q8Q4_0Sme = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q4_1Sme = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q5_0Sme = variant<DType::kQ5_0>("matmul.f32.q8.q5_0.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q5_1Sme = variant<DType::kQ5_1>("matmul.f32.q8.q5_1.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Iq4NlSme = variant<DType::kIQ4_NL>("matmul.f32.q8.iq4_nl.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q2_KSme = variant<DType::kQ2_K>("matmul.f32.q8.q2_k.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q3_KSme = variant<DType::kQ3_K>("matmul.f32.q8.q3_k.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q4_KSme = variant<DType::kQ4_K>("matmul.f32.q8.q4_k.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q5_KSme = variant<DType::kQ5_K>("matmul.f32.q8.q5_k.1vlx2vl.sme.smopa");
+constexpr KernelVariant kMatmulF32Q8Q6_KSme = variant<DType::kQ6_K>("matmul.f32.q8.q6_k.1vlx2vl.sme.smopa");
+
+}  // namespace smepilot
