@@ -19,6 +19,7 @@ namespace {
 struct Options {
   std::string model, dtype, kv_type = "f16", strategy = "race";
   std::vector<uint32_t> ms, contexts;
+  std::vector<std::string> ops;
   double budget_s = 0;
   double factor = PruneRule{}.factor;
   bool quick = false, fresh = false, json = false;
@@ -45,6 +46,7 @@ SearchOptions search_options(const Options& o, const ModelShape& model) {
   s.prune.variant_factor = std::max(s.prune.variant_factor, o.factor);
   s.budget_s = o.budget_s > 0 ? o.budget_s : o.quick ? 30 : 120;
   s.fresh = o.fresh;
+  s.roles = o.ops;
   return s;
 }
 
@@ -112,15 +114,19 @@ int search_verb(const Cli& cli, const Options& options) {
   }
   auto plan = build_plan(*result, *model, *platform);
   if (!plan.ok()) return fail(plan.status());
-  auto id = PlanStore(*db).save(session->id, *plan, result->search.id);
-  if (!id.ok()) return fail(id.status());
-  plan->id = *id;
+  const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
+  if (whole) {
+    auto id = PlanStore(*db).save(session->id, *plan, result->search.id);
+    if (!id.ok()) return fail(id.status());
+    plan->id = *id;
+  }
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
   if (options.json) return print_and_exit(to_json(*result, *plan, gains));
 
   std::string out =
       fmt::format("{} on {} ({} cores, {})\n\n", model->name, platform->cpu_model, platform->cores, platform->isa);
-  out += plan_table(*plan, &*model) + "\n" + gain_table(gains);
+  out += plan_table(*plan, &*model) + "\n";
+  if (whole) out += gain_table(gains);
   out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}.\n", result->search.id,
                      result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
                      result->measured, result->reused, format_duration(result->seconds));
@@ -131,7 +137,8 @@ int search_verb(const Cli& cli, const Options& options) {
                          format_duration(s.budget_s), result->unfinished, result->unfinished == 1 ? " was" : "s were"),
              80, 0) +
         "\n";
-  out += fmt::format("Plan {} is stored in {}\n", plan->id, db->path());
+  out += whole ? fmt::format("Plan {} is stored in {}\n", plan->id, db->path())
+               : "What was measured is stored; with --op no plan is made of it.\n";
   constexpr double kBusy = 0.1;
   if (evaluator.busy_fraction() > kBusy)
     out += wrap(fmt::format(
@@ -163,6 +170,8 @@ void add_search(Cli& cli) {
   verb->add_option("--context", o->contexts, "Context lengths for attention [512,2048]")
       ->delimiter(',')
       ->check(CLI::Range(1u, 1u << 20));
+  verb->add_option("--op", o->ops, "Only these operators (ffn_up, attention, ...), without\nmaking a plan")
+      ->delimiter(',');
   verb->add_option("--budget", o->budget_s, "Stop after this many seconds [120; 30 with --quick]")
       ->check(CLI::Range(0.1, 1e6));
   verb->add_option("--strategy,--planner", o->strategy, "race, exhaustive, or roofline (measures nothing)")

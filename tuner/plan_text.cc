@@ -101,6 +101,7 @@ std::string other_part(const Explanation& e) {
       std::string name, reason;
       double predicted_ns = 0;
       size_t count = 0;
+      bool coop = false;
     };
     std::vector<Line> lines;
     for (const Measurement* m : rows) {
@@ -111,7 +112,7 @@ std::string other_part(const Explanation& e) {
         return l.name == name && (by_kernel || l.reason == m->reason);
       });
       if (it == lines.end()) {
-        lines.push_back({name, m->reason, m->predicted_ns, 1});
+        lines.push_back({name, m->reason, m->predicted_ns, 1, m->candidate.mode == ExecutionMode::kCoop});
         continue;
       }
       ++it->count;
@@ -121,7 +122,7 @@ std::string other_part(const Explanation& e) {
       }
     }
     for (const Line& l : lines) {
-      const std::string count = l.count > 1 ? fmt::format(" ({} blockings)", l.count) : "";
+      const std::string count = l.count > 1 ? fmt::format(" ({} {})", l.count, l.coop ? "splits" : "blockings") : "";
       out += "  " + wrap(fmt::format("{}{}: {}", l.name, count, l.reason), 78, 4) + "\n";
     }
   }

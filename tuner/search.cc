@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "db/calibration_store.h"
 #include "db/session_store.h"
@@ -68,6 +69,7 @@ class SearchRun {
     hash_ = variant_set_hash(isa_);
     std::vector<OperatorTask> tasks = operator_tasks(model_, options_.ms, options_.contexts);
     order_tasks(tasks);
+    SMEPILOT_TRY(keep_roles(tasks));
     if (tasks.empty()) return error("model {} has no operators to search", model_.name);
     SMEPILOT_TRY(begin(tasks));
     SMEPILOT_TRY(load_known(tasks));
@@ -107,6 +109,26 @@ class SearchRun {
   }
 
  private:
+  Status keep_roles(std::vector<OperatorTask>& tasks) const {
+    for (const std::string& role : options_.roles) {
+      const auto has = [&](const OperatorTask& t) {
+        return std::any_of(t.uses.begin(), t.uses.end(), [&](const OperatorTask::Use& u) { return u.role == role; });
+      };
+      if (std::any_of(tasks.begin(), tasks.end(), has)) continue;
+      std::set<std::string> known;
+      for (const OperatorTask& t : tasks)
+        for (const OperatorTask::Use& u : t.uses) known.insert(u.role);
+      return error("model {} has no operator '{}' here; it has {}", model_.name, role, fmt::join(known, ", "));
+    }
+    if (options_.roles.empty()) return {};
+    std::erase_if(tasks, [&](const OperatorTask& t) {
+      return std::none_of(t.uses.begin(), t.uses.end(), [&](const OperatorTask::Use& u) {
+        return std::find(options_.roles.begin(), options_.roles.end(), u.role) != options_.roles.end();
+      });
+    });
+    return {};
+  }
+
   // Continues an interrupted search of the same kind by the same build, with the calibration it began with (so that it
   // decides as it would have), or begins one.
   Status begin(const std::vector<OperatorTask>& tasks) {
@@ -280,10 +302,12 @@ class SearchRun {
 }  // namespace
 
 std::string SearchOptions::to_json() const {
+  std::vector<std::string> quoted;
+  for (const std::string& role : roles) quoted.push_back('"' + role + '"');
   return fmt::format(
-      R"({{"contexts":[{}],"duel_rounds":{},"max_rounds":{},"min_rounds":{},"ms":[{}],"prune_factor":{},"tie":{},"variant_factor":{}}})",
+      R"({{"contexts":[{}],"duel_rounds":{},"max_rounds":{},"min_rounds":{},"ms":[{}],"prune_factor":{},"roles":[{}],"tie":{},"variant_factor":{}}})",
       fmt::join(contexts, ","), rules.duel_rounds, rules.max_rounds, rules.min_rounds, fmt::join(ms, ","), prune.factor,
-      rules.tie, prune.variant_factor);
+      fmt::join(quoted, ","), rules.tie, prune.variant_factor);
 }
 
 Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,

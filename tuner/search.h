@@ -29,6 +29,7 @@ struct SearchOptions {
   std::string strategy = "race";
   std::vector<uint32_t> ms = {1, 4, 8, 16, 32, 128, 512};
   std::vector<uint32_t> contexts = {512, 2048};
+  std::vector<std::string> roles;  // only operators with one of these; empty: all
   double budget_s = 120;
   bool fresh = false;  // neither resume nor reuse what was measured before
   PruneRule prune;

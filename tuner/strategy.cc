@@ -80,9 +80,18 @@ class Measured {
     return out;
   }
 
-  // The simplest of the ties.
+  // The simplest of the ties; where that is a split, the fastest of those that differ in nothing else.
   size_t simplest(const std::vector<size_t>& entries) const {
-    return *std::min_element(entries.begin(), entries.end(), [&](size_t a, size_t b) { return simpler(space_, a, b); });
+    const size_t pick =
+        *std::min_element(entries.begin(), entries.end(), [&](size_t a, size_t b) { return simpler(space_, a, b); });
+    Candidate rest = entry(pick).candidate;
+    if (rest.mode != ExecutionMode::kCoop || rest.coop.split == 0) return pick;
+    size_t fastest = pick;
+    for (const size_t i : entries) {
+      rest.coop.split = entry(i).candidate.coop.split;
+      if (entry(i).candidate == rest && median_ns(i) < median_ns(fastest)) fastest = i;
+    }
+    return fastest;
   }
 
   // Compares the pick with the default on samples that had no part in picking it: the fastest of many noisy medians

@@ -94,9 +94,16 @@ class SmetuneTest : public testing::Test {
   }
 
   // A calibration of this machine with plain numbers: measuring one takes longer than all of these tests.
-  void store_calibration() {
-    const Platform platform = std::move(detect_platform()).value();
+  void store_calibration(const std::string& matrix_unit = "") {
+    Platform platform = std::move(detect_platform()).value();
     Calibration c;
+    if (!matrix_unit.empty()) {
+      platform.matrix_unit = matrix_unit;
+      platform.matrix_units = 1;
+      for (const char* isa : {"avx512", "avx512vnni"})
+        for (const char* dtype : {"f32", "int8"})
+          c.peaks.push_back({ExecutionUnit::kMatrix, dtype, isa, 1, 100, {100}});
+    }
     for (const IsaName& isa : kIsaNames)
       for (const char* dtype : {"f32", "int8"})
         for (unsigned w = 1; w <= platform.cpus; ++w)
@@ -292,6 +299,56 @@ TEST_F(SmetuneTest, SearchPlanExplainExportImport) {
   EXPECT_EQ(with_db({"db", "check"}).code, 0);
   EXPECT_EQ(with_db({"db", "export", (folder_ / "csv").string()}).code, 0);
   EXPECT_TRUE(fs::exists(folder_ / "csv" / "measurement.csv"));
+}
+
+TEST_F(SmetuneTest, TestBedSaysSoAndKeepsItsRowsApart) {
+  const Ran list = smetune({"variants", "list", "--testbed"});
+  if ((detect_isa() & kIsaAvx512Vnni) == 0) {
+    EXPECT_EQ(list.code, 1);
+    EXPECT_NE(list.err.find("the test bed needs avx512vnni"), std::string::npos) << list.err;
+    return;
+  }
+  EXPECT_EQ(list.code, 0);
+  EXPECT_EQ(list.out.find("Test bed:"), 0u) << list.out;
+  EXPECT_EQ(list.out.find("amx"), list.out.find("amxint8+amxbf16")) << "no kernel of the real unit";
+  EXPECT_EQ(smetune({"variants", "list"}).out.find("Test bed"), std::string::npos);
+
+  store_calibration();
+  const std::string model = tiny_model(256, 512);
+  const std::vector<std::string> search = {"search", "--model", model, "--strategy", "roofline", "--m", "64"};
+  std::vector<std::string> on_bed = search;
+  on_bed.push_back("--testbed");
+  const Ran none = with_db(on_bed);
+  EXPECT_EQ(none.code, 1) << "the real machine's calibration is not the test bed's";
+  EXPECT_NE(none.err.find("no calibration of this machine"), std::string::npos) << none.err;
+  store_calibration("testbed");
+  const Ran planned = with_db(on_bed);
+  EXPECT_EQ(planned.code, 0) << planned.err;
+  EXPECT_EQ(planned.out.find("Test bed:"), 0u) << planned.out;
+  const Ran json = with_db({"plan", "show", "--model", model, "--testbed", "--json"});
+  EXPECT_EQ(json.code, 0) << json.err;
+  EXPECT_EQ(json.out.find('{'), 0u);
+  EXPECT_NE(json.err.find("Test bed:"), std::string::npos) << "beside the JSON";
+  EXPECT_NE(json.out.find("testbed x1"), std::string::npos);
+  // Here, it is another machine's.
+  const Ran here = with_db({"plan", "show", "--model", model});
+  EXPECT_NE(here.out.find("Not usable here"), std::string::npos) << here.out;
+  EXPECT_NE(here.out.find("matrix_unit"), std::string::npos) << here.out;
+}
+
+TEST_F(SmetuneTest, OneOperatorIsSearchedWithoutMakingAPlan) {
+  store_calibration();
+  const std::string model = tiny_model();
+  const Ran r = with_db({"search", "--model", model, "--m", "1", "--op", "ffn_up", "--strategy", "roofline"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.out.find("ffn_up"), std::string::npos) << r.out;
+  EXPECT_EQ(r.out.find("ffn_down"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("no plan is made"), std::string::npos) << r.out;
+  EXPECT_EQ(with_db({"plan", "list"}).out.find("No plans"), 0u);
+  const Ran bad = with_db({"search", "--model", model, "--m", "1", "--op", "ffn_sideways"});
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_NE(bad.err.find("has no operator 'ffn_sideways' here; it has attention, attn_k"), std::string::npos)
+      << bad.err;
 }
 
 TEST_F(SmetuneTest, RooflinePlannerMeasuresNothing) {
