@@ -55,7 +55,7 @@ if [[ $all == yes ]]; then
   ctest --preset asan
 
   stage "tsan: what has threads"
-  build tsan kernel_driver_test kernel_attention_test engine_engine_test engine_batch_test engine_weight_cache_test
+  build tsan thread_tests
   ctest --preset tsan -L threads
 
   stage "AArch64, emulated"
