@@ -20,6 +20,11 @@ std::string size_text(uint64_t bytes) {
   return bytes % 1024 == 0 ? fmt::format("{}K", bytes >> 10) : fmt::format("{}B", bytes);
 }
 
+// How many CPUs of a class are the first of a core.
+size_t first_threads(const CoreClass& c) {
+  return std::min<size_t>(c.cores, c.cpus.size());
+}
+
 void add_topology(Platform& p) {
   read_hwloc_topology(p);
   if (p.cpus == 0) read_sys_topology(p, current_affinity());
@@ -32,20 +37,24 @@ void add_topology(Platform& p) {
   }
 }
 
-void add_matrix_unit(Platform& p, IsaSet isa, const std::vector<int>& cpus) {
+void add_matrix_unit(Platform& p, IsaSet isa) {
+  std::vector<int> cores;
+  for (const CoreClass& c : p.core_classes)
+    cores.insert(cores.end(), c.cpus.begin(), c.cpus.begin() + static_cast<std::ptrdiff_t>(first_threads(c)));
   if (testbed_enabled()) {
     p.matrix_unit = "testbed";
     p.matrix_units = 1;
+    p.unit_cpus = {{cores[0]}};
   } else if ((isa & (kIsaAmxInt8 | kIsaAmxBf16)) != 0) {
     p.matrix_unit = "amx";
-    p.matrix_units = p.cores;  // each core has its own
+    p.matrix_units = p.cores;
+    for (const int core : cores) p.unit_cpus.push_back({core});
   } else if ((isa & kIsaSme) != 0) {
     p.matrix_unit = "sme";
-    p.matrix_units = sme_units(cpus);
-    if (p.matrix_units == 0) {  // a cluster shares its unit as it shares its L2; what is not shared is a core's own
-      const auto l2 = std::find_if(p.caches.begin(), p.caches.end(), [](const CacheLevel& c) { return c.level == 2; });
-      p.matrix_units = l2 != p.caches.end() ? std::min(l2->instances, p.cores) : p.cores;
-    }
+    p.unit_cpus = sys_sme_units(cores);
+    if (p.unit_cpus.empty()) p.unit_cpus = named_sme_units(p.core_classes, sysctl_number);
+    // Where nothing is known, every core has its own.
+    p.matrix_units = p.unit_cpus.empty() ? p.cores : static_cast<unsigned>(p.unit_cpus.size());
   }
 }
 
@@ -69,10 +78,22 @@ std::vector<int> Platform::worker_cpus() const {
   std::vector<int> order;
   for (const bool first : {true, false})
     for (const CoreClass& c : core_classes) {
-      const auto middle = c.cpus.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(c.cores, c.cpus.size()));
+      const auto middle = c.cpus.begin() + static_cast<std::ptrdiff_t>(first_threads(c));
       order.insert(order.end(), first ? c.cpus.begin() : middle, first ? middle : c.cpus.end());
     }
-  return order;
+  std::vector<int> of_units, others;
+  std::vector<bool> taken(unit_cpus.size());
+  for (const int cpu : order) {
+    const auto unit = std::find_if(unit_cpus.begin(), unit_cpus.end(), [&](const std::vector<int>& cpus) {
+      return std::find(cpus.begin(), cpus.end(), cpu) != cpus.end();
+    });
+    const auto index = static_cast<size_t>(unit - unit_cpus.begin());
+    const bool first = unit != unit_cpus.end() && !taken[index];
+    if (first) taken[index] = true;
+    (first ? of_units : others).push_back(cpu);
+  }
+  of_units.insert(of_units.end(), others.begin(), others.end());
+  return of_units;
 }
 
 std::string Platform::fingerprint() const {
@@ -93,7 +114,7 @@ Result<Platform> detect_platform() {
   p.cpu_model = cpu_brand();
   p.cpu_family = cpu_family_id(cpus);
   p.isa = isa_to_string(isa);
-  add_matrix_unit(p, isa, cpus);
+  add_matrix_unit(p, isa);
   if (const uint64_t limit = memory_limit_bytes(); limit != 0 && (p.memory_bytes == 0 || limit < p.memory_bytes))
     p.memory_bytes = limit;
   p.os = os_name();

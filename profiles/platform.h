@@ -32,6 +32,7 @@ struct Platform {
   uint64_t memory_bytes = 0;
   std::string matrix_unit;  // "amx", "sme", "testbed" (kernels/registry/registry.h), or "" for none
   unsigned matrix_units = 0;
+  std::vector<std::vector<int>> unit_cpus;       // cores that each unit serves, by their first CPUs; empty: unknown
   std::string os, kernel, governor, hypervisor;  // provenance only, "" where unknown
 
   // The fields that make a plan transferable or not, as (name, value): cpu_family, cpu_model, isa, cores, cpus, caches,
@@ -40,6 +41,7 @@ struct Platform {
   std::string fingerprint() const;
 
   // Where worker 0, 1, … run: one on every physical core, the fastest class first, before any core has a second one.
+  // Of cores that share a matrix unit, all but one come later, so that workers 0 .. matrix_units-1 have one each.
   std::vector<int> worker_cpus() const;
 };
 

@@ -160,24 +160,4 @@ uint64_t memory_limit_bytes() {
   return 0;
 }
 
-unsigned sme_units([[maybe_unused]] const std::vector<int>& cpus) {
-#if defined(__aarch64__)
-  // SMIDR_EL1: Affinity in bits 11:0 names the unit; SMPS in bit 15 says that it is shared.
-  std::set<uint64_t> shared;
-  unsigned own = 0;
-  for (const int cpu : cpus) {
-    const std::string text = identification(cpu, "smidr_el1");
-    if (text.empty()) continue;
-    const uint64_t smidr = std::strtoull(text.c_str(), nullptr, 16);
-    if ((smidr & 0xfff) != 0)
-      shared.insert(smidr & 0xfff);
-    else
-      ++own;
-  }
-  return own + static_cast<unsigned>(shared.size());
-#else
-  return 0;
-#endif
-}
-
 }  // namespace smepilot

@@ -14,8 +14,6 @@ std::string os_name();                                    // "Debian GNU/Linux 1
 std::string kernel_release();                             // "Linux 6.1.0"
 std::string cpu_governor(const std::vector<int>& cpus);   // "performance"; "mixed" where CPUs differ
 uint64_t memory_limit_bytes();                            // of the control group, 0: none known
-// How many SME units serve these CPUs by their SMIDR registers, 0: unknown.
-unsigned sme_units(const std::vector<int>& cpus);
 
 // The first line of a small file without the line end, "" if it cannot be read.
 std::string first_line(const std::string& path);

@@ -43,6 +43,15 @@ uint64_t size_of(const std::string& text) {
   return r.ptr + 1 != end ? 0 : *r.ptr == 'K' ? value << 10 : *r.ptr == 'M' ? value << 20 : 0;
 }
 
+// "0x0000000000000001"
+std::optional<uint64_t> hexadecimal(const std::string& text) {
+  uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  if (!text.starts_with("0x")) return {};
+  const auto r = std::from_chars(text.data() + 2, end, value, 16);
+  return r.ec == std::errc() && r.ptr == end ? std::optional(value) : std::nullopt;
+}
+
 // "MemTotal:       16316412 kB"
 uint64_t memory_total(const std::string& path) {
   std::ifstream in(path);
@@ -85,6 +94,33 @@ std::vector<CacheLevel> caches_of(const std::vector<int>& cpus, const std::strin
   std::vector<CacheLevel> out;
   for (const auto& [level, c] : levels) out.push_back(c);
   return out;
+}
+
+// The CPUs that share this one's L2 cache, as Linux lists them; "" if unknown.
+std::string l2_cpus(int cpu, const std::string& cpu_folder) {
+  for (int index = 0;; ++index) {
+    const std::string folder = fmt::format("{}/cpu{}/cache/index{}/", cpu_folder, cpu, index);
+    const std::string level = first_line(folder + "level");
+    if (level.empty()) return "";
+    if (level == "2") return first_line(folder + "shared_cpu_list");
+  }
+}
+
+// Cores that have the same streaming mode compute units, and how many of these there are.
+struct UnitPool {
+  std::string name;
+  size_t units = 1;
+  std::vector<int> cores;
+};
+
+// Arm ARM, SMIDR_EL1: SH (bits 14:13) says whether a core shares its units; where it says nothing, an Affinity (bits
+// 11:0) other than zero does. Cores that share have the same Affinity2 (bits 51:32) and Affinity, and NSMC (bits 59:56)
+// units more than one.
+UnitPool unit_pool(int cpu, uint64_t smidr) {
+  const uint64_t sharing = smidr >> 13 & 3, affinity = smidr & 0xfff, affinity2 = smidr >> 32 & 0xfffff;
+  const bool shared = sharing == 3 || (sharing == 0 && affinity != 0);
+  if (!shared) return {fmt::format("cpu{}", cpu), 1, {}};
+  return {fmt::format("{:x}", affinity2 << 12 | affinity), static_cast<size_t>(smidr >> 56 & 15) + 1, {}};
 }
 
 }  // namespace
@@ -132,6 +168,43 @@ void read_sys_topology(Platform& p, const std::vector<int>& allowed, const std::
   }
   p.caches = caches_of(cpus, cpu_folder);
   p.memory_bytes = memory_total(root + "/proc/meminfo");
+}
+
+std::vector<std::vector<int>> sys_sme_units(const std::vector<int>& cores, const std::string& root) {
+  const std::string cpu_folder = root + "/sys/devices/system/cpu";
+  std::vector<UnitPool> pools;
+  for (const int cpu : cores) {
+    const std::string text = first_line(fmt::format("{}/cpu{}/regs/identification/smidr_el1", cpu_folder, cpu));
+    const std::optional<uint64_t> smidr = hexadecimal(text);
+    const std::string l2 = smidr ? "" : l2_cpus(cpu, cpu_folder);
+    if (!smidr && l2.empty()) return {};
+    UnitPool pool = smidr ? unit_pool(cpu, *smidr) : UnitPool{"L2 of " + l2, 1, {}};
+    auto at = std::find_if(pools.begin(), pools.end(), [&](const UnitPool& p) { return p.name == pool.name; });
+    if (at == pools.end()) at = pools.insert(at, std::move(pool));
+    at->cores.push_back(cpu);
+  }
+  std::vector<std::vector<int>> units;
+  for (const UnitPool& pool : pools) {  // cores that share several: any of them may be the one that serves a unit
+    const size_t first = units.size(), count = std::min(pool.units, pool.cores.size());
+    units.resize(first + count);
+    for (size_t i = 0; i < pool.cores.size(); ++i) units[first + i % count].push_back(pool.cores[i]);
+  }
+  return units;
+}
+
+std::vector<std::vector<int>> named_sme_units(const std::vector<CoreClass>& classes,
+                                              const std::function<std::optional<uint64_t>(const char*)>& value) {
+  std::vector<std::vector<int>> units;
+  for (size_t i = 0; i < classes.size(); ++i) {
+    const uint64_t each = value(fmt::format("hw.perflevel{}.cpusperl2", i).c_str()).value_or(0);
+    if (each == 0) return {};
+    const size_t cores = std::min<size_t>(classes[i].cores, classes[i].cpus.size());
+    for (size_t core = 0; core < cores; ++core) {
+      if (core % each == 0) units.emplace_back();
+      units.back().push_back(classes[i].cpus[core]);
+    }
+  }
+  return units;
 }
 
 void read_named_topology(Platform& p, const std::function<std::optional<uint64_t>(const char*)>& value) {

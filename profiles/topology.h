@@ -20,6 +20,15 @@ void read_sys_topology(Platform& p, const std::vector<int>& allowed, const std::
 // the fastest class on.
 void read_named_topology(Platform& p, const std::function<std::optional<uint64_t>(const char*)>& value);
 
+// The matrix units of these cores, each core given by its first CPU: which of them every unit serves. By SMIDR_EL1,
+// which Linux shows for every CPU; else cores that share an L2 cache, as the clusters do that share a unit. Empty:
+// unknown.
+std::vector<std::vector<int>> sys_sme_units(const std::vector<int>& cores, const std::string& root = "");
+
+// The same for the core classes of a Mac, where every cluster has a unit and an L2 cache.
+std::vector<std::vector<int>> named_sme_units(const std::vector<CoreClass>& classes,
+                                              const std::function<std::optional<uint64_t>(const char*)>& value);
+
 // Cores of one kind, each with its logical CPUs: the first of every core comes before the second of any.
 CoreClass core_class(std::string name, const std::vector<std::vector<int>>& cores);
 

@@ -42,6 +42,15 @@ TEST(Platform, CountsAreConsistent) {
     previous = c.level;
   }
   EXPECT_EQ(p.matrix_unit.empty(), p.matrix_units == 0);
+  if (!p.unit_cpus.empty()) EXPECT_EQ(p.unit_cpus.size(), p.matrix_units);
+  std::multiset<int> served;
+  for (const std::vector<int>& unit : p.unit_cpus) {
+    EXPECT_FALSE(unit.empty());
+    served.insert(unit.begin(), unit.end());
+  }
+  for (const int cpu : served) EXPECT_EQ(served.count(cpu), 1u) << "a core has one unit";
+  const std::vector<int> workers = p.worker_cpus();
+  EXPECT_EQ(std::multiset<int>(workers.begin(), workers.end()), cpus);
   EXPECT_FALSE(p.kernel.empty());
   EXPECT_FALSE(p.os.empty());
 }
@@ -101,6 +110,19 @@ TEST(Platform, OnlyTheCpusOfThisProcess) {
   EXPECT_EQ(p.core_classes[0].cpus, std::vector<int>{before.back()});
   EXPECT_EQ(detected().cpus, before.size());
   EXPECT_NE(detected().fingerprint(), p.fingerprint());
+}
+
+TEST(Platform, FirstWorkersHaveAMatrixUnitEach) {
+  Platform p;
+  p.core_classes = {{"P", {4, 5, 6, 7}, 4}, {"E", {0, 1, 2, 3, 8, 9}, 4}};  // two of the slow cores have two threads
+  const std::vector<int> plain = {4, 5, 6, 7, 0, 1, 2, 3, 8, 9};
+  EXPECT_EQ(p.worker_cpus(), plain);
+  p.unit_cpus = {{4, 5}, {6, 7}, {0, 1, 2, 3}};
+  EXPECT_EQ(p.worker_cpus(), (std::vector<int>{4, 6, 0, 5, 7, 1, 2, 3, 8, 9}));
+  p.unit_cpus = {{0, 1, 2, 3, 4, 5, 6, 7}};
+  EXPECT_EQ(p.worker_cpus(), plain) << "one for all";
+  p.unit_cpus = {{4}, {5}, {6}, {7}, {0}, {1}, {2}, {3}};
+  EXPECT_EQ(p.worker_cpus(), plain) << "one in every core";
 }
 
 TEST(Platform, FingerprintCoversIdentityAndNothingElse) {

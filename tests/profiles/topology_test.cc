@@ -120,6 +120,55 @@ TEST_F(SysTopology, WhatCannotBeReadIsLeftAlone) {
   EXPECT_EQ(p.memory_bytes, 0u);
 }
 
+using Units = std::vector<std::vector<int>>;
+
+TEST_F(SysTopology, RegistersSayWhichCoresShareAnSmeUnit) {
+  const auto smidr = [&](int number, const char* value) { cpu(number, "regs/identification/smidr_el1", value); };
+  // Two clusters with a unit each, told apart by Affinity; priorities (bit 15) have nothing to do with it.
+  for (int i = 0; i < 6; ++i) smidr(i, i % 2 == 0 ? "0x0000000041008001" : "0x0000000041008002");
+  EXPECT_EQ(sys_sme_units({0, 1, 2, 3, 4, 5}, root_.string()), (Units{{0, 2, 4}, {1, 3, 5}}));
+  EXPECT_EQ(sys_sme_units({5, 4, 2}, root_.string()), (Units{{5}, {4, 2}})) << "in the order of the cores";
+  // Neither SH nor Affinity: every core has its own, as where SH says so whatever Affinity is.
+  smidr(0, "0x0000000041000000");
+  smidr(1, "0x0000000041000000");
+  smidr(2, "0x0000000041004007");
+  smidr(3, "0x0000000041004007");
+  EXPECT_EQ(sys_sme_units({0, 1, 2, 3}, root_.string()), (Units{{0}, {1}, {2}, {3}}));
+  // SH says shared: zero is a name like others, and Affinity2 belongs to the name.
+  smidr(0, "0x0000000041006000");
+  smidr(1, "0x0000000041006000");
+  smidr(2, "0x0000000141006000");
+  smidr(3, "0x0000000141006000");
+  EXPECT_EQ(sys_sme_units({0, 1, 2, 3}, root_.string()), (Units{{0, 1}, {2, 3}}));
+  // Two units (NSMC 1) for three cores, and for one.
+  for (const int i : {0, 1, 2}) smidr(i, "0x0100000041006005");
+  EXPECT_EQ(sys_sme_units({0, 1, 2}, root_.string()), (Units{{0, 2}, {1}}));
+  EXPECT_EQ(sys_sme_units({1}, root_.string()), (Units{{1}}));
+}
+
+TEST_F(SysTopology, WithoutRegistersClustersShareAnSmeUnit) {
+  EXPECT_EQ(sys_sme_units({0, 1}, root_.string()), Units{}) << "unknown";
+  for (int i = 0; i < 4; ++i) {
+    cache(i, 0, "1", "Data", "64K", std::to_string(i).c_str());
+    cache(i, 1, "2", "Unified", "4M", i < 2 ? "0-1" : "2-3");
+    cpu(i, "regs/identification/smidr_el1", i == 0 ? "" : "what");
+  }
+  EXPECT_EQ(sys_sme_units({3, 0, 1, 2}, root_.string()), (Units{{3, 2}, {0, 1}}));
+  EXPECT_EQ(sys_sme_units({0, 4}, root_.string()), Units{}) << "unknown for one of them";
+}
+
+TEST(NamedTopology, EveryClusterOfAMacHasAnSmeUnit) {
+  std::map<std::string, uint64_t> values = {{"hw.perflevel0.cpusperl2", 5}, {"hw.perflevel1.cpusperl2", 4}};
+  const auto value = [&](const char* name) -> std::optional<uint64_t> {
+    const auto it = values.find(name);
+    return it == values.end() ? std::nullopt : std::optional(it->second);
+  };
+  const std::vector<CoreClass> classes = {{"P", {4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, 10}, {"E", {0, 1, 2, 3}, 4}};
+  EXPECT_EQ(named_sme_units(classes, value), (Units{{4, 5, 6, 7, 8}, {9, 10, 11, 12, 13}, {0, 1, 2, 3}}));
+  values.erase("hw.perflevel1.cpusperl2");
+  EXPECT_EQ(named_sme_units(classes, value), Units{}) << "unknown";
+}
+
 // Eight fast cores in two clusters, four slow ones in one.
 TEST(NamedTopology, IsThatOfAMac) {
   const std::map<std::string, uint64_t> values = {{"hw.logicalcpu", 12},
