@@ -73,10 +73,24 @@ TEST(Probe, FloatProbesRun) {
   }
 }
 
+// SME: all results are summed, each multiply-add is 0.5 * 0.5, whatever the vector length.
+TEST(Probe, SmeFloatProbesDoTheWorkTheyDeclare) {
+  for (const ProbeKind kind : {ProbeKind::kFlopsF32, ProbeKind::kFlopsF16, ProbeKind::kFlopsBf16}) {
+    for (const Probe* p : usable(kind)) {
+      if (p->isa != kIsaSme) continue;
+      const ProbeArgs args = {nullptr, nullptr, 0, 2, false};
+      const float expected = static_cast<float>(2 * p->work / 2 * 0.25);
+      uint32_t bits = 0;
+      std::memcpy(&bits, &expected, sizeof bits);
+      EXPECT_EQ(p->run(&args), bits) << p->id;
+    }
+  }
+}
+
 // bf16 on tiles: 0.5 * 0.5 + 0.25 * 0.25, 16 pairs a multiply, exactly representable.
 TEST(Probe, TileBf16Result) {
   for (const Probe* p : usable(ProbeKind::kFlopsBf16)) {
-    if (p->unit != ExecutionUnit::kMatrix) continue;
+    if (p->isa != kIsaAmxBf16) continue;
     const ProbeArgs args = {nullptr, nullptr, 0, 2, false};
     const float expected = static_cast<float>(2 * (p->work / 2) / (1024 * 2) * (0.25 + 0.0625));
     uint32_t bits = 0;
