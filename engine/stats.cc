@@ -258,7 +258,7 @@ std::string Stats::table() const {
                        priced(r.roofline_ns) ? fmt::format("{:.0f}", 100 * r.roofline_ns / r.ns) : "-",
                        mixed ? "each operator by its own rows:" : variant_text(e));
     for (const OperatorPart& p : r.parts)
-      out += fmt::format("{:<22} {:>7} {:<7} {:>3} {:>6} {:>44}{}\n", "", m_range(p.m_min, p.m_max),
+      out += fmt::format("{:<22} {:>7} {:<7} {:>3} {:>6} {:>39}{}\n", "", m_range(p.m_min, p.m_max),
                          mode_text(p.execution), workers_text(p.execution), p.operators, "", variant_text(p.execution));
   }
   out += fmt::format("{:<14} {:<7} {:>7} {:<7} {:>3} {:>6} {:>9.2f}   (all measured", "total", "", "", "", "", "",
