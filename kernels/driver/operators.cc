@@ -21,6 +21,10 @@ const KernelVariant& variant_of(const MatmulCall& call, Side side) noexcept {
   return call.config.mode == ExecutionMode::kCoop && side == kMatrix ? *call.config.coop.variant : *call.config.variant;
 }
 
+bool is_dynamic(const MatmulCall& call) noexcept {
+  return call.config.mode == ExecutionMode::kCoop && call.config.coop.dynamic;
+}
+
 // What one side has of a call, cut into tasks: m_blocks x n_blocks, all column blocks of one row block before the next
 // row block, so that the block of activations stays in cache while the weights stream by.
 struct Part {
@@ -95,13 +99,13 @@ class TaskQueue {
       if (span_.compare_exchange_weak(now, now + count, std::memory_order_relaxed)) return true;
     }
   }
-  // allowed(task): whether the last one may be taken.
+  // allowed(first, end): whether the last one of these may be taken.
   template <typename Allowed>
   bool take_back(Allowed allowed, uint32_t& task) noexcept {
     uint64_t now = span_.load(std::memory_order_relaxed);
     for (;;) {
       const uint32_t front = static_cast<uint32_t>(now), back = static_cast<uint32_t>(now >> 32);
-      if (front >= back || !allowed(back - 1)) return false;
+      if (front >= back || !allowed(front, back)) return false;
       task = back - 1;
       if (span_.compare_exchange_weak(now, now - (uint64_t{1} << 32), std::memory_order_relaxed)) return true;
     }
@@ -116,7 +120,7 @@ class Group {
  public:
   Group(std::span<const MatmulCall> calls, unsigned available) noexcept : calls_(calls) {
     unsigned wanted[2] = {0, 0};
-    bool streams[2] = {true, true};
+    bool streams[2] = {true, true}, dynamic = false;
     uint32_t total[2] = {0, 0};
     for (const MatmulCall& call : calls) {
       check(call);
@@ -128,6 +132,8 @@ class Group {
         // Weights are read once, whatever the call is cut into: then long runs of them are best.
         streams[side] = streams[side] && part.m_end - part.m_begin <= std::min(part.mc, variant_of(call, side).tile.mr);
         total[side] += part.count;
+        work_[side] += static_cast<double>(part.m_end - part.m_begin) * (part.n_end - part.n_begin) * call.lhs.k;
+        dynamic = dynamic || is_dynamic(call);
       }
     }
     for (const Side side : {kVector, kMatrix}) queues_[side].reset(total[side]);
@@ -140,10 +146,8 @@ class Group {
       workers_ = std::min(
           {std::max(wanted[kVector], wanted[kMatrix]), available, std::max(total[kVector] + total[kMatrix], 1u)});
     }
-    for (const Side side : {kVector, kMatrix}) {
-      const unsigned own = !apart_ ? workers_ : side == kMatrix ? matrix_workers_ : workers_ - matrix_workers_;
-      runs_[side] = streams[side] ? own : 0;
-    }
+    for (const Side side : {kVector, kMatrix})  // what one side takes at once must not be all that the other could have
+      runs_[side] = !streams[side] ? 0 : dynamic ? workers_ : own_workers(side);
   }
 
   unsigned workers() const noexcept { return workers_; }
@@ -170,43 +174,60 @@ class Group {
     SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
   }
 
+  unsigned own_workers(Side side) const noexcept {
+    return !apart_ ? workers_ : side == kMatrix ? matrix_workers_ : workers_ - matrix_workers_;
+  }
+
+  // Tasks are numbered through the calls twice: first those that their side alone may execute, then, at the back where
+  // the other side takes them from, those that it may help with.
+  const MatmulCall& call_at(size_t at) const noexcept { return calls_[at % calls_.size()]; }
+  Part part_at(size_t at, Side side) const noexcept {
+    return is_dynamic(call_at(at)) == (at >= calls_.size()) ? part_of(call_at(at), side) : Part{};
+  }
+
   void own_tasks(Side side) noexcept {
-    size_t at = 0;       // the call that the taken tasks belong to: task numbers only grow
-    uint32_t first = 0;  // number of that call's first task
-    Part part = part_of(calls_[0], side);
+    size_t at = 0;       // where the taken tasks belong: task numbers only grow
+    uint32_t first = 0;  // number of the first task there
+    Part part = part_at(0, side);
     for (uint32_t task, count; queues_[side].take_front(runs_[side], task, count);) {
       for (const uint32_t end = task + count; task < end;) {
         while (task - first >= part.count) {
           first += part.count;
-          part = part_of(calls_[++at], side);
+          part = part_at(++at, side);
         }
         const uint32_t in_block = (task - first) % part.n_blocks;
         const uint32_t n = std::min(end - task, part.n_blocks - in_block);
-        matmul_tasks(calls_[at], variant_of(calls_[at], side), part, task - first, n);
+        matmul_tasks(call_at(at), variant_of(call_at(at), side), part, task - first, n);
         task += n;
       }
     }
   }
 
-  // Tasks of `owner` that its workers have not come to, by a worker of the other side with that side's kernel.
+  // Tasks of `owner` that its workers have not come to, by a worker of the other side with that side's kernel. Not
+  // those that this worker would be longer busy with than the owner's with all that remains: both sides began at once,
+  // so what each has done until now says how fast it is.
   void left_tasks(Side owner, Side by) noexcept {
-    size_t at = calls_.size();
-    uint32_t first = queues_[owner].tasks();  // of call `at`: task numbers only shrink
+    const uint32_t tasks = queues_[owner].tasks();
+    const double own = work_[by] * tasks / work_[owner];  // what this side had to do, in tasks of the owner
+    const unsigned helpers = own_workers(by);
+    size_t at = 2 * calls_.size();
+    uint32_t first = tasks;  // at `at`: task numbers only shrink
     Part part{};
-    const auto allowed = [&](uint32_t task) {
-      while (at > 0 && task < first) {
-        part = part_of(calls_[--at], owner);
+    const auto allowed = [&](uint32_t begin, uint32_t end) {
+      while (at > 0 && end - 1 < first) {
+        part = part_at(--at, owner);
         first -= part.count;
       }
-      return calls_[at].config.mode == ExecutionMode::kCoop && calls_[at].config.coop.dynamic;
+      return at >= calls_.size() && (end - begin) * (own + (tasks - end)) >= static_cast<double>(begin) * helpers;
     };
     for (uint32_t task; queues_[owner].take_back(allowed, task);)
-      matmul_tasks(calls_[at], variant_of(calls_[at], by), part, task - first, 1);
+      matmul_tasks(call_at(at), variant_of(call_at(at), by), part, task - first, 1);
   }
 
   std::span<const MatmulCall> calls_;
   TaskQueue queues_[2];
   uint32_t runs_[2] = {0, 0};
+  double work_[2] = {0, 0};  // multiply-accumulates
   bool apart_ = false;
   unsigned workers_ = 1, matrix_workers_ = 0;
 };

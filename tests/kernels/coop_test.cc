@@ -5,6 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "kernels/abi/describe.h"
@@ -16,6 +20,7 @@
 #include "kernels/reference/operators.h"
 #include "kernels/reference/quantize.h"
 #include "kernels/registry/registry.h"
+#include "tests/engine/testbed.h"
 
 namespace smepilot::test {
 namespace {
@@ -100,6 +105,86 @@ TEST(Coop, EachOutputIsComputedOnceByItsSide) {
   }
 }
 
+// Kernels that wait for each other, so that a test decides how fast the sides are. Their calls are counted before they
+// wait. Nothing here takes long unless what is waited for never comes.
+std::atomic<uint32_t> vector_calls, matrix_calls;
+uint32_t vector_waits_for, matrix_waits_from, matrix_waits_for, matrix_sleeps_from;
+std::atomic<bool> gave_up;
+void wait_for(const std::atomic<uint32_t>& calls, uint32_t count) noexcept {
+  const auto begin = std::chrono::steady_clock::now();
+  while (calls < count && !gave_up) {
+    std::this_thread::yield();
+    if (std::chrono::steady_clock::now() - begin > std::chrono::seconds(10)) gave_up = true;
+  }
+}
+// Each call waits for this many calls of the matrix unit.
+void scripted_vector(const MatmulArgs* args) noexcept {
+  ++vector_calls;
+  wait_for(matrix_calls, vector_waits_for);
+  mark<1>(args);
+}
+// Calls from a number on wait for calls of the vector cores, or give them time.
+void scripted_matrix(const MatmulArgs* args) noexcept {
+  const uint32_t number = ++matrix_calls;
+  if (number >= matrix_waits_from) wait_for(vector_calls, matrix_waits_for);
+  if (number >= matrix_sleeps_from) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  mark<1024>(args);
+}
+constexpr KernelVariant kScriptedVector =
+    matmul_variant("matmul.f32.f32.f32.1x16.portable.scripted", 0, DType::kF32, DType::kF32, 16, scripted_vector);
+constexpr KernelVariant kScriptedMatrix = matmul_variant("matmul.f32.f32.f32.1x16.portable.scripted", 0, DType::kF32,
+                                                         DType::kF32, 16, scripted_matrix, ExecutionUnit::kMatrix);
+
+class CoopScripted : public testing::Test {
+ protected:
+  // 2 x 50 tasks of the matrix unit and 2 x 1 of the vector cores, and a call that is the matrix unit's alone.
+  static constexpr uint32_t kM = 32, kN = 16 * 51, kK = 4;
+  void run(bool with_matrix_call, uint32_t sleeps_from = ~0u) {
+    vector_calls = matrix_calls = 0;
+    gave_up = false;
+    matrix_sleeps_from = sleeps_from;
+    std::vector<float> other(size_t{kM} * kN);
+    const PackedMatrix rhs{DType::kF32, kN, kK, reinterpret_cast<const std::byte*>(weights_.data())};
+    MatmulConfig coop{&kScriptedVector, ExecutionMode::kCoop, 1, 16, 16, {}};
+    coop.coop = {&kScriptedMatrix, 1, 16, 16, SplitDim::kN, kN - 16, true};
+    const MatmulConfig matrix{&kScriptedMatrix, ExecutionMode::kMatrix, 1, 16, 16, {}};
+    const LhsOperand lhs{lhs_.data(), kK, nullptr, Layout::kRowMajor, kM, kK};
+    const MatmulCall calls[] = {{coop, &rhs, lhs, dst_.data(), kN}, {matrix, &rhs, lhs, other.data(), kN}};
+    matmul_group(pool_, {calls, with_matrix_call ? 2u : 1u});
+    EXPECT_FALSE(gave_up) << "what a kernel waited for did not come";
+    EXPECT_EQ(vector_calls + matrix_calls, with_matrix_call ? 204u : 102u);
+    EXPECT_EQ(std::count(other.begin(), other.end(), kMatrixMark), with_matrix_call ? kM * kN : 0);
+    EXPECT_EQ(std::count(dst_.begin(), dst_.end(), kVectorMark), vector_calls * 256);
+    EXPECT_EQ(std::count(dst_.begin(), dst_.end(), kMatrixMark), kM * kN - vector_calls * 256);
+  }
+
+  WorkerPool pool_{2};
+  std::vector<float> lhs_ = std::vector<float>(kM * kK), weights_ = std::vector<float>(size_t{kN} * kK),
+                     dst_ = std::vector<float>(size_t{kM} * kN);
+};
+
+// The matrix unit does not come to its sixth task before the vector cores had a third one.
+TEST_F(CoopScripted, TheSideThatIsDoneTakesOver) {
+  vector_waits_for = 0, matrix_waits_from = 6, matrix_waits_for = 3;
+  run(false);
+  EXPECT_GE(vector_calls, 3u);
+}
+
+// What the matrix unit has left when the vector cores are done with their tasks is a matter of a fraction of the time
+// that they took for one.
+TEST_F(CoopScripted, ASlowSideLeavesTheRestToTheFastOne) {
+  vector_waits_for = 90, matrix_waits_from = 1, matrix_waits_for = 1;
+  run(false, 91);
+  EXPECT_LE(vector_calls, 2u);
+}
+
+// The matrix unit is kept at the first task of the call that is its own: the other call's are within reach.
+TEST_F(CoopScripted, CallsOfOneUnitDoNotHideTasksOfBoth) {
+  vector_waits_for = 0, matrix_waits_from = 1, matrix_waits_for = 102;
+  run(true);
+  EXPECT_EQ(vector_calls, 102u);
+}
+
 // The side that has nothing to do takes what the other would take long for; only where that is allowed.
 TEST(Coop, DynamicCallsAreFinishedByBothSides) {
   WorkerPool pool(2);
@@ -152,7 +237,7 @@ TEST(Coop, ResultsAreTheOraclesWhateverTheSplit) {
   reference::Random random(2);
   std::vector<std::unique_ptr<WorkerPool>> pools;
   for (unsigned size = 1; size <= 4; ++size) pools.push_back(std::make_unique<WorkerPool>(size));
-  const size_t shapes = std::max<size_t>(4, 200 / all.size());
+  const size_t shapes = std::max<size_t>(4, ceil_div<size_t>(200, all.size()));
   for (const Pair& pair : all) {
     const KernelVariant& v = *pair.vector;
     for (size_t shape = 0; shape < shapes; ++shape) {
@@ -182,12 +267,25 @@ TEST(Coop, ResultsAreTheOraclesWhateverTheSplit) {
       std::vector<float> alone(size_t{m} * n);
       matmul(any, {&v, ExecutionMode::kCpu, 1, 128, 64, {}}, lhs, rhs, alone.data(), n);
       const reference::MatmulResult oracle = reference::matmul(x.data(), dense.data(), m, n, k);
-      for (int split = 0; split < 5; ++split) {
+      // Five calls, of which some are one group.
+      constexpr size_t kCalls = 5;
+      std::vector<MatmulCall> calls;
+      std::vector<std::vector<float>> results(kCalls, std::vector<float>(size_t{m} * n, -1e30f));
+      for (std::vector<float>& dst : results) {
         MatmulConfig config{&v, ExecutionMode::kCoop, 1, 64, 64, {}};
         randomize(random, m, n, config);
         config.coop.variant = &pair.matrix;
-        std::vector<float> dst(size_t{m} * n, -1e30f);
-        matmul(*pools[below(random, 4)], config, lhs, rhs, dst.data(), n);
+        if (const uint32_t mode = below(random, 6); mode < 2) {
+          config.mode = mode == 0 ? ExecutionMode::kCpu : ExecutionMode::kMatrix;
+          if (mode == 1) config.variant = &pair.matrix;
+        }
+        calls.push_back({config, &rhs, lhs, dst.data(), n});
+      }
+      for (size_t at = 0, count; at < kCalls; at += count) {
+        count = between(random, 1, static_cast<uint32_t>(kCalls - at));
+        matmul_group(*pools[below(random, 4)], {calls.data() + at, count});
+      }
+      for (const std::vector<float>& dst : results) {
         for (size_t i = 0; i < dst.size(); ++i) {
           ASSERT_NEAR(dst[i], alone[i], 3e-5 * oracle.magnitude[i] + 1e-6)
               << v.id << " with " << pair.matrix.id << " m=" << m << " n=" << n << " k=" << k << " at " << i;
@@ -196,7 +294,7 @@ TEST(Coop, ResultsAreTheOraclesWhateverTheSplit) {
       }
     }
   }
-  fmt::print("{} pairs of kernels, {} shapes each, 5 splits each\n", all.size(), shapes);
+  fmt::print("{} pairs of kernels, {} shapes each, 5 calls each\n", all.size(), shapes);
 }
 
 }  // namespace
