@@ -68,6 +68,9 @@ struct Simd {
   static SMEPILOT_INLINE Vec keep_below(Vec v, uint32_t n, Vec fill) noexcept {
     return _mm256_blendv_ps(fill, v, _mm256_castsi256_ps(lanes_below(n)));
   }
+  static SMEPILOT_INLINE Vec keep_where_greater(Vec a, Vec b, Vec v, Vec fill) noexcept {
+    return _mm256_blendv_ps(fill, v, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+  }
   static SMEPILOT_INLINE Vec round(Vec x) noexcept {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }

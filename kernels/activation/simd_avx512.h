@@ -66,6 +66,9 @@ struct Simd {
   static SMEPILOT_INLINE Vec keep_below(Vec v, uint32_t n, Vec fill) noexcept {
     return _mm512_mask_mov_ps(fill, lanes_below(n), v);
   }
+  static SMEPILOT_INLINE Vec keep_where_greater(Vec a, Vec b, Vec v, Vec fill) noexcept {
+    return _mm512_mask_mov_ps(fill, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), v);
+  }
   static SMEPILOT_INLINE Vec round(Vec x) noexcept {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }

@@ -68,6 +68,9 @@ struct Simd {
     static constexpr uint32_t kLane[4] = {0, 1, 2, 3};
     return vbslq_f32(vcltq_u32(vld1q_u32(kLane), vdupq_n_u32(n)), v, fill);
   }
+  static SMEPILOT_INLINE Vec keep_where_greater(Vec a, Vec b, Vec v, Vec fill) noexcept {
+    return vbslq_f32(vcgtq_f32(a, b), v, fill);
+  }
   static SMEPILOT_INLINE Vec round(Vec x) noexcept { return vrndnq_f32(x); }
   static SMEPILOT_INLINE Vec scale_by_power(Vec x, Vec n) noexcept {
     const int32x4_t i = vcvtq_s32_f32(n), half = vshrq_n_s32(i, 1), bias = vdupq_n_s32(127);

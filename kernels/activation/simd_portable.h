@@ -89,6 +89,10 @@ struct Simd {
     const S32x4 lane = {0, 1, 2, 3};
     return select(lane < static_cast<int32_t>(n), v, fill);
   }
+  // Lanes from v where a > b, the others from fill.
+  static SMEPILOT_INLINE Vec keep_where_greater(Vec a, Vec b, Vec v, Vec fill) noexcept {
+    return select(a > b, v, fill);
+  }
   // Nearest integer for |x| < 2^22: adding 1.5 * 2^23 leaves no bits for a fraction.
   static SMEPILOT_INLINE Vec round(Vec x) noexcept { return (x + 0x1.8p23f) - 0x1.8p23f; }
   // x * 2^n for an integral n in [-252, 252]; two steps, so that results may be subnormal or overflow.

@@ -10,20 +10,22 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/attention_pipeline.h"
+#include "kernels/driver/trace.h"
 #include "kernels/pack/pack_kv.h"
 
 namespace smepilot {
 namespace {
 
-constexpr uint32_t kMaxRows = 256;           // query rows of one task; at least any variant's tile.mr
-constexpr uint32_t kUsualRows = 64;          // below, sharing K and V among rows suffers
-constexpr uint32_t kMaxTile = 1024;          // positions of an online-softmax step
-constexpr uint32_t kMaxSplits = 16;          // pieces of a segment's positions
-constexpr uint32_t kPartialSlots = 1 << 14;  // partial results (row x piece) that there is always room for
-constexpr uint32_t kMaxPartialRows = 1024;   // query rows (tokens x heads) up to which positions are cut in pieces
-constexpr uint32_t kMinSplit = 128;          // positions in a piece worth a task of its own
-constexpr uint32_t kTasksPerWorker = 4;      // below this, tasks that do not come out even are cut
-constexpr size_t kMaxSequences = 32;         // of one fork and join; more are done in several
+constexpr uint32_t kMaxRows = kMostBlockRows;  // query rows of one task
+constexpr uint32_t kUsualRows = 64;            // below, sharing K and V among rows suffers
+constexpr uint32_t kMaxTile = 1024;            // positions of an online-softmax step
+constexpr uint32_t kMaxSplits = 16;            // pieces of a segment's positions
+constexpr uint32_t kPartialSlots = 1 << 14;    // partial results (row x piece) that there is always room for
+constexpr uint32_t kMaxPartialRows = 1024;     // query rows (tokens x heads) up to which positions are cut in pieces
+constexpr uint32_t kMinSplit = 128;            // positions in a piece worth a task of its own
+constexpr uint32_t kTasksPerWorker = 4;        // below this, tasks that do not come out even are cut
+constexpr size_t kMaxSequences = 32;           // of one fork and join; more are done in several
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
@@ -123,6 +125,7 @@ class Division {
   void add(const Segment& s) noexcept { segments_[count_++] = s; }
 
   void cut(const AttentionConfig& config, uint32_t total_rows) noexcept {
+    if (config.mode == ExecutionMode::kCoop) return cut_for_pipeline(config);
     // Blocks of rows: as many as the kernel takes, but enough of them for every worker.
     const uint32_t most = std::min(config.variant->tile.mr, kMaxRows);
     double work = 0;
@@ -165,6 +168,28 @@ class Division {
       slots += size_t{s.pieces} * s.rows(group_) * kv_heads_;
       order_[i] = i;
     }
+    sort_by_cost();
+  }
+
+  // A pipeline cuts positions into tiles, and its workers share those of all blocks: whole blocks will do.
+  void cut_for_pipeline(const AttentionConfig& config) noexcept {
+    size_t slots = 0;
+    tasks_ = 0;
+    for (uint32_t i = 0; i < count_; ++i) {
+      Segment& s = segments_[i];
+      s.block = pipeline_rows(config);
+      s.blocks = ceil_div(s.rows(group_), s.block);
+      s.length = s.positions;
+      s.slot = slots;
+      s.tasks = s.blocks * kv_heads_;
+      tasks_ += s.tasks;
+      slots += size_t{s.rows(group_)} * kv_heads_;
+      order_[i] = i;
+    }
+    sort_by_cost();
+  }
+
+  void sort_by_cost() noexcept {
     std::sort(order_, order_ + count_,
               [&](uint32_t a, uint32_t b) { return segments_[a].task_cost() > segments_[b].task_cost(); });
   }
@@ -190,47 +215,87 @@ struct Call {
   size_t worker_floats;
   Partials partials;
 
-  void task(uint32_t number, unsigned worker) const noexcept {
+  // Where task `number` lies: its query rows, and its piece of their positions.
+  struct Place {
+    const Segment& segment;
+    uint32_t head, first, count, piece;  // head: of K and V; first: of the segment's rows of that head
+    size_t slot;                         // of its partial results
+    bool partial;
+  };
+  Place place(uint32_t number) const noexcept {
     const Segment& s = division.of_task(number);
     const uint32_t group = division.group(), kv_heads = division.kv_heads();
     // The last query rows, which see most, first: so no worker ends up alone with a long task.
     const uint32_t piece = number % s.pieces, h = number / s.pieces % kv_heads;
-    const uint32_t b = s.blocks - 1 - number / s.pieces / kv_heads;
-    const uint32_t first = b * s.block, count = std::min(s.block, s.rows(group) - first);
-    const bool partial = division.merged(s.sequence);
-    const size_t slot = s.slot_of(h, first, count, piece, group);
+    const uint32_t first = (s.blocks - 1 - number / s.pieces / kv_heads) * s.block;
+    const uint32_t count = std::min(s.block, s.rows(group) - first);
+    return {s, h, first, count, piece, s.slot_of(h, first, count, piece, group), division.merged(s.sequence)};
+  }
+  // Its rows of q and out, of which row r sees positions below limit[r].
+  void rows(const Place& p, const float** q_rows, float** out_rows, uint32_t* limits) const noexcept {
+    const Segment& s = p.segment;
+    const uint32_t group = division.group();
+    for (uint32_t r = 0; r < p.count; ++r) {
+      const uint32_t token = (p.first + r) / group, head = p.head * group + (p.first + r) % group;
+      const size_t row = size_t{s.token} + token, at = size_t{head} * head_dim;
+      q_rows[r] = q + row * q_stride + at;
+      out_rows[r] = p.partial ? partials.out + (p.slot + r) * partials.stride : out + row * out_stride + at;
+      limits[r] = s.visible + (s.causal ? token : 0);
+    }
+  }
+
+  void task(uint32_t number, unsigned worker) const noexcept {
+    const TraceScope trace("attention", config.variant->unit, config.mode, number);
+    const Place p = place(number);
+    const Segment& s = p.segment;
     const float* q_rows[kMaxRows];
     float* out_rows[kMaxRows];
     uint32_t limits[kMaxRows];
-    for (uint32_t r = 0; r < count; ++r) {
-      const uint32_t token = (first + r) / group, head = h * group + (first + r) % group;
-      const size_t row = size_t{s.token} + token, at = size_t{head} * head_dim;
-      q_rows[r] = q + row * q_stride + at;
-      out_rows[r] = partial ? partials.out + (slot + r) * partials.stride : out + row * out_stride + at;
-      limits[r] = s.visible + (s.causal ? token : 0);
-    }
+    rows(p, q_rows, out_rows, limits);
     AttentionArgs a{};
     a.q = q_rows;
     a.out = out_rows;
     a.limit = limits;
-    a.k = s.kv->k + h * s.kv->head_bytes();
-    a.v = s.kv->v + h * s.kv->head_bytes();
+    a.k = s.kv->k + p.head * s.kv->head_bytes();
+    a.v = s.kv->v + p.head * s.kv->head_bytes();
     a.scratch = worker_scratch + worker * worker_floats;
-    a.max = partial ? partials.max + slot : nullptr;
-    a.sum = partial ? partials.sum + slot : nullptr;
-    a.rows = count;
+    a.max = p.partial ? partials.max + p.slot : nullptr;
+    a.sum = p.partial ? partials.sum + p.slot : nullptr;
+    a.rows = p.count;
     a.head_dim = head_dim;
-    a.kv_begin = piece * s.length;
-    a.kv_end = std::min(a.kv_begin + s.length, limits[count - 1]);
+    a.kv_begin = p.piece * s.length;
+    a.kv_end = std::min(a.kv_begin + s.length, limits[p.count - 1]);
     a.kv_tile = round_up(std::clamp(config.kv_tile, kPanel, kMaxTile), kPanel);
     a.scale = scale;
-    a.partial = partial;
+    a.partial = p.partial;
     if (a.kv_end > a.kv_begin) {
       config.variant->attention(&a);
     } else {  // this piece lies beyond every row of the block
-      std::fill_n(a.max, count, kLowest);
-      std::fill_n(a.sum, count, 0.0f);
+      std::fill_n(a.max, p.count, kLowest);
+      std::fill_n(a.sum, p.count, 0.0f);
     }
+  }
+
+  // The same for a pipeline, whose tasks are blocks with all their positions.
+  AttentionBlocks blocks() const noexcept {
+    return {.count = division.tasks(),
+            .head_dim = head_dim,
+            .scale = scale,
+            .context = this,
+            .get = [](const void* call, uint32_t number, AttentionBlock& block) noexcept {
+              static_cast<const Call*>(call)->block(number, block);
+            }};
+  }
+  void block(uint32_t number, AttentionBlock& b) const noexcept {
+    const Place p = place(number);
+    rows(p, b.q, b.out, b.limit);
+    b.k = p.segment.kv->k + p.head * p.segment.kv->head_bytes();
+    b.v = p.segment.kv->v + p.head * p.segment.kv->head_bytes();
+    b.rows = p.count;
+    b.kv_end = b.limit[p.count - 1];
+    b.partial = p.partial ? b.out[0] : nullptr;
+    b.max = p.partial ? partials.max + p.slot : nullptr;
+    b.sum = p.partial ? partials.sum + p.slot : nullptr;
   }
 
   // One row of one sequence: out = sum_i exp(max_i - max) out_i / sum_i exp(max_i - max) sum_i
@@ -262,6 +327,13 @@ struct Call {
   }
 };
 
+size_t partial_slots(uint32_t rows, uint32_t heads) noexcept {
+  return std::max<size_t>(kPartialSlots, 2 * size_t{rows} * heads);
+}
+size_t partial_bytes(uint32_t rows, uint32_t heads, uint32_t head_dim) noexcept {
+  return partial_slots(rows, heads) * (round_up(head_dim, kPanel) + 2) * sizeof(float);
+}
+
 }  // namespace
 
 void write_kv(WorkerPool& pool, unsigned workers, std::span<const AttentionSequence> sequences, const float* k,
@@ -292,9 +364,19 @@ void write_kv(WorkerPool& pool, unsigned workers, const KvView& cache, uint32_t 
 }
 
 size_t attention_scratch_bytes(unsigned workers, uint32_t rows, uint32_t heads, uint32_t capacity, uint32_t head_dim) {
-  const size_t slots = std::max<size_t>(kPartialSlots, 2 * size_t{rows} * heads);
-  return (workers * worker_scratch_floats(capacity, head_dim) + slots * (round_up(head_dim, kPanel) + 2)) *
-         sizeof(float);
+  const size_t own = std::max(workers * worker_scratch_floats(capacity, head_dim) * sizeof(float),
+                              attention_pipeline_bytes(workers, head_dim));
+  return own + partial_bytes(rows, heads, head_dim);
+}
+
+size_t attention_phases_scratch_bytes(const AttentionConfig& config, std::span<const AttentionSequence> sequences,
+                                      uint32_t heads) noexcept {
+  const Division division(config, sequences, heads);
+  uint32_t rows = 0;
+  for (const AttentionSequence& s : sequences) rows += s.m;
+  const uint32_t head_dim = sequences[0].own.head_dim;
+  const Call call{config, sequences, division, heads, head_dim, nullptr, 0, nullptr, 0, 1, {}, {}, {}};
+  return attention_phases_bytes(config, call.blocks()) + partial_bytes(rows, heads, head_dim);
 }
 
 void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const AttentionSequence> sequences,
@@ -320,20 +402,29 @@ void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const 
   }
   const Division division(config, sequences, heads);
   const uint32_t head_dim = sequences[0].own.head_dim;
-  const size_t slots = std::max<size_t>(kPartialSlots, 2 * size_t{rows} * heads);
+  const size_t slots = partial_slots(rows, heads);
   Call call{config, sequences, division, heads, head_dim, q, q_stride, out, out_stride, scale, {}, {}, {}};
   call.worker_scratch = reinterpret_cast<float*>(scratch);
   call.worker_floats = worker_scratch_floats(capacity, head_dim);
-  call.partials.out = call.worker_scratch + config.workers * call.worker_floats;
+  const bool coop = config.mode == ExecutionMode::kCoop, phases = coop && config.pipeline.phases;
   call.partials.stride = round_up(head_dim, kPanel);
+  const size_t pipeline_bytes = !coop    ? 0
+                                : phases ? attention_phases_bytes(config, call.blocks())
+                                         : attention_pipeline_bytes(pool.size(), head_dim);
+  call.partials.out =
+      call.worker_scratch + (coop ? pipeline_bytes / sizeof(float) : config.workers * call.worker_floats);
   call.partials.max = call.partials.out + slots * call.partials.stride;
   call.partials.sum = call.partials.max + slots;
 
-  std::atomic<uint32_t> next{0};
-  const uint32_t tasks = division.tasks();
-  pool.run(std::min<unsigned>(config.workers, tasks), [&](unsigned worker, unsigned) {
-    for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call.task(task, worker);
-  });
+  if (coop) {
+    (phases ? run_attention_phases : run_attention_pipeline)(pool, config, call.blocks(), scratch);
+  } else {
+    std::atomic<uint32_t> next{0};
+    const uint32_t tasks = division.tasks();
+    pool.run(std::min<unsigned>(config.workers, tasks), [&](unsigned worker, unsigned) {
+      for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call.task(task, worker);
+    });
+  }
 
   uint32_t to_merge = 0;
   for (uint32_t s = 0; s < sequences.size(); ++s) to_merge += division.merged(s) ? sequences[s].m * heads : 0;

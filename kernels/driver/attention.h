@@ -11,12 +11,14 @@
 namespace smepilot {
 
 // The matrix unit's part of attention as a pipeline over tiles (mode kCoop): Q K^T and P V are its, softmax is the
-// vector cores'.
+// vector cores'. See kernels/driver/attention_pipeline.h.
 struct AttentionPipeline {
   const KernelVariant* variant = nullptr;  // OpKind::kAttentionTile, of ExecutionUnit::kMatrix
   uint16_t workers = 1;                    // one per unit
   uint32_t rows = 64;                      // query rows of a tile; its positions are AttentionConfig::kv_tile
-  uint32_t depth = 4;                      // tiles in flight
+  uint32_t depth = 8;                      // tiles in flight
+  bool cores_multiply = true;  // vector cores that have no softmax to do take tiles of P V from the matrix unit
+  bool phases = false;  // for comparison: each stage of all tiles before the next one, see attention_phases_bytes()
 };
 
 struct AttentionConfig {
@@ -66,7 +68,12 @@ void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const 
                uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
                std::byte* scratch) noexcept;
 
-// capacity: the most positions of any cache of a call; rows: query rows of all its sequences together.
+// capacity: the most positions of any cache of a call; rows: query rows of all its sequences together; workers: of both
+// sides of a pipeline together, all that the pool has.
 size_t attention_scratch_bytes(unsigned workers, uint32_t rows, uint32_t heads, uint32_t capacity, uint32_t head_dim);
+
+// Instead, for AttentionPipeline::phases.
+size_t attention_phases_scratch_bytes(const AttentionConfig& config, std::span<const AttentionSequence> sequences,
+                                      uint32_t heads) noexcept;
 
 }  // namespace smepilot

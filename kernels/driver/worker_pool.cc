@@ -5,10 +5,8 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/os.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "kernels/base/pause.h"
+#include "kernels/driver/trace.h"
 
 namespace smepilot {
 namespace {
@@ -23,26 +21,18 @@ constexpr auto kSpinTime = std::chrono::microseconds(20);
 // included), short enough not to burn a core that waits for a user.
 constexpr auto kAwakeTime = std::chrono::microseconds(300);
 
-inline void pause() noexcept {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("isb" ::: "memory");  // `yield` is a no-op on most cores; isb waits a few dozen cycles
-#endif
-}
-
 // Looks until done(), for `most` at most. True if done() held.
 template <typename Done>
 bool wait_awake(Done done, Clock::duration most) noexcept {
   for (int i = 0; i < 256; ++i) {
     if (done()) return true;
-    pause();
+    pause_briefly();
   }
   const auto begin = Clock::now();
   for (Clock::duration passed{}; passed < most; passed = Clock::now() - begin) {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
-      pause();
+      pause_briefly();
     }
     if (passed > kSpinTime) std::this_thread::yield();
   }
@@ -83,6 +73,7 @@ WorkerPool::~WorkerPool() {
 }
 
 void WorkerPool::worker_main(unsigned index, int cpu) noexcept {
+  trace_detail::worker = index;
   if (cpu >= 0) set_affinity({cpu});
   uint64_t seen = 0;
   for (;;) {

@@ -11,7 +11,7 @@ void check_variant(const KernelVariant& variant, Comparator& comparator) {
     case OpKind::kSwiglu: return check_swiglu(variant, comparator);
     case OpKind::kSoftmax: return check_softmax(variant, comparator);
     case OpKind::kQuantize: return check_quantize(variant, comparator);
-    case OpKind::kAttentionTile:
+    case OpKind::kAttentionTile: return check_attention_stages(variant, comparator);
     case OpKind::kCount: break;
   }
   comparator.fail(fmt::format("{}: no checker for operator {}", variant.id, static_cast<int>(variant.op)));

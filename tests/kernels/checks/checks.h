@@ -17,6 +17,7 @@ struct AttentionTolerance {
 AttentionTolerance attention_tolerance(const KernelVariant& variant, const reference::AttentionRow& row,
                                        size_t head_dim, size_t limit);
 
+void check_attention_stages(const KernelVariant& variant, Comparator& comparator);
 void check_norm(const KernelVariant& variant, Comparator& comparator);
 void check_rope(const KernelVariant& variant, Comparator& comparator);
 void check_swiglu(const KernelVariant& variant, Comparator& comparator);
