@@ -99,7 +99,7 @@ int run_bench_mode(RunOptions& options) {
       if (Result<int64_t> saved = store.save(engine.shape(), bench); !saved.ok()) return fail(saved.status());
     }
   }
-  const int code = print_stats(options, *session);
+  const int code = finish_session(options, *session);
   return cancel.load() ? kExitInterrupted : code;
 }
 
@@ -120,7 +120,7 @@ int run_dump_mode(RunOptions& options) {
   for (const int32_t t : *all) ids += fmt::format("{}{}", ids.empty() ? "" : " ", t);
   if (const Status written = print_out(ids + "\n" + tokenizer->decode(*all, true) + "\n"); !written.ok())
     return fail(written);
-  return print_stats(options, *session);
+  return finish_session(options, *session);
 }
 
 int run_perplexity_mode(RunOptions& options) {
@@ -157,7 +157,7 @@ int run_perplexity_mode(RunOptions& options) {
                         traits(engine.kv_type()).name, plan_name(engine));
   if (p->chunks != 0)
     if (const Status written = print_out(out); !written.ok()) return fail(written);
-  const int code = print_stats(options, *session);
+  const int code = finish_session(options, *session);
   return cancel.load() ? kExitInterrupted : code;
 }
 

@@ -143,7 +143,7 @@ int run_batch_mode(RunOptions& options) {
     fmt::print(stderr, "[prompts {} ({} shared by all); {} sequences together: {}; {}, {} workers; measured]\n",
                rate(generated->prompt_tokens, generated->prompt_ns), generated->shared_tokens, texts.size(),
                rate(generated->generated_tokens, generated->generate_ns), plan_name(engine), engine.workers());
-  const int code = print_stats(options, *session);
+  const int code = finish_session(options, *session);
   return cancel.load() ? kExitInterrupted : code;
 }
 
@@ -178,7 +178,7 @@ int run_generate_mode(RunOptions& options) {
   if (!written.ok()) return fail(written);
   explain_stop(engine, *generated);
   if (options.stats || terminal(STDERR_FILENO)) fmt::print(stderr, "{}\n", summary(engine, *generated));
-  const int code = print_stats(options, *session);
+  const int code = finish_session(options, *session);
   return generated->reason == StopReason::kCancelled ? kExitInterrupted : code;
 }
 
@@ -235,7 +235,7 @@ int run_chat_mode(RunOptions& options) {
       cancel.store(false);
     }
   }
-  return print_stats(options, *session);
+  return finish_session(options, *session);
 }
 
 }  // namespace smepilot

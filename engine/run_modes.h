@@ -20,6 +20,7 @@ struct RunOptions {
   std::string n;  // tokens to generate; with --bench a list
   bool chat = false, interactive = false;
   bool stats = false, json = false;
+  std::string trace;        // --trace: file
   std::string batch_list;   // --batch: sequences together; with --bench a list
   uint32_t batch = 1;       // of a mode that generates text
   std::string dump_logits;  // file

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "kernels/base/text.h"
+#include "kernels/driver/trace.h"
 #include "profiles/matrix_units.h"
 #include "profiles/timer.h"
 
@@ -63,6 +64,7 @@ Result<Session> open_session(const RunOptions& options) {
     s.stats = std::make_unique<Stats>(s.engine->plan().roofline.get());
     s.engine->set_stats(s.stats.get());
   }
+  if (!options.trace.empty()) start_trace(s.engine->workers());
   return s;
 }
 
@@ -111,7 +113,13 @@ std::string plan_name(const Engine& engine) {
   return is_testbed(engine.platform()) ? name + ", test bed" : name;
 }
 
-int print_stats(const RunOptions& options, const Session& session) {
+int finish_session(const RunOptions& options, const Session& session) {
+  if (!options.trace.empty()) {
+    stop_trace();
+    if (const Status written = write_trace(options.trace); !written.ok()) return fail(written);
+    if (trace_dropped() != 0)
+      note(fmt::format("{}: {} events are not in it, the buffers were full", options.trace, trace_dropped()));
+  }
   if (const Status stored = session.engine->finish_cache(); !stored.ok()) note("weight cache: " + stored.message());
   if (session.stats == nullptr) return kExitOk;
   if (!options.json) {

@@ -39,7 +39,7 @@ std::string rate(uint32_t tokens, double ns);
 // "plan 3", "untuned, mode coop, test bed"
 std::string plan_name(const Engine& engine);
 
-// If --stats asked for them. Returns the exit code.
-int print_stats(const RunOptions& options, const Session& session);
+// Writes what --trace asked for, and prints what --stats did. Returns the exit code.
+int finish_session(const RunOptions& options, const Session& session);
 
 }  // namespace smepilot

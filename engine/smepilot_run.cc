@@ -131,6 +131,12 @@ int run(int argc, char** argv) {
       "% of the int8 peak and of the read bandwidth");
   measuring->add_flag("--json", o.json, "--stats and --perplexity as JSON on standard output");
   measuring
+      ->add_option(
+          "--trace", o.trace,
+          "Write what each worker did when, as trace-event JSON (chrome://tracing, ui.perfetto.dev); what the\n"
+          "buffers have no room for is left out, and said")
+      ->type_name("FILE");
+  measuring
       ->add_option("--dump-logits", o.dump_logits,
                    "Write the logits of the prompt and of n greedy tokens (int32 n_vocab, n_rows; per row int32\n"
                    "token, n_vocab f32)")

@@ -7,6 +7,7 @@
 #include "engine/transformer_parts.h"
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/trace.h"
 #include "kernels/reference/dequantize.h"
 
 namespace smepilot {
@@ -182,12 +183,14 @@ void Transformer::embed(std::span<const SequenceTokens> batch, uint32_t m) {
 
 LeftOperand Transformer::norm(uint32_t m, const float* weight, const float* residual, const FormSet& forms) {
   const Timing timing(stats_);
+  const TraceOperator trace("norm");
   const uint32_t d = file_->hyper.embedding, panels = ceil_div(m, kPanel);
   const ElementwiseConfig& e = dispatch_->elementwise();
   const float eps = file_->hyper.rms_eps;
   const LeftOperand result{norm_, m, d, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
   pool_->run(most, [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("norm", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p = worker; p < panels; p += workers) {
       const uint32_t row = p * kPanel, rows = std::min(kPanel, m - row);
       float* x = x_ + size_t{row} * d;
@@ -212,6 +215,7 @@ LeftOperand Transformer::pack_attention(uint32_t m, const FormSet& forms) {
   const LeftOperand result{attn_, m, k, forms, packed_};
   if (forms.packed().empty()) return result;
   const Timing timing(stats_);
+  const TraceOperator trace("attn_pack");
   pack_lhs(*pool_, dispatch_->elementwise(), forms.packed()[0], attn_, k, m, k, result.form(0));
   timing.done("attn_pack", dispatch_->elementwise().workers, OpKind::kQuantize, m, k);
   convert(result);
@@ -236,6 +240,7 @@ MatmulCall Transformer::call(uint32_t matrix_id, const PackedMatrix& weights, co
 void Transformer::run_group(const char* role, std::span<const MatmulCall> calls) {
   if (calls.empty()) return;
   const Timing timing(stats_);
+  const TraceOperator trace(role, calls[0].config.mode);
   matmul_group(*pool_, calls);
   if (!timing.wanted()) return;
   shapes_.clear();
@@ -259,6 +264,7 @@ void Transformer::rotate(const LayerWeights& w, uint32_t m, bool rotated) {
   const uint32_t hd = hp.head_dim, heads = hp.heads * hd, kv = hp.kv_heads * hd, half = hp.rope_dims / 2;
   const ElementwiseConfig& e = dispatch_->elementwise();
   pool_->run(m < kPanel ? 1 : e.workers, [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("rope", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t row = worker; row < m; row += workers) {
       float* q = q_ + size_t{row} * heads;
       float* k = k_ + size_t{row} * kv;
@@ -295,6 +301,7 @@ void Transformer::attend(uint32_t m) {
   AttentionConfig config = dispatch_->attention(most_rows, longest);
   if (sequences_.size() > 1) config.kv_splits = 0;  // tuned for one sequence; several make tasks enough as they are
   const Timing timing(stats_);
+  const TraceOperator trace("attention", config.mode);
   attention(*pool_, config, sequences_, hp.heads, q_, heads, attn_, heads, 1.0f / std::sqrt(static_cast<float>(hd)),
             attn_scratch_);
   if (!timing.wanted()) return;
@@ -333,8 +340,11 @@ void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::spa
   for (const SequenceTokens& s : batch)
     sequences_.push_back(s.cache->sequence(layer, static_cast<uint32_t>(s.tokens.size())));
   const Timing timing(stats_);
-  rotate(w, m, hp.rope_free_every == 0 || (layer + 1) % hp.rope_free_every != 0);
-  write_kv(*pool_, dispatch_->elementwise().workers, sequences_, k_, kv, v_, kv);
+  {
+    const TraceOperator trace("rope_kv");
+    rotate(w, m, hp.rope_free_every == 0 || (layer + 1) % hp.rope_free_every != 0);
+    write_kv(*pool_, dispatch_->elementwise().workers, sequences_, k_, kv, v_, kv);
+  }
   timing.done("rope_kv", dispatch_->elementwise().workers, OpKind::kRope, m, heads + kv);
   attend(m);
 
@@ -346,11 +356,13 @@ void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::spa
 // gate_[rows][cols] = silu(gate_) * up_, and what the down projection reads of it.
 LeftOperand Transformer::swiglu(uint32_t rows, uint32_t cols, const FormSet& forms) {
   const Timing timing(stats_);
+  const TraceOperator trace("swiglu");
   const ElementwiseConfig& e = dispatch_->elementwise();
   const uint32_t panels = ceil_div(rows, kPanel);
   const LeftOperand result{gate_, rows, cols, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
   pool_->run(most, [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("swiglu", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p = worker; p < panels; p += workers) {
       const uint32_t row = p * kPanel, count = std::min(kPanel, rows - row);
       float* gate = gate_ + size_t{row} * cols;

@@ -5,6 +5,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/trace.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
 
@@ -55,6 +56,7 @@ Part part_of(const MatmulCall& call, Side side) noexcept {
 // `count` tasks from `task` on, all of one row block.
 void matmul_tasks(const MatmulCall& call, const KernelVariant& variant, const Part& part, uint32_t task,
                   uint32_t count) noexcept {
+  const TraceScope trace("matmul", variant.unit, call.config.mode, task);
   const bool packed = variant.lhs_layout != Layout::kRowMajor;
   const uint32_t m_begin = part.m_begin + task / part.n_blocks * part.mc,
                  m_end = std::min(m_begin + part.mc, part.m_end);
@@ -245,6 +247,7 @@ void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& 
   SMEPILOT_DCHECK(config.packer(form.layout) != nullptr);
   const uint32_t panels = ceil_div(rows, kPanel);
   pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("pack", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p = worker; p < panels; p += workers) {
       const uint32_t m = p * kPanel;
       pack_lhs_panel(config, form, x + m * stride, stride, std::min(kPanel, rows - m), k,

@@ -70,7 +70,8 @@ class TraceScope {
 // nested.
 class TraceOperator {
  public:
-  TraceOperator(const char* role, ExecutionUnit unit, ExecutionMode mode) noexcept : scope_(role, unit, mode) {
+  explicit TraceOperator(const char* role, ExecutionMode mode = ExecutionMode::kCpu) noexcept
+      : scope_(role, mode == ExecutionMode::kCpu ? ExecutionUnit::kCpu : ExecutionUnit::kMatrix, mode) {
     trace_detail::role = role;
   }
   ~TraceOperator() { trace_detail::role = nullptr; }
