@@ -105,11 +105,10 @@ TEST(Pipeline, RepeatedForRaces) {
   Pools pools;
   const std::vector<Pair> all = pairs(DType::kF16);
   AttentionProblem problem(pools.of(2), DType::kF16, {{20}, {{-1, 7, 30}, {0, 0, 12}, {0, 3, 1}}, 4, 2, 8});
-  for (int i = 0; i < 300 && !testing::Test::HasFailure(); ++i) {
-    AttentionConfig config =
-        coop(all[static_cast<size_t>(i) % all.size()], 1 + i % 2u, 1 + i / 2 % 3u, 16, 16, 1 + i % 7u);
+  for (uint32_t i = 0; i < 300 && !testing::Test::HasFailure(); ++i) {
+    AttentionConfig config = coop(all[i % all.size()], 1 + i % 2, 1 + i / 2 % 3, 16, 16, 1 + i % 7);
     config.pipeline.cores_multiply = i % 3 != 0;
-    problem.run(pools.of(2 + i % 3u), config);
+    problem.run(pools.of(2 + i % 3), config);
   }
 }
 
