@@ -114,22 +114,23 @@ template <DType D, int I>
 SMEPILOT_INLINE svuint32x4_t four_weights(SMEPILOT_MASKS, const uint8_t* p) noexcept __arm_streaming {
   if constexpr (D == DType::kF16) {
     // Vectors of two k, and vectors that begin one k later: the first halves of both are a pair.
+    constexpr uint32_t kPairs = 2 * kPanel;
     const auto* w = reinterpret_cast<const uint16_t*>(p);
-    const svuint16x4_t even = svld1_vnum_u16_x4(first, w, 4 * I), odd = svld1_vnum_u16_x4(second, w + kPanel, 4 * I);
+    const svuint16x4_t even = svld1_u16_x4(first, w + I * 4 * kPairs),
+                       odd = svld1_u16_x4(second, w + I * 4 * kPairs + kPanel);
     return svcreate4_u32(svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 0), svget4_u16(odd, 0))),
                          svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 1), svget4_u16(odd, 1))),
                          svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 2), svget4_u16(odd, 2))),
                          svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 3), svget4_u16(odd, 3))));
   }
-  return svld1_vnum_u32_x4(words, reinterpret_cast<const uint32_t*>(p), 4 * I);
+  return svld1_u32_x4(words, reinterpret_cast<const uint32_t*>(p + I * 4 * kLineBytes));
 }
 
 // The same of an lhs panel of 16 rows, or (not Whole) of fewer, of whose lines `left` exist.
 template <bool Whole, int I>
 SMEPILOT_INLINE svuint32x4_t four_rows(svcount_t words, const Lane& a, size_t at, size_t left) noexcept
     __arm_streaming {
-  if constexpr (Whole)
-    return svld1_vnum_u32_x4(words, reinterpret_cast<const uint32_t*>(a.at + at * kLineBytes), 4 * I);
+  if constexpr (Whole) return svld1_u32_x4(words, reinterpret_cast<const uint32_t*>(a.at + (at + 4 * I) * kLineBytes));
   const uint8_t* p = a.at + (at + 4 * I) * a.step;
   const svbool_t rows = a.mask(), none = svpfalse_b();
   return svcreate4_u32(load_words(rows, p), load_words(left > 1 ? rows : none, p + a.step),
@@ -171,7 +172,7 @@ SMEPILOT_INLINE void sum_lines(const Lane* a, const Lane* b, uint32_t k) noexcep
     for (int i = 0; i < M; ++i) x[i] = a[i];
     for (int j = 0; j < N; ++j) y[j] = b[j];
     for (; at + 16 <= unmasked; at += 16) {
-      // Without this the compiler keeps a pointer for every load, instead of one with the loads' immediate offsets.
+      // Without this the compiler keeps a pointer for every load, instead of one and offsets that all share.
       for (Lane& l : x) __asm__("" : "+r"(l.at));
       for (Lane& l : y) __asm__("" : "+r"(l.at));
       four_steps<D, M, N, Whole, 0>(x, y, 0, 4, words, halves, halves);

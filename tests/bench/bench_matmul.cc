@@ -15,6 +15,7 @@
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_rhs.h"
+#include "kernels/reference/pack_lhs.h"
 #include "kernels/reference/quantize.h"
 #include "kernels/registry/registry.h"
 #include "roof.h"
@@ -54,12 +55,15 @@ void bench_matmul(benchmark::State& state, const KernelVariant& v, const Shape& 
   const size_t bytes = rhs_bytes(v.rhs, s.n, s.k), panel_bytes = rhs_planes(v.rhs, s.k).panel_bytes;
   const size_t copies = s.memory ? (kBeyondCaches + bytes - 1) / bytes : 1;
   const AlignedBuffer weights = packed_weights(v.rhs, s.n, s.k, copies);
-  const bool quantised = v.lhs_layout == Layout::kLhsQ8Panel16;
+  const bool quantised = v.lhs_layout == Layout::kLhsQ8Panel16, rows = v.lhs_layout == Layout::kRowMajor;
   std::vector<float> x(size_t{s.m} * s.k);
   reference::Random random(2);
   random.fill_uniform(x.data(), x.size(), -1, 1);
-  AlignedBuffer q8 = allocate(lhs_q8_bytes(s.m, s.k));
-  if (quantised) reference::quantize_lhs_q8(x.data(), s.k, s.m, s.k, q8.data());
+  AlignedBuffer packed = allocate(lhs_bytes(v.lhs_layout, s.m, s.k));
+  if (quantised)
+    reference::quantize_lhs_q8(x.data(), s.k, s.m, s.k, packed.data());
+  else if (!rows)
+    reference::pack_lhs_float(v.lhs_layout, x.data(), s.k, s.m, s.k, packed.data());
   AlignedBuffer dst = allocate(size_t{s.m} * s.n * sizeof(float));
 
   // The driver's defaults: all column blocks of one row block before the next row block.
@@ -79,7 +83,8 @@ void bench_matmul(benchmark::State& state, const KernelVariant& v, const Shape& 
         args.n = std::min(kNc, s.n - n);
         for (uint32_t m = mc; m < m_end; m += v.tile.mr) {
           args.m = std::min(v.tile.mr, m_end - m);
-          args.lhs = quantised ? static_cast<const void*>(q8.data() + lhs_q8_bytes(m, s.k)) : x.data() + m * s.k;
+          args.lhs =
+              rows ? static_cast<const void*>(x.data() + m * s.k) : packed.data() + lhs_bytes(v.lhs_layout, m, s.k);
           args.dst = dst.as<float>() + size_t{m} * s.n + n;
           v.matmul(&args);
         }
@@ -109,21 +114,24 @@ void bench_quantize(benchmark::State& state, const KernelVariant& v, uint32_t ro
   std::vector<float> x(size_t{rows} * kCols);
   reference::Random random(3);
   random.fill_uniform(x.data(), x.size(), -1, 1);
-  AlignedBuffer dst = allocate(lhs_q8_bytes(rows, kCols));
+  const size_t bytes = lhs_bytes(v.dst_layout, rows, kCols);
+  AlignedBuffer dst = allocate(bytes);
   const QuantizeArgs args{x.data(), kCols, dst.data(), rows, kCols, group};
   for (auto _ : state) {
     v.quantize(&args);
     benchmark::ClobberMemory();
   }
-  bench::set_rates(state, v, 0, static_cast<double>(x.size() * sizeof(float) + lhs_q8_bytes(rows, kCols)), false);
+  bench::set_rates(state, v, 0, static_cast<double>(x.size() * sizeof(float) + bytes), false);
 }
 
 void register_quantize(const KernelVariant& v) {
   for (uint32_t rows : {1u, 16u})
-    for (uint32_t group : {kQ8Block, kQ8SuperBlock})
+    for (uint32_t group : {kQ8Block, kQ8SuperBlock}) {
+      if (!is_q8(v.dst_layout) && group != kQ8Block) continue;  // floats have no groups
       benchmark::RegisterBenchmark(
           fmt::format("{}/rows={}/group={}", v.id, rows, group).c_str(),
           [&v, rows, group](benchmark::State& state) { bench_quantize(state, v, rows, group); });
+    }
 }
 
 int register_all() {

@@ -18,6 +18,7 @@
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
+#include "kernels/reference/pack_lhs.h"
 #include "kernels/reference/quantize.h"
 #include "kernels/registry/registry.h"
 #include "tests/kernels/support/comparator.h"
@@ -183,9 +184,13 @@ class MatmulProblem {
     }
     quantised_ = variant.lhs_layout == Layout::kLhsQ8Panel16;
     if (quantised_) {
-      q8_ = AlignedBuffer::allocate(lhs_q8_bytes(m, k)).value();
-      reference::quantize_lhs_q8(lhs_.data(), stride_, m, k, q8_.data(), lhs_q8_group(variant.rhs));
-      reference::dequantize_lhs_q8(q8_.data(), m, k, dense.data());
+      lhs_packed_ = AlignedBuffer::allocate(lhs_q8_bytes(m, k)).value();
+      reference::quantize_lhs_q8(lhs_.data(), stride_, m, k, lhs_packed_.data(), lhs_q8_group(variant.rhs));
+      reference::dequantize_lhs_q8(lhs_packed_.data(), m, k, dense.data());
+    }
+    if (!quantised_ && variant.lhs_layout != Layout::kRowMajor) {
+      lhs_packed_ = AlignedBuffer::allocate(lhs_bytes(variant.lhs_layout, m, k)).value();
+      reference::pack_lhs_float(variant.lhs_layout, lhs_.data(), stride_, m, k, lhs_packed_.data());
     }
     const double rounding = variant.lhs == DType::kBF16 ? kUnitBf16 : variant.lhs == DType::kF16 ? kUnitF16 : 0;
     const double roundings = quantised_ ? 4.0 * k / kQ8Block : k;
@@ -199,7 +204,7 @@ class MatmulProblem {
     MatmulCall c;
     c.config = {&variant_, ExecutionMode::kCpu, static_cast<uint16_t>(workers), mc, nc, {}};
     c.rhs = &rhs_;
-    c.lhs = {lhs_.data(), stride_, quantised_ ? q8_.data() : nullptr, Layout::kLhsQ8Panel16, m_, k_};
+    c.lhs = {lhs_.data(), stride_, lhs_packed_.data(), variant_.lhs_layout, m_, k_};
     c.dst = dst_.data();
     c.dst_stride = dst_stride_;
     return c;
@@ -223,7 +228,7 @@ class MatmulProblem {
   const KernelVariant& variant_;
   uint32_t m_, n_, k_;
   size_t stride_, dst_stride_;
-  AlignedBuffer packed_, q8_;
+  AlignedBuffer packed_, lhs_packed_;
   PackedMatrix rhs_;
   bool quantised_ = false;
   std::vector<float> lhs_, dst_;

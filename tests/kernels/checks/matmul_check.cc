@@ -7,6 +7,7 @@
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 #include "kernels/reference/operators.h"
+#include "kernels/reference/pack_lhs.h"
 #include "kernels/reference/quantize.h"
 #include "tests/kernels/checks/checks.h"
 #include "tests/kernels/support/guarded_buffer.h"
@@ -110,12 +111,16 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
   }
   if (k >= 2 * kQ8Block && !extreme) std::fill_n(lhs_values.begin(), kQ8Block, 0.0f);  // a block whose scale is zero
   const bool quantised = v.lhs_layout == Layout::kLhsQ8Panel16;
+  const bool rows = v.lhs_layout == Layout::kRowMajor;
   const size_t pad = m % 2 == 0 ? 0 : 5;  // floats between rows, of both lhs and dst
-  GuardedBuffer lhs(quantised ? lhs_q8_bytes(m, k) : ((k + pad) * (m - 1) + k) * sizeof(float), quantised ? 64 : 4,
+  GuardedBuffer lhs(rows ? ((k + pad) * (m - 1) + k) * sizeof(float) : lhs_bytes(v.lhs_layout, m, k), rows ? 4 : 64,
                     edge);
   if (quantised) {
     reference::quantize_lhs_q8(lhs_values.data(), k, m, k, lhs.as<std::byte>());
     reference::dequantize_lhs_q8(lhs.as<std::byte>(), m, k, lhs_values.data());
+  } else if (!rows) {
+    reference::pack_lhs_float(v.lhs_layout, lhs_values.data(), k, m, k, lhs.as<std::byte>());
+    for (float& x : lhs_values) x = reference::rounded_lhs(v.lhs_layout, x);
   } else {
     for (size_t row = 0; row < m; ++row) std::copy_n(lhs_values.data() + row * k, k, lhs.as<float>() + row * (k + pad));
     // A variant that declares 16-bit activations rounds the f32 rows itself.
@@ -129,7 +134,7 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
   GuardedBuffer dst(((n + pad) * (m - 1) + n) * sizeof(float), 4, edge);
   MatmulArgs args{};
   args.lhs = lhs.as<void>();
-  args.lhs_stride = quantised ? 0 : (k + pad) * sizeof(float);
+  args.lhs_stride = rows ? (k + pad) * sizeof(float) : 0;
   args.rhs = rhs.as<void>();
   args.rhs_stride = rhs_planes(v.rhs, k).panel_bytes;
   args.dst = dst.as<float>();
@@ -160,7 +165,7 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
 }  // namespace
 
 void check_matmul(const KernelVariant& v, Comparator& comparator) {
-  if (v.lhs_layout == Layout::kLhsQ8Panel16 && v.tile.mr % kPanel != 0)
+  if (v.lhs_layout != Layout::kRowMajor && v.tile.mr % kPanel != 0)
     comparator.fail(fmt::format("{}: tile.mr is {}, not a multiple of {}", v.id, v.tile.mr, kPanel));
   bool begin = false;
   for (const Shape& s : shapes(v)) {

@@ -72,9 +72,53 @@ void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, uint32_t grou
   if (!dst.intact()) comparator.fail(name() + ": wrote outside dst");
 }
 
+// Panels of floats: every element is the nearest one of its type.
+void check_floats(const KernelVariant& v, uint32_t rows, uint32_t k, Edge edge, Comparator& comparator) {
+  const auto name = [&] { return fmt::format("{} rows={} k={}", v.id, rows, k); };
+  const bool f32 = v.dst == DType::kF32, f16 = v.dst == DType::kF16;
+  reference::Random random(11 + rows + 100 * k);
+  const size_t stride = k + (rows % 2 == 0 ? 0 : 3);
+  GuardedBuffer x((stride * (rows - 1) + k) * sizeof(float), 4, edge);
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t i = 0; i < k; ++i) {
+      float& value = x.as<float>()[row * stride + i];
+      value = std::ldexp(random.uniform(-1, 1), static_cast<int>(random.bits() % 48) - 30);  // to beyond f16's ends
+      if (random.bits() % 4 == 0) value = float_from_bits((bits_from_float(value) & 0xffff0000u) | 0x8000u);  // a tie
+      if (random.bits() % 4 == 0) value = float_from_bits((bits_from_float(value) & 0xffffe000u) | 0x1000u);
+    }
+  x.protect_contents();
+  GuardedBuffer dst(lhs_bytes(v.dst_layout, rows, k), 64, edge);
+  const QuantizeArgs args{x.as<float>(), stride, dst.as<void>(), rows, k, 0};
+  v.quantize(&args);
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t i = 0; i < (f32 ? k : (k + 1) / 2 * 2); ++i) {
+      const float in = i < k ? x.as<float>()[row * stride + i] : 0.0f;
+      float expected = in, found;
+      if (f32) {
+        std::memcpy(&found, dst.as<std::byte>() + (i * rows + row) * 4, 4);
+      } else {
+        uint16_t half;
+        std::memcpy(&half, dst.as<std::byte>() + ((i / 2 * rows + row) * 2 + i % 2) * 2, 2);
+        found = f16 ? f16_to_f32(half) : bf16_to_f32(half);
+        expected = f16 ? f16_to_f32(f32_to_f16(std::clamp(in, -65504.0f, 65504.0f))) : bf16_to_f32(f32_to_bf16(in));
+      }
+      const double unit = std::fabs(static_cast<double>(in)) * 0x1p-26;  // less than any distance to a neighbour
+      comparator.compare(static_cast<double>(expected), static_cast<double>(found), unit,
+                         [&] { return fmt::format("{} row {} element {} ({})", name(), row, i, in); });
+    }
+  if (!dst.intact()) comparator.fail(name() + ": wrote outside dst");
+}
+
 }  // namespace
 
 void check_quantize(const KernelVariant& v, Comparator& comparator) {
+  if (!is_q8(v.dst_layout)) {
+    for (Edge edge : {Edge::kEnd, Edge::kBegin})
+      for (uint32_t rows = 1; rows <= kPanel; ++rows)
+        for (uint32_t k : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 15u, 16u, 17u, 100u})
+          check_floats(v, rows, k, edge, comparator);
+    return;
+  }
   for (Edge edge : {Edge::kEnd, Edge::kBegin})
     for (uint32_t rows : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 15u, 16u}) {
       for (uint32_t k : {32u, 64u, 96u, 160u, 256u, 576u}) check_case(v, rows, k, kQ8Block, edge, comparator);
