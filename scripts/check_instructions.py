@@ -20,7 +20,7 @@ FEATURES = [
     ("sme", re.compile(r"^(smstart|smstop|rdsvl|addsvl|addspl)\b|(^|[ ,{\[])(za\d*|zt0)\b")),
     ("i8mm", re.compile(r"^(smmla|ummla|usmmla|usdot|sudot)\b")),
     ("dotprod", re.compile(r"^(sdot|udot)\b")),
-    ("bf16", re.compile(r"^(bfdot|bfmmla|bfmlal[bt]|bfcvtn?2?)\b")),
+    ("bf16", re.compile(r"^(bfdot\b(?!.*\bza)|(bfmmla|bfmlal[bt]|bfcvtn?2?)\b)")),
     ("fp16", re.compile(r"^f(?!cvt[ln]2?\b|mlal|mlsl)\w+\s.*\bv\d+\.(4h|8h|h\[)|^f(?!cvt\s)\w+\s+h\d+")),
     ("fhm", re.compile(r"^f(mlal|mlsl)2?\b")),
     ("rdm", re.compile(r"^sqrdml[as]h\b")),
@@ -89,12 +89,14 @@ def self_test():
         ("sme2", "cntd\tx0", "sve"),
         ("sme2", "mov\tz0.d, z1.d", "sve"),
         ("sme", "sdot\tv0.4s, v1.16b, v2.4b[0]", "dotprod"),
+        ("sme", "bfdot\tv0.4s, v1.8h, v2.8h", "bf16"),
     ]
     modes = [  # of a unit of sme2: instructions, and how many mistakes they are
         (["smstart\tsm", "ptrue\tp0.b", "smstop\tsm"], 0),
         (["smstart\tsm", "smstop\tsm", "ptrue\tp0.b"], 1),
         (["smstart\tsm", "add\tv0.4s, v1.4s, v2.4s", "smstop\tsm"], 1),
         (["smstart\tza", "ptrue\tp0.b"], 1),
+        (["smstart\tsm", "bfdot\tza.s[w8, 0, vgx4], { z4.h - z7.h }, z1.h[0]", "smstop\tsm"], 0),
     ]
     fine = [
         ("neon", "fmla\tv0.4s, v1.4s, v2.s[3]"),

@@ -171,7 +171,7 @@ SMEPILOT_INLINE void sum_lines(const Lane* a, const Lane* b, uint32_t k) noexcep
     Lane x[M], y[N];
     for (int i = 0; i < M; ++i) x[i] = a[i];
     for (int j = 0; j < N; ++j) y[j] = b[j];
-    for (; at + 16 <= unmasked; at += 16) {
+    for (size_t i = unmasked / 16; i > 0; --i) {
       // Without this the compiler keeps a pointer for every load, instead of one and offsets that all share.
       for (Lane& l : x) __asm__("" : "+r"(l.at));
       for (Lane& l : y) __asm__("" : "+r"(l.at));
@@ -182,6 +182,7 @@ SMEPILOT_INLINE void sum_lines(const Lane* a, const Lane* b, uint32_t k) noexcep
       for (Lane& l : x) l.at += 16 * kLineBytes;
       for (Lane& l : y) l.at += 16 * kLineBytes;
     }
+    at = unmasked / 16 * 16;
   }
   for (; at < unmasked; at += 4) four_steps<D, M, N, Whole, 0>(a, b, at, 4, words, halves, halves);
   if (at < steps) {
@@ -319,6 +320,15 @@ SMEPILOT_INLINE void sum_lines(const Lane* a, const Lane* b, uint32_t k) noexcep
 
 // --- tiles and their order ---
 
+template <int N, int I>
+SMEPILOT_INLINE void store_row(uint32_t r, float* dst, uint32_t vl, svbool_t c0, svbool_t c1, svbool_t c2,
+                               svbool_t c3) noexcept SMEPILOT_STREAMING {
+  svst1_hor_za32(I * N, r, c0, dst);
+  if constexpr (N > 1) svst1_hor_za32(I * N + 1, r, c1, dst + vl);
+  if constexpr (N > 2) svst1_hor_za32(I * N + 2, r, c2, dst + 2 * vl);
+  if constexpr (N > 3) svst1_hor_za32(I * N + 3, r, c3, dst + 3 * vl);
+}
+
 // The rows of vector I, from dst on. left: columns that exist.
 template <int N, int I>
 SMEPILOT_INLINE void store(float* dst, size_t stride, uint32_t rows, uint32_t vl,
@@ -328,12 +338,15 @@ SMEPILOT_INLINE void store(float* dst, size_t stride, uint32_t rows, uint32_t vl
                  c1 = svand_b_z(lanes, lanes, svwhilelt_b32_u32(vl, left)),
                  c2 = svand_b_z(lanes, lanes, svwhilelt_b32_u32(2 * vl, left)),
                  c3 = svand_b_z(lanes, lanes, svwhilelt_b32_u32(3 * vl, left));
-  for (uint32_t r = 0; r < rows; ++r, dst += stride) {
-    svst1_hor_za32(I * N, r, c0, dst);
-    if constexpr (N > 1) svst1_hor_za32(I * N + 1, r, c1, dst + vl);
-    if constexpr (N > 2) svst1_hor_za32(I * N + 2, r, c2, dst + 2 * vl);
-    if constexpr (N > 3) svst1_hor_za32(I * N + 3, r, c3, dst + 3 * vl);
+  uint32_t r = 0;
+  for (; r + 4 <= rows; r += 4, dst += 4 * stride) {
+    __asm__("" : "+r"(r));  // not a constant: only four rows from a register on can be named
+    store_row<N, I>(r, dst, vl, c0, c1, c2, c3);
+    store_row<N, I>(r + 1, dst + stride, vl, c0, c1, c2, c3);
+    store_row<N, I>(r + 2, dst + 2 * stride, vl, c0, c1, c2, c3);
+    store_row<N, I>(r + 3, dst + 3 * stride, vl, c0, c1, c2, c3);
   }
+  for (; r < rows; ++r, dst += stride) store_row<N, I>(r, dst, vl, c0, c1, c2, c3);
 }
 
 // Lines: a line of a whole panel is a vector. Whole: all rows exist.
