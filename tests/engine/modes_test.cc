@@ -76,6 +76,17 @@ TEST_P(Modes, GiveTheSameLogits) {
                                  : std::strcmp(mode, "matrix") == 0           ? ExecutionMode::kMatrix
                                  : coop_pairs(shape, isa).empty()             ? ExecutionMode::kCpu
                                                                               : ExecutionMode::kCoop;
+    const HyperParameters& hp = engine->file().hyper;
+    const OperatorShape attention{OpKind::kAttention, DType::kF16, 41, hp.heads, hp.head_dim, 41, hp.kv_heads};
+    ExecutionMode wanted_attention = ExecutionMode::kCpu;
+    if (std::strcmp(mode, "coop") == 0 && !coop_pairs(attention, isa).empty()) wanted_attention = ExecutionMode::kCoop;
+    if (std::strcmp(mode, "matrix") == 0 && default_entry(attention, 2, ExecutionUnit::kMatrix).ok())
+      wanted_attention = ExecutionMode::kMatrix;
+    for (const OperatorStats& r : stats.rows()) {
+      if (std::strcmp(r.execution.role, "attention") == 0) {
+        EXPECT_EQ(r.execution.mode, wanted_attention) << mode;
+      }
+    }
     size_t seen = 0;
     for (const OperatorStats& r : stats.rows())
       for (const char* role :
