@@ -171,6 +171,7 @@ int run(int argc, char** argv) {
                       : !o.prompts.empty() && !o.prompt_file.empty() ? "--prompt and --file exclude each other"
                       : o.prompts.size() > 1 && !generate && !bench  ? "several prompts are for generating text"
                       : o.record && !bench                           ? "--record needs --bench"
+                      : o.record && request.execution != "auto"      ? "--record is for what plans do, not for --mode"
                       : !o.batch_list.empty() && !generate && !bench ? "--batch is for generating text and for --bench"
                       : !bench && !batch_is_count                    ? "--batch is a number of sequences"
                       : o.prompts.size() > 1 && o.batch > 1          ? "--batch and several prompts exclude each other"

@@ -36,7 +36,8 @@ class Usage(ProgramTest):
                      m + ["-p", "x", "-b", "0"], m + ["-p", "x", "-b", "two"], m + ["-p", "x", "-u", "0"],
                      m + ["--bench", "-b", "0"], m + ["--bench", "-b", "1,x"], m + ["-p", "x", "--kv-type", "q4_0"],
                      m + ["-p", "x", "-p", "y", "-b", "2"], m + ["-i", "-b", "2"], m + ["-i", "-p", "x", "-p", "y"],
-                     m + ["--perplexity", "f", "--bench"], m + ["-p", "x", "--mode", "gpu"]):
+                     m + ["--perplexity", "f", "--bench"], m + ["-p", "x", "--mode", "gpu"],
+                     m + ["--bench", "--record", "--mode", "cpu"]):
             self.assert_fails(args, code=2)
         self.assert_fails(m + ["-p", "x", "--frobnicate"], "--frobnicate", code=2)
         self.assert_fails(m, "nothing to do", code=2)
