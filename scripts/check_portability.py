@@ -3,7 +3,7 @@
 
     aarch64-macos         compiled and linked
     aarch64-linux-musl    compiled, linked, and run under qemu-user where scripts/setup_aarch64.sh has installed it:
-                          both programs' --version and the tests of the kernels
+                          both programs' --version, and the tests of the kernels and of what depends on the system
 
 The compiler is zig's clang (PyPI package ziglang), which has the headers and C libraries of both. SQLite and PCRE2 are
 compiled from the sources that the Rust packages libsqlite3-sys and pcre2-sys carry; fmt, CLI11 and nlohmann-json are
@@ -32,7 +32,8 @@ libsqlite3-sys = { version = "=0.40.0", default-features = false, features = ["b
 pcre2-sys = "=0.2.10"
 """
 PROGRAMS = ["smepilot_kernels", "smetune", "smepilot-run"]
-TESTS = ["kernel_base_test", "kernel_variants_test", "kernel_checks_test"]
+TESTS = ["tests/kernels/kernel_base_test", "tests/kernels/kernel_variants_test", "tests/kernels/kernel_checks_test",
+         "tests/profiles/profiles_platform_test", "tests/engine/engine_chat_template_test"]
 
 # zig names a CPU and its features, where clang takes an architecture: -march=armv8.2-a+dotprod+fp16.
 WRAPPER = """#!{python}
@@ -181,7 +182,7 @@ class Check:
             f"-DSMEPILOT_ZIG_TARGET={target}", f"-DSMEPILOT_ZIG_DIR={folder}"])
         if not configured:
             return
-        built = self.step(target, "build", ["ninja", "-k", "0", "-j", jobs, "-C", folder / "build", "--quiet", *PROGRAMS, *(TESTS if runs else [])])
+        built = self.step(target, "build", ["ninja", "-k", "0", "-j", jobs, "-C", folder / "build", "--quiet", *PROGRAMS, *(map(os.path.basename, TESTS) if runs else [])])
         if not built or not runs:
             return
         qemu = emulator()
@@ -191,7 +192,7 @@ class Check:
         for program in ("tuner/smetune", "engine/smepilot-run"):
             self.step(target, f"{program} --version", [qemu, folder / "build" / program, "--version"])
         for test in TESTS:
-            self.step(target, test, [qemu, folder / "build/tests/kernels" / test, "--gtest_brief=1"])
+            self.step(target, test, [qemu, folder / "build" / test, "--gtest_brief=1"])
 
 
 def main():
