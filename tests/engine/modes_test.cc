@@ -99,8 +99,12 @@ TEST_P(Modes, GiveTheSameLogits) {
     EXPECT_GE(seen, 10u) << mode;
     for (const StatsPhase phase : {StatsPhase::kPrefill, StatsPhase::kDecode}) {
       const Conversions c = stats.summary(phase).conversions;
-      EXPECT_EQ(c.activations, 0u) << mode;
+      EXPECT_EQ(c.activations, c.priced) << mode;
       EXPECT_EQ(c.weights, 0u) << mode;
+      // A router of floats may want another form of a token than its experts.
+      if (GetParam().architecture != "qwen3moe") {
+        EXPECT_EQ(c.activations, 0u) << mode;
+      }
     }
   }
 }
