@@ -19,7 +19,7 @@ struct MemoryRequest {
   uint32_t rows = 512;  // of a forward pass
   unsigned workers = 1;
   DType kv_type = DType::kF16;
-  Layout packed = Layout::kLhsQ8Panel16;  // the largest form in which matmuls read activations; kRowMajor: none
+  Layout packed = kLhsQ8Layout;  // the largest form in which matmuls read activations; kRowMajor: none
 };
 
 struct MemoryNeed {

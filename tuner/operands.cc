@@ -228,8 +228,8 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
   const bool quantised = is_q8(form.layout);
   if (quantised) {  // what the packed form stands for
     std::vector<std::byte> q8(lhs_q8_bytes(m, k));
-    reference::quantize_lhs_q8(x.data(), k, m, k, q8.data(), form.group);
-    reference::dequantize_lhs_q8(q8.data(), m, k, x.data());
+    reference::quantize_lhs_q8(x.data(), k, m, k, q8.data(), form.group, form.layout);
+    reference::dequantize_lhs_q8(q8.data(), m, k, x.data(), form.layout);
   }
   const reference::MatmulResult oracle = reference::matmul(x.data(), weights.data(), m, n, k);
   // Rounding of k sums in f32, and of activations that are taken in 16 bits.

@@ -16,7 +16,7 @@ static constexpr KernelVariant matmul_variant(const char* id, IsaSet isa, DType 
           .lhs = lhs,
           .rhs = rhs,
           .dst_layout = Layout::kRowMajor,
-          .lhs_layout = lhs == DType::kQ8 ? Layout::kLhsQ8Panel16 : Layout::kRowMajor,
+          .lhs_layout = lhs == DType::kQ8 ? kLhsQ8Layout : Layout::kRowMajor,
           .rhs_layout = Layout::kRhsPanel16,
           .tile = {mr, kPanel, traits(rhs).block_elems},
           .max_m = 0,
@@ -42,7 +42,8 @@ static constexpr KernelVariant attention_variant(const char* id, IsaSet isa, DTy
           .attention = fn};
 }
 
-static constexpr KernelVariant quantize_variant(const char* id, IsaSet isa, QuantizeFn fn) noexcept {
+static constexpr KernelVariant quantize_variant(const char* id, IsaSet isa, QuantizeFn fn,
+                                                Layout layout = kLhsQ8Layout) noexcept {
   return {.id = id,
           .op = OpKind::kQuantize,
           .isa = isa,
@@ -50,7 +51,7 @@ static constexpr KernelVariant quantize_variant(const char* id, IsaSet isa, Quan
           .dst = DType::kQ8,
           .lhs = DType::kF32,
           .rhs = DType::kF32,
-          .dst_layout = Layout::kLhsQ8Panel16,
+          .dst_layout = layout,
           .lhs_layout = Layout::kRowMajor,
           .rhs_layout = Layout::kRowMajor,
           .tile = {kPanel, kQ8Block, kQ8Block},

@@ -21,7 +21,7 @@ enum class DType : uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
-  kQ8,  // activations quantised at run time, Layout::kLhsQ8Panel16; never in a file
+  kQ8,  // activations quantised at run time, Layout::kLhsQ8Panel16 or K4; never in a file
   kCount
 };
 

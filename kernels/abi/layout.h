@@ -3,7 +3,12 @@
 //
 // One idea runs through all of them: output columns lie 16 to a panel, and four consecutive k of one column lie side
 // by side (k4). A panel row is then 64 bytes: one AVX-512 register, two AVX2 registers, four NEON registers, one row
-// of an AMX B tile, one SME vector at SVL 512. So one packed copy of the weights serves every unit.
+// of an AMX B tile, one SME vector at SVL 512. So one packed copy of the weights serves every unit of a machine.
+//
+// Three details are what the instructions of the architecture like best, constants below: on AArch64 nibbles lie
+// adjacent (LUTI4 expands a vector of bytes to two vectors of consecutive elements), q8_0 is signed (SDOT, SMMLA and
+// SMOPA multiply signed bytes), and the quantised left operand has four k of all rows side by side. On x86 nibbles of
+// the two halves of a block share a byte (a shift separates them), and q8_0 is unsigned (VPDPBUSD, TDPBSUD).
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +32,16 @@ enum class Layout : uint8_t {
 inline constexpr const char* kLayoutNames[] = {"row",       "q8p16", "q8p16k4", "f32p16", "f16p16k2",
                                                "bf16p16k2", "n16k4", "k16",     "v16"};
 
+#if defined(__aarch64__)
+inline constexpr bool kAdjacentNibbles = true;
+inline constexpr int kQ8Zero = 0;                                // what q8_0 weights and keys are stored with added
+inline constexpr Layout kLhsQ8Layout = Layout::kLhsQ8Panel16K4;  // what all quantised matmul variants read
+#else
+inline constexpr bool kAdjacentNibbles = false;
+inline constexpr int kQ8Zero = 128;
+inline constexpr Layout kLhsQ8Layout = Layout::kLhsQ8Panel16;
+#endif
+
 inline constexpr uint32_t kPanel = 16;          // rows of an lhs panel, columns of an rhs panel, positions of a K panel
 inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
 inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale where every consumer is a K-quant
@@ -37,7 +52,7 @@ inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale
 //   f32   d[R]           scale, max|x| / 127
 //   f32   ds[R]          d * sum(q)
 //   int32 n8[R]          -8 * sum(q)      corrects unsigned 4-bit weights (Q4_0)
-//   int32 n128[R]        -128 * sum(q)    corrects unsigned 8-bit weights (Q8_0)
+//   int32 n128[R]        -128 * sum(q)    corrects unsigned 8-bit weights (Q8_0 where kQ8Zero is 128)
 //   int32 n32a[R]        -32 * sum(q[0..15])
 //   int32 n32b[R]        -32 * sum(q[16..31])  corrects unsigned 6-bit weights (Q6_K)
 // Blocks have scales of their own, rounded to f16 unless that overflows, as GGUF's Q8_0 has them; or, for K-quant
@@ -49,7 +64,8 @@ static constexpr size_t lhs_q8_bytes(size_t m, size_t k) noexcept {
   return m * (k / kQ8Block) * kLhsQ8BlockBytes;
 }
 
-// kLhsQ8Panel16K4: the same planes, but the quants of a block are int8 q[8][R][4], k = 4i+j of row r at [i][r][j].
+// kLhsQ8Panel16K4: the same planes, but the quants of a block are int8 q[8][R][4], k = 4i+j of row r at [i][r][j]. A
+// reader may load 16 bytes at any [i][r]: the planes follow.
 //
 // kLhsF32Panel16, kLhsF16Panel16, kLhsBf16Panel16: panels of 16 rows (the last one of the R that remain),
 //   f32  x[K][R]
@@ -64,6 +80,10 @@ static constexpr size_t lhs_bytes(Layout layout, size_t m, size_t k) noexcept { 
     default: return m * k * 4;
   }
 }
+// Element e (of 32) of row r in the quants of a block of R rows of such a layout.
+static constexpr size_t lhs_q8_place(Layout layout, size_t rows, size_t r, size_t e) noexcept {
+  return layout == Layout::kLhsQ8Panel16K4 ? (e / 4 * rows + r) * 4 + e % 4 : r * kQ8Block + e;
+}
 static constexpr bool is_q8(Layout layout) noexcept {
   return layout == Layout::kLhsQ8Panel16 || layout == Layout::kLhsQ8Panel16K4;
 }
@@ -73,7 +93,7 @@ static constexpr bool is_q8(Layout layout) noexcept {
 //   f32          f32  w[K][16]
 //   f16          f16  w[K][16]
 //   bf16         bf16 w[K/2][16][2]
-//   q8_0         u8   q[KB][8][16][4] (value + 128)                       f16 d[KB][16]
+//   q8_0         u8   q[KB][8][16][4] (value + kQ8Zero)                   f16 d[KB][16]
 //   q4_0         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]
 //   q4_1         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]  f16 m[KB][16]
 //   q5_0         u8   q[KB][4][16][4] (nibbles)   u8 h[KB][16][4] (5th bits)   f16 d[KB][16]
@@ -87,11 +107,25 @@ static constexpr bool is_q8(Layout layout) noexcept {
 //   q5_k         u8   q[KB][4][16][4] (nibbles)  u8 h[KB][16][4] (5th bits)
 //                u8   sc[KB][16] u8 mn[KB][16]  f16 d[KS][16]  f16 dmin[KS][16]
 //   q6_k         u8   q[KB][4][16][4] (low 4 bits)  u8 h[KB][2][16][4] (high 2 bits)  i8 sc[KB][2][16]  f16 d[KS][16]
-// Nibbles: byte [i][c][j] holds k = 4i+j in its low half and k = 16+4i+j in its high half (of the block's 32).
+// Nibbles, kAdjacentNibbles false: byte [i][c][j] holds k = 4i+j in its low half and k = 16+4i+j in its high half (of
+// the block's 32). True: the 64 bytes [i] are the 128 nibbles [2][16][4], k = 16h+4i+j of column c at [h][c][j], of
+// which byte e holds number 2e in its low half and number 2e+1 in its high half. See nibble_place().
+// The planes of pairs of bits and of single bits are the same everywhere: a shift and a mask of one row of them give
+// those of four columns and four k in the order of the expanded nibbles.
 // Pairs of bits: byte [s][c][j] holds, at bits 2i..2i+1, those of k = 16s+4i+j.
 // Single bits: byte [c][j] holds, at bit i, that of k = 4i+j.
 // Scales of q3_k, one for each half of a block, six bits, 32 is zero. sc: low four bits of first | second << 4. sch:
 // high two bits of first | second << 2, of the even block in the low nibble and of the odd block in the high nibble.
+struct NibblePlace {
+  size_t byte;  // within the block's 256
+  int shift;    // 0 or 4
+};
+static constexpr NibblePlace nibble_place(size_t col, size_t e) noexcept {  // of element e of a block of 32
+  const size_t i = e % 16 / 4, j = e % 4;
+  if (kAdjacentNibbles) return {i * 64 + e / 16 * 32 + col * 2 + j / 2, static_cast<int>(j % 2 * 4)};
+  return {i * 64 + col * 4 + j, e < 16 ? 0 : 4};
+}
+
 struct RhsPlanes {
   // Byte offsets of the planes within a panel; 0 where absent. scale_high: sch of q3_k.
   size_t quants, high, scale, scale_high, min, super, super_min;
@@ -180,9 +214,9 @@ static constexpr size_t rhs_bytes(DType t, size_t n, size_t k) noexcept {
 // K and V caches of one KV head: panels of 16 positions. A panel of K is a panel of packed weights whose columns are
 // the positions, so whatever multiplies weights can multiply keys; a panel of V holds its positions row by row.
 //   K f16    f16 w[head_dim][16]
-//   K q8_0   u8  q[head_dim/32][8][16][4] (value + 128)   f16 d[head_dim/32][16]
+//   K q8_0   u8  q[head_dim/32][8][16][4] (value + kQ8Zero)   f16 d[head_dim/32][16]
 //   V f16    f16 v[16][head_dim]
-//   V q8_0   i8  q[16][head_dim]                          f16 d[16][head_dim/32]
+//   V q8_0   i8  q[16][head_dim]                              f16 d[16][head_dim/32]
 // q8_0 (head_dim a multiple of 32): blocks of 32 elements of one position, value = q * d, as in a GGUF file.
 static constexpr size_t kv_panel_bytes(DType t, size_t head_dim) noexcept {
   return t == DType::kQ8_0 ? rhs_planes(t, head_dim).panel_bytes : kPanel * head_dim * 2;

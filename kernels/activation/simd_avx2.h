@@ -34,7 +34,7 @@ struct Simd {
   static SMEPILOT_INLINE Vec load_f16_partial(const uint16_t* p, uint32_t) noexcept {
     return _mm256_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
-  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+  static SMEPILOT_INLINE void load_key_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
     const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), mask = _mm256_set1_epi32(0xff);
     out[0] = _mm256_cvtepi32_ps(_mm256_and_si256(x, mask));
     out[1] = _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(x, 8), mask));

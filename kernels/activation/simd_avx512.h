@@ -40,7 +40,7 @@ struct Simd {
   static SMEPILOT_INLINE Vec load_f16_partial(const uint16_t* p, uint32_t n) noexcept {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_below(n), p));
   }
-  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+  static SMEPILOT_INLINE void load_key_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
     const __m512i x = _mm512_loadu_si512(p), mask = _mm512_set1_epi32(0xff);
     out[0] = _mm512_cvtepi32_ps(_mm512_and_si512(x, mask));
     out[1] = _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(x, 8), mask));

@@ -40,12 +40,12 @@ struct Simd {
     if (n > 2) h = vld1_lane_u16(p + 2, h, 2);
     return vcvt_f32_f16(vreinterpret_f16_u16(h));
   }
-  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
-    const uint32x4_t x = vreinterpretq_u32_u8(vld1q_u8(p)), mask = vdupq_n_u32(0xff);
-    out[0] = vcvtq_f32_u32(vandq_u32(x, mask));
-    out[1] = vcvtq_f32_u32(vandq_u32(vshrq_n_u32(x, 8), mask));
-    out[2] = vcvtq_f32_u32(vandq_u32(vshrq_n_u32(x, 16), mask));
-    out[3] = vcvtq_f32_u32(vshrq_n_u32(x, 24));
+  static SMEPILOT_INLINE void load_key_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+    const int32x4_t x = vreinterpretq_s32_u8(vld1q_u8(p));
+    out[0] = vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(x, 24), 24));
+    out[1] = vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(x, 16), 24));
+    out[2] = vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(x, 8), 24));
+    out[3] = vcvtq_f32_s32(vshrq_n_s32(x, 24));
   }
   static SMEPILOT_INLINE Vec load_i8(const int8_t* p) noexcept {
     int32_t four;

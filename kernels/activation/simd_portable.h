@@ -7,6 +7,7 @@
 
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/half.h"
+#include "kernels/abi/layout.h"
 
 namespace smepilot {
 namespace {
@@ -54,11 +55,17 @@ struct Simd {
     for (uint32_t i = 0; i < n; ++i) h[i] = p[i];
     return load_f16(h);
   }
-  // 4 * kWidth unsigned bytes: byte j of each group of four becomes a lane of out[j].
-  static SMEPILOT_INLINE void load_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
+  // 4 * kWidth bytes as q8_0 keys are stored, so signed where kQ8Zero is 0: byte j of each group of four becomes a lane
+  // of out[j].
+  static SMEPILOT_INLINE void load_key_bytes(const uint8_t* p, Vec (&out)[4]) noexcept {
     U32x4 x;
     __builtin_memcpy(&x, p, sizeof(x));
-    for (uint32_t j = 0; j < 4; ++j) out[j] = __builtin_convertvector((x >> (8 * j)) & 0xffu, Vec);
+    for (uint32_t j = 0; j < 4; ++j) {
+      if constexpr (kQ8Zero == 0)
+        out[j] = __builtin_convertvector(reinterpret_cast<S32x4>(x << (24 - 8 * j)) >> 24, Vec);
+      else
+        out[j] = __builtin_convertvector((x >> (8 * j)) & 0xffu, Vec);
+    }
   }
   static SMEPILOT_INLINE Vec load_i8(const int8_t* p) noexcept {
     return Vec{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};

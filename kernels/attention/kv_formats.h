@@ -34,12 +34,13 @@ struct Q8Cache {
     const auto* scales = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(head_dim));
     for (size_t b = 0; b < head_dim; b += kQ8Block, scales += kPanel)
       for (uint32_t c = 0; c < kPanel; c += Simd::kWidth) {
-        const Simd::Vec scale = Simd::load_f16(scales + c), zero = Simd::mul(scale, Simd::set1(-128.0f));
+        const Simd::Vec scale = Simd::load_f16(scales + c),
+                        zero = Simd::mul(scale, Simd::set1(-static_cast<float>(kQ8Zero)));
         const uint8_t* q = panel + b * kPanel + c * 4;
         float* at = to + b * kPanel + c;
         for (uint32_t i = 0; i < kQ8Block; i += 4, q += 4 * kPanel, at += 4 * kPanel) {
           Simd::Vec quant[4];
-          Simd::load_bytes(q, quant);
+          Simd::load_key_bytes(q, quant);
           SMEPILOT_UNROLL for (uint32_t j = 0; j < 4; ++j)
               Simd::store(at + j * kPanel, Simd::fma(quant[j], scale, zero));
         }

@@ -140,27 +140,39 @@ struct Decoded {
   float min[2][kPanel];  // as many as the weights have: none, one for all of the block, or one for each half
 };
 
-// Nibbles [4][16][4] minus `offset`.
+// What holds k = 4i .. 4i+3 of a block's nibbles for four columns, in the lowest bits of a lane; and at which bit k =
+// 4i+j is there.
+inline U32x4 nibble_words(const uint8_t* q, uint32_t i, uint32_t v) noexcept {
+  if constexpr (kAdjacentNibbles) {
+    uint16_t h[4];
+    memcpy(h, q + i % 4 * 64 + i / 4 * 32 + v * 8, sizeof h);
+    return U32x4{h[0], h[1], h[2], h[3]};
+  }
+  return load_u32(q + i % 4 * 64 + v * 16) >> (i / 4 * 4);
+}
+constexpr uint32_t nibble_bit(uint32_t j) noexcept {
+  return (kAdjacentNibbles ? 4 : 8) * j;
+}
+
+// Nibbles minus `offset`.
 inline void decode_nibbles(const uint8_t* q, float offset, float* w) noexcept {
-  for (uint32_t i = 0; i < 4; ++i) {
+  for (uint32_t i = 0; i < 8; ++i) {
     for (uint32_t v = 0; v < kVectors; ++v) {
-      const U32x4 word = load_u32(q + i * 64 + v * 16);
-      for (uint32_t j = 0; j < 4; ++j) {
-        store_f32(w + (4 * i + j) * kPanel + 4 * v, to_f32(word >> (8 * j) & 15u) - offset);
-        store_f32(w + (16 + 4 * i + j) * kPanel + 4 * v, to_f32(word >> (8 * j + 4) & 15u) - offset);
-      }
+      const U32x4 word = nibble_words(q, i, v);
+      for (uint32_t j = 0; j < 4; ++j)
+        store_f32(w + (4 * i + j) * kPanel + 4 * v, to_f32(word >> nibble_bit(j) & 15u) - offset);
     }
   }
 }
 
-// Nibbles [4][16][4] with fifth bits [16][4], minus `offset`.
+// Nibbles with fifth bits [16][4], minus `offset`.
 inline void decode_five_bits(const uint8_t* q, const uint8_t* high, float offset, float* w) noexcept {
   for (uint32_t v = 0; v < kVectors; ++v) {
     const U32x4 bits = load_u32(high + v * 16);
     for (uint32_t i = 0; i < 8; ++i) {
-      const U32x4 word = load_u32(q + i % 4 * 64 + v * 16) >> (i / 4 * 4);
+      const U32x4 word = nibble_words(q, i, v);
       for (uint32_t j = 0; j < 4; ++j) {
-        const U32x4 five = (word >> (8 * j) & 15u) | (bits >> (8 * j + i) & 1u) << 4;
+        const U32x4 five = (word >> nibble_bit(j) & 15u) | (bits >> (8 * j + i) & 1u) << 4;
         store_f32(w + (4 * i + j) * kPanel + 4 * v, to_f32(five) - offset);
       }
     }
@@ -175,12 +187,13 @@ inline U32x4 bit_pairs(const uint8_t* q, uint32_t half, uint32_t i, uint32_t j, 
 struct WeightsQ8_0 {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
+    constexpr uint32_t kFlip = kQ8Zero == 128 ? 0 : 128;  // to value + 128
     const uint8_t* q = panel + p.quants + size_t{block} * 512;
     for (uint32_t i = 0; i < 8; ++i) {
       for (uint32_t v = 0; v < kVectors; ++v) {
         const U32x4 word = load_u32(q + i * 64 + v * 16);
         for (uint32_t j = 0; j < 4; ++j)
-          store_f32(d->w + (4 * i + j) * kPanel + 4 * v, to_f32(word >> (8 * j) & 255u) - 128.0f);
+          store_f32(d->w + (4 * i + j) * kPanel + 4 * v, to_f32((word >> (8 * j) & 255u) ^ kFlip) - 128.0f);
       }
     }
     load_halves(panel + p.scale + size_t{block} * 32, d->scale);
@@ -225,13 +238,10 @@ struct WeightsIq4Nl {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
     const uint8_t* q = panel + p.quants + size_t{block} * 256;
-    for (uint32_t i = 0; i < 4; ++i) {
+    for (uint32_t e = 0; e < kBlock; ++e) {
       for (uint32_t c = 0; c < kPanel; ++c) {
-        for (uint32_t j = 0; j < 4; ++j) {
-          const uint8_t byte = q[i * 64 + c * 4 + j];
-          d->w[(4 * i + j) * kPanel + c] = kIq4NlValues[byte & 15];
-          d->w[(16 + 4 * i + j) * kPanel + c] = kIq4NlValues[byte >> 4];
-        }
+        const NibblePlace place = nibble_place(c, e);
+        d->w[e * kPanel + c] = kIq4NlValues[q[place.byte] >> place.shift & 15];
       }
     }
     load_halves(panel + p.scale + size_t{block} * 32, d->scale);
@@ -324,9 +334,9 @@ struct WeightsQ6_K {
         scale[c] = static_cast<int8_t>(panel[p.scale + size_t{block} * 32 + half * 16 + c]);
       for (uint32_t i = 0; i < 4; ++i) {
         for (uint32_t v = 0; v < kVectors; ++v) {
-          const U32x4 nibbles = load_u32(low + i * 64 + v * 16), bits = load_u32(high + v * 16);
+          const U32x4 nibbles = nibble_words(low, 4 * half + i, v), bits = load_u32(high + v * 16);
           for (uint32_t j = 0; j < 4; ++j) {
-            const U32x4 q = (nibbles >> (8 * j + 4 * half) & 15u) | (bits >> (8 * j + 2 * i) & 3u) << 4;
+            const U32x4 q = (nibbles >> nibble_bit(j) & 15u) | (bits >> (8 * j + 2 * i) & 3u) << 4;
             store_f32(d->w + (16 * half + 4 * i + j) * kPanel + 4 * v, (to_f32(q) - 32.0f) * load_f32(scale + 4 * v));
           }
         }
@@ -344,9 +354,11 @@ struct Activations {
 };
 
 inline void load_activations(const uint8_t* block, uint32_t rows, uint32_t r, Activations* out) noexcept {
-  int8_t q[kBlock];
-  memcpy(q, block + r * kBlock, sizeof q);
-  for (uint32_t i = 0; i < kBlock; ++i) out->x[i] = q[i];
+  for (uint32_t i = 0; i < kBlock; i += 4) {
+    int8_t q[4];
+    memcpy(q, block + lhs_q8_place(kLhsQ8Layout, rows, r, i), sizeof q);
+    for (uint32_t j = 0; j < 4; ++j) out->x[i + j] = q[j];
+  }
   memcpy(&out->d, block + rows * kBlock + r * 4, sizeof out->d);
   memcpy(&out->ds, block + rows * (kBlock + 4) + r * 4, sizeof out->ds);
   for (uint32_t half = 0; half < 2; ++half) {

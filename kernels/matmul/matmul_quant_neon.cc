@@ -24,16 +24,15 @@ inline constexpr uint32_t kTile = kEightBits<D> ? 1 : 2;
 
 // A block of the lhs, from a row of its panel on; the planes are at byte offsets from q. See layout.h.
 struct LhsView {
-  const uint8_t* q;   // int8 [rows][32]
+  const uint8_t* q;   // int8 [8][rows][4]
+  size_t step;        // bytes to the next four k
   size_t d, ds;       // f32 [rows]
   size_t n32a, n32b;  // int32 [rows]
   size_t stride;      // bytes to the next block
 };
 
 SMEPILOT_INLINE LhsView lhs_view(const uint8_t* block, size_t height, size_t row) noexcept {
-  const size_t planes = height * 32 + row * 4 - row * 32;
-  return {block + row * 32,         planes, planes + height * 4, planes + height * 16, planes + height * 20,
-          height * kLhsQ8BlockBytes};
+  return {block + row * 4, height * 4, height * 32, height * 36, height * 48, height * 52, height * kLhsQ8BlockBytes};
 }
 
 SMEPILOT_INLINE float load_float(const uint8_t* p) noexcept {
@@ -48,8 +47,9 @@ SMEPILOT_INLINE float load_int(const uint8_t* p) noexcept {
   return static_cast<float>(i);
 }
 
-// Four k of one row, for each of four columns.
-SMEPILOT_INLINE int8x16_t broadcast4(const uint8_t* p) noexcept {
+// k = 4i .. 4i+3 of row r, for each of four columns.
+SMEPILOT_INLINE int8x16_t broadcast4(const LhsView& lhs, int r, int i) noexcept {
+  const uint8_t* p = lhs.q + static_cast<size_t>(i) * lhs.step + 4 * r;
   int32_t four;
   __builtin_memcpy(&four, p, sizeof four);
   int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
@@ -66,9 +66,8 @@ struct DirectBlocks {
   ScaleView scales;
   DirectBlocks(const uint8_t* p, const RhsPlanes& planes) noexcept
       : panel(p), at(planes), scales(scale_view(p, planes)) {}
-  template <bool kHigh>
-  SMEPILOT_INLINE int8x16_t weights(uint32_t b, int i, int c) const noexcept {
-    return load_quants<D, Quants::kSigned, kHigh>(panel_view<D>(panel, at, b), i, c);
+  SMEPILOT_INLINE Pair weights(uint32_t b, int i, int g) const noexcept {
+    return load_pair<D, Quants::kSigned>(panel_view<D>(panel, at, b), i, g);
   }
   SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept { return load_scales<D>(scales, b, c); }
 };
@@ -76,11 +75,10 @@ struct DirectBlocks {
 template <DType D>
 struct DecodedBlocks {
   const Decoded& decoded;
-  template <bool kHigh>
-  SMEPILOT_INLINE int8x16_t weights(uint32_t b, int i, int c) const noexcept {
-    return vld1q_s8(decoded.w[b][c][2 * i + (kHigh ? 1 : 0)]);
+  SMEPILOT_INLINE Pair weights(uint32_t b, int i, int g) const noexcept { return decoded.pair(b, i, g); }
+  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept {
+    return decoded_scales<D>(decoded.scales, b, c);
   }
-  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept { return decoded_scales<D>(decoded, b, c); }
 };
 
 // Products of 16 weights with 16 lhs values, as 2 x 8 sums of 16 bits: columns 0, 1 and columns 2, 3.
@@ -99,27 +97,29 @@ struct Sums16 {
 
 // 8-bit weights: the dot products of one block, R rows x 16 columns.
 template <int R, typename Blocks>
-SMEPILOT_INLINE void dot_wide(const uint8_t* q, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
+SMEPILOT_INLINE void dot_wide(const LhsView& lhs, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
   int32x4_t a32[R][4], b32[R][4];
   SMEPILOT_UNROLL
   for (int i = 0; i < 4; ++i) {
     int8x16_t x[R][2];
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) {
-      x[r][0] = broadcast4(q + 32 * r + 4 * i);
-      x[r][1] = broadcast4(q + 32 * r + 16 + 4 * i);
+      x[r][0] = broadcast4(lhs, r, i);
+      x[r][1] = broadcast4(lhs, r, i + 4);
     }
     SMEPILOT_UNROLL
-    for (int c = 0; c < 4; ++c) {
-      const int8x16_t low = blocks.template weights<false>(b, i, c);
-      const int8x16_t high = blocks.template weights<true>(b, i, c);
+    for (int g = 0; g < 2; ++g) {
+      const Pair low = blocks.weights(b, i, g), high = blocks.weights(b, i + 4, g);
       SMEPILOT_UNROLL
       for (int r = 0; r < R; ++r) {
-        Sums16 sums;
-        sums.set(low, x[r][0]);
-        sums.add(high, x[r][1]);
-        a32[r][c] = i == 0 ? vpaddlq_s16(sums.a) : vpadalq_s16(a32[r][c], sums.a);
-        b32[r][c] = i == 0 ? vpaddlq_s16(sums.b) : vpadalq_s16(b32[r][c], sums.b);
+        SMEPILOT_UNROLL
+        for (int c = 2 * g; c < 2 * g + 2; ++c) {
+          Sums16 sums;
+          sums.set(c % 2 == 0 ? low.a : low.b, x[r][0]);
+          sums.add(c % 2 == 0 ? high.a : high.b, x[r][1]);
+          a32[r][c] = i == 0 ? vpaddlq_s16(sums.a) : vpadalq_s16(a32[r][c], sums.a);
+          b32[r][c] = i == 0 ? vpaddlq_s16(sums.b) : vpadalq_s16(b32[r][c], sums.b);
+        }
       }
     }
   }
@@ -132,36 +132,25 @@ SMEPILOT_INLINE void dot_wide(const uint8_t* q, const Blocks& blocks, uint32_t b
 
 // Narrower weights: the dot products of a block, or of its low or high half.
 template <int R, bool kLow, bool kHigh, typename Blocks>
-SMEPILOT_INLINE void dot_narrow(const uint8_t* q, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
+SMEPILOT_INLINE void dot_narrow(const LhsView& lhs, const Blocks& blocks, uint32_t b, int32x4_t (&out)[R][4]) noexcept {
+  constexpr int kFirst = kLow ? 0 : 4, kEnd = kHigh ? 8 : 4;
   Sums16 sums[R][4];
   SMEPILOT_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    int8x16_t x[R][2];
+  for (int i = kFirst; i < kEnd; ++i) {
+    int8x16_t x[R];
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      if (kLow) x[r][0] = broadcast4(q + 32 * r + 4 * i);
-      if (kHigh) x[r][1] = broadcast4(q + 32 * r + 16 + 4 * i);
-    }
+    for (int r = 0; r < R; ++r) x[r] = broadcast4(lhs, r, i);
     SMEPILOT_UNROLL
-    for (int c = 0; c < 4; ++c) {
-      if constexpr (kLow) {
-        const int8x16_t w = blocks.template weights<false>(b, i, c);
-        SMEPILOT_UNROLL
-        for (int r = 0; r < R; ++r) {
-          if (i == 0)
-            sums[r][c].set(w, x[r][0]);
-          else
-            sums[r][c].add(w, x[r][0]);
-        }
-      }
-      if constexpr (kHigh) {
-        const int8x16_t w = blocks.template weights<true>(b, i, c);
-        SMEPILOT_UNROLL
-        for (int r = 0; r < R; ++r) {
-          if (i == 0 && !kLow)
-            sums[r][c].set(w, x[r][1]);
-          else
-            sums[r][c].add(w, x[r][1]);
+    for (int g = 0; g < 2; ++g) {
+      const Pair w = blocks.weights(b, i, g);
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        if (i == kFirst) {
+          sums[r][2 * g].set(w.a, x[r]);
+          sums[r][2 * g + 1].set(w.b, x[r]);
+        } else {
+          sums[r][2 * g].add(w.a, x[r]);
+          sums[r][2 * g + 1].add(w.b, x[r]);
         }
       }
     }
@@ -190,12 +179,12 @@ template <DType D, int R, typename Blocks>
 SMEPILOT_INLINE void add_columns(const LhsView& lhs, const Blocks& blocks, uint32_t b, float32x4_t (*acc)[4]) noexcept {
   int32x4_t dots[R][4];
   if constexpr (kEightBits<D>)
-    dot_wide<R>(lhs.q, blocks, b, dots);
+    dot_wide<R>(lhs, blocks, b, dots);
   else
-    dot_narrow<R, true, !kHasHalves<D> && !kHasHalfMins<D>>(lhs.q, blocks, b, dots);
+    dot_narrow<R, true, !kHasHalves<D> && !kHasHalfMins<D>>(lhs, blocks, b, dots);
   if constexpr (kHasHalfMins<D>) {
     int32x4_t high[R][4];
-    dot_narrow<R, false, true>(lhs.q, blocks, b, high);
+    dot_narrow<R, false, true>(lhs, blocks, b, high);
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) {
       SMEPILOT_UNROLL
@@ -229,7 +218,7 @@ SMEPILOT_INLINE void add_columns(const LhsView& lhs, const Blocks& blocks, uint3
     }
   }
   if constexpr (kHasHalves<D>) {
-    dot_narrow<R, false, true>(lhs.q, blocks, b, dots);
+    dot_narrow<R, false, true>(lhs, blocks, b, dots);
     scale_and_add<R>(dots, second, lhs.q + lhs.d, acc);
   }
 }

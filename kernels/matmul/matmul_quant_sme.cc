@@ -6,7 +6,7 @@ namespace smepilot {
 extern const KernelVariant kMatmulF32Q8Q8_0Sme, kMatmulF32Q8Q4_0Sme, kMatmulF32Q8Q4_1Sme, kMatmulF32Q8Q5_0Sme,
     kMatmulF32Q8Q5_1Sme, kMatmulF32Q8Iq4NlSme, kMatmulF32Q8Q2_KSme, kMatmulF32Q8Q3_KSme, kMatmulF32Q8Q4_KSme,
     kMatmulF32Q8Q5_KSme, kMatmulF32Q8Q6_KSme;
-constexpr KernelVariant kMatmulF32Q8Q8_0Sme = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.1vlx2vl.sme.sumopa");
+constexpr KernelVariant kMatmulF32Q8Q8_0Sme = variant<DType::kQ8_0>("matmul.f32.q8.q8_0.1vlx2vl.sme.smopa");
 constexpr KernelVariant kMatmulF32Q8Q4_0Sme = variant<DType::kQ4_0>("matmul.f32.q8.q4_0.1vlx2vl.sme.smopa");
 constexpr KernelVariant kMatmulF32Q8Q4_1Sme = variant<DType::kQ4_1>("matmul.f32.q8.q4_1.1vlx2vl.sme.smopa");
 constexpr KernelVariant kMatmulF32Q8Q5_0Sme = variant<DType::kQ5_0>("matmul.f32.q8.q5_0.1vlx2vl.sme.smopa");

@@ -32,7 +32,7 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kMr = 64;  // rows of a call
-// Planes of an lhs block of `height` rows, see kLhsQ8Panel16 in layout.h.
+// Planes of an lhs block of `height` rows, see kLhsQ8Panel16K4 in layout.h.
 constexpr size_t kPlaneD = 32, kPlaneDs = 36, kPlaneN32a = 48, kPlaneN32b = 52;
 constexpr uint64_t kTemporaries = 0x33;  // tiles 0 and 1, as ZERO names them
 
@@ -41,8 +41,7 @@ template <DType D>
 constexpr bool kTwoScales = kHasHalves<D> || D == DType::kQ2_K || D == DType::kQ3_K;
 // What must be subtracted from the weights as weights() gives them.
 template <DType D>
-constexpr int kZeroPoint = D == DType::kQ8_0   ? 128
-                           : D == DType::kQ4_0 ? 8
+constexpr int kZeroPoint = D == DType::kQ4_0   ? 8
                            : D == DType::kQ5_0 ? 16
                            : D == DType::kQ6_K ? 32
                            : D == DType::kQ3_K ? 4
@@ -90,15 +89,16 @@ SMEPILOT_INLINE svuint8x4_t fields(svuint8_t v) noexcept __arm_streaming {
   return svcreate4_u8(field<From, Step, To, Mask, 0>(v), field<From, Step, To, Mask, 1>(v),
                       field<From, Step, To, Mask, 2>(v), field<From, Step, To, Mask, 3>(v));
 }
-SMEPILOT_INLINE svuint8x4_t low_nibbles(svuint8x4_t v) noexcept __arm_streaming {
+// k = 4i .. 4i+3 of a block's nibbles, two to a byte, and expanded.
+SMEPILOT_INLINE svuint8_t expanded(const uint8_t* p, svbool_t bytes) noexcept __arm_streaming {
   const svbool_t all = svptrue_b8();
-  return svcreate4_u8(svand_n_u8_x(all, svget4_u8(v, 0), 15), svand_n_u8_x(all, svget4_u8(v, 1), 15),
-                      svand_n_u8_x(all, svget4_u8(v, 2), 15), svand_n_u8_x(all, svget4_u8(v, 3), 15));
+  const svuint8_t raw = svld1_u8(bytes, p);
+  return svzip1_u8(svand_n_u8_x(all, raw, 15), svlsr_n_u8_x(all, raw, 4));
 }
-SMEPILOT_INLINE svuint8x4_t high_nibbles(svuint8x4_t v) noexcept __arm_streaming {
-  const svbool_t all = svptrue_b8();
-  return svcreate4_u8(svlsr_n_u8_x(all, svget4_u8(v, 0), 4), svlsr_n_u8_x(all, svget4_u8(v, 1), 4),
-                      svlsr_n_u8_x(all, svget4_u8(v, 2), 4), svlsr_n_u8_x(all, svget4_u8(v, 3), 4));
+SMEPILOT_INLINE svuint8x4_t four_rows_of_nibbles(const uint8_t* p, Columns c) noexcept __arm_streaming {
+  const svbool_t bytes = svwhilelt_b8_u32(c.first * 2, kPanel * 2);
+  p += c.first * 2;
+  return svcreate4_u8(expanded(p, bytes), expanded(p + 64, bytes), expanded(p + 128, bytes), expanded(p + 192, bytes));
 }
 SMEPILOT_INLINE svuint8x4_t looked_up(svuint8_t table, svuint8x4_t v) noexcept __arm_streaming {
   return svcreate4_u8(svtbl_u8(table, svget4_u8(v, 0)), svtbl_u8(table, svget4_u8(v, 1)),
@@ -124,9 +124,8 @@ SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, svuint8x4_t& first, s
     first = fields<0, 2, 0, 3>(one_row(q, c));
     second = fields<0, 2, 0, 3>(one_row(q + 64, c));
   } else {
-    const svuint8x4_t raw = four_rows<Whole>(q, c);
-    first = low_nibbles(raw);
-    second = high_nibbles(raw);
+    first = four_rows_of_nibbles(q, c);
+    second = four_rows_of_nibbles(q + 32, c);
   }
   const uint8_t* h = b.panel + b.at.high + b.kb * kHighBytes<D>;
   if constexpr (kHasSingleBits<D>) {
@@ -216,75 +215,33 @@ struct LhsBlock {
   }
 };
 
-#if !SMEPILOT_SME2
-// Four words of each row, eight words apart, to rows of the tile of integers.
-SMEPILOT_INLINE void load_rows(const uint32_t* q, uint32_t count) noexcept SMEPILOT_STREAMING {
-  const svbool_t words = svwhilelt_b32_u32(0, 4);
-  uint32_t r = 0;
-  for (; r + 4 <= count; r += 4, q += 32) {
-    svld1_hor_za32(0, r, words, q);
-    svld1_hor_za32(0, r + 1, words, q + 8);
-    svld1_hor_za32(0, r + 2, words, q + 16);
-    svld1_hor_za32(0, r + 3, words, q + 24);
-  }
-  for (; r < count; ++r, q += 8) svld1_hor_za32(0, r, words, q);
-}
-#else
-SMEPILOT_INLINE void even_odd(svuint32_t x, svuint32_t y, svint8_t& even, svint8_t& odd) noexcept __arm_streaming {
-  const svuint32x2_t w = svuzp_u32_x2(svcreate2_u32(x, y));
-  even = svreinterpret_s8_u32(svget2_u32(w, 0));
-  odd = svreinterpret_s8_u32(svget2_u32(w, 1));
-}
-#endif
-
 // Quants of a block, v0 .. v7, with four k of all rows in each vector. Rows beyond the panel's are zero. (Not tuples:
 // of those, clang-22 spills every part.)
 #define SMEPILOT_EIGHT(type, v) type v##0, type v##1, type v##2, type v##3, type v##4, type v##5, type v##6, type v##7
 SMEPILOT_INLINE void activations(const LhsBlock& l, SMEPILOT_EIGHT(svint8_t&, v)) noexcept SMEPILOT_STREAMING {
-  const uint32_t* q = reinterpret_cast<const uint32_t*>(l.block + l.first * kQ8Block);
-#if SMEPILOT_SME2
-  // Eight words a row: separate them by four, then by two.
-  const uint64_t words = uint64_t{l.height - l.first} * 8, four = svcntw() * 4;
-  const svuint32x4_t a = svuzp_u32_x4(svld1_u32_x4(svwhilelt_c32_u64(0, words, 4), q));
-  const svuint32x4_t b = svuzp_u32_x4(svld1_u32_x4(svwhilelt_c32_u64(four, words, 4), q + four));
-  even_odd(svget4_u32(a, 0), svget4_u32(b, 0), v0, v4);
-  even_odd(svget4_u32(a, 1), svget4_u32(b, 1), v1, v5);
-  even_odd(svget4_u32(a, 2), svget4_u32(b, 2), v2, v6);
-  even_odd(svget4_u32(a, 3), svget4_u32(b, 3), v3, v7);
-#else
-  // Through the tile of integers, which is free here: in by rows, out by columns.
-  const svbool_t rows = l.rows();
-  const uint32_t height = l.height - l.first, lanes = static_cast<uint32_t>(svcntw());
-  const uint32_t count = height < lanes ? height : lanes;
-  const svint32_t none = svdup_n_s32(0);
-  load_rows(q, count);
-  v0 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 0));
-  v1 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 1));
-  v2 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 2));
-  v3 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 3));
-  load_rows(q + 4, count);
-  v4 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 0));
-  v5 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 1));
-  v6 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 2));
-  v7 = svreinterpret_s8_s32(svread_ver_za32_s32_m(none, rows, 0, 3));
-#endif
+  const svbool_t bytes = svwhilelt_b8_u32(l.first * 4, l.height * 4);
+  const int8_t* q = reinterpret_cast<const int8_t*>(l.block + l.first * 4);
+  const size_t step = size_t{l.height} * 4;
+  v0 = svld1_s8(bytes, q);
+  v1 = svld1_s8(bytes, q + step);
+  v2 = svld1_s8(bytes, q + 2 * step);
+  v3 = svld1_s8(bytes, q + 3 * step);
+  v4 = svld1_s8(bytes, q + 4 * step);
+  v5 = svld1_s8(bytes, q + 5 * step);
+  v6 = svld1_s8(bytes, q + 6 * step);
+  v7 = svld1_s8(bytes, q + 7 * step);
 }
 
-template <DType D>
 SMEPILOT_INLINE void outer_product(svint8_t a, svuint8_t w) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b8();
-  if constexpr (D == DType::kQ8_0)
-    svsumopa_za32_s8_m(0, all, all, a, w);
-  else
-    svmopa_za32_s8_m(0, all, all, a, svreinterpret_s8_u8(w));
+  svmopa_za32_s8_m(0, all, all, a, svreinterpret_s8_u8(w));
 }
-template <DType D>
 SMEPILOT_INLINE void outer_products(svint8_t a0, svint8_t a1, svint8_t a2, svint8_t a3,
                                     svuint8x4_t w) noexcept SMEPILOT_STREAMING {
-  outer_product<D>(a0, svget4_u8(w, 0));
-  outer_product<D>(a1, svget4_u8(w, 1));
-  outer_product<D>(a2, svget4_u8(w, 2));
-  outer_product<D>(a3, svget4_u8(w, 3));
+  outer_product(a0, svget4_u8(w, 0));
+  outer_product(a1, svget4_u8(w, 1));
+  outer_product(a2, svget4_u8(w, 2));
+  outer_product(a3, svget4_u8(w, 3));
 }
 
 // Sums += integers * scales, tile by tile.
@@ -335,15 +292,15 @@ SMEPILOT_INLINE void add_block(SMEPILOT_EIGHT(svint8_t, v), svfloat32_t d, svflo
   weights<D, Whole>(b, c, w0, w1);
   scales<D, 0>(b, c, scale, correction);
   svzero_mask_za(kTemporaries);
-  outer_products<D>(v0, v1, v2, v3, w0);
-  if constexpr (!kTwoScales<D>) outer_products<D>(v4, v5, v6, v7, w1);
+  outer_products(v0, v1, v2, v3, w0);
+  if constexpr (!kTwoScales<D>) outer_products(v4, v5, v6, v7, w1);
   svmopa_za32_f32_m(1, all, all, d, scale);
   if constexpr (kCorrected<D>) svmopa_za32_f32_m(Sums, all, all, u0, correction);
   add_scaled<Sums, Whole>();
   if constexpr (kTwoScales<D>) {
     scales<D, 1>(b, c, scale, correction);
     svzero_mask_za(kTemporaries);
-    outer_products<D>(v4, v5, v6, v7, w1);
+    outer_products(v4, v5, v6, v7, w1);
     svmopa_za32_f32_m(1, all, all, d, scale);
     svmopa_za32_f32_m(Sums, all, all, u1, correction);
     add_scaled<Sums, Whole>();

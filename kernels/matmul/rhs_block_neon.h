@@ -1,5 +1,6 @@
-// What a block (32 k of 16 columns) of packed quantised weights holds, as NEON registers: the part that the NEON and
-// the dot-product kernels share. Internal linkage: each translation unit gets its own copy, compiled with its flags.
+// What a block (32 k of 16 columns) of packed quantised weights holds, as NEON registers: the part that the NEON,
+// dot-product and matrix-multiply kernels share. Internal linkage: each translation unit gets its own copy, compiled
+// with its flags.
 #pragma once
 #include <arm_neon.h>
 
@@ -61,48 +62,47 @@ SMEPILOT_INLINE int8x16_t integer_scale(const PanelView& p, int half, int c) noe
   return vsubq_s8(vreinterpretq_s8_u8(vsliq_n_u8(low, high, 4)), vdupq_n_s8(32));
 }
 
-// k = 4i .. 4i+3 (kHigh: 16 + that) of columns 4c .. 4c+3 of a block.
-template <DType D, Quants Q, bool kHigh>
-SMEPILOT_INLINE int8x16_t load_quants(const PanelView& p, int i, int c) noexcept {
-  if constexpr (D == DType::kQ8_0) {
-    const uint8x16_t q = vld1q_u8(p.quants + 64 * (kHigh ? i + 4 : i) + 16 * c);
-    return vreinterpretq_s8_u8(veorq_u8(q, vdupq_n_u8(0x80)));
-  } else if constexpr (D == DType::kQ2_K || D == DType::kQ3_K) {
-    const uint8x16_t pair = move_bits(vld1q_u8(p.quants + (kHigh ? 64 : 0) + 16 * c), 2 * i, 0, 3);
-    const int8x16_t scale = integer_scale<D>(p, kHigh, c);
-    if constexpr (D == DType::kQ2_K) return vmulq_s8(vreinterpretq_s8_u8(pair), scale);
-    const uint8x16_t third = move_bits(vld1q_u8(p.high + 16 * c), kHigh ? i + 4 : i, 2, 4);
-    return vmulq_s8(vsubq_s8(vdupq_n_s8(4), vreinterpretq_s8_u8(vorrq_u8(pair, third))), scale);
-  } else {
-    uint8x16_t q = vld1q_u8(p.quants + 64 * i + 16 * c);
-    if constexpr (kHigh) q = vshrq_n_u8(q, 4);
-    if constexpr (D == DType::kQ6_K) {  // shift-and-insert replaces the upper nibble, so it needs no mask before
-      uint8x16_t h = vld1q_u8(p.high + (kHigh ? 64 : 0) + 16 * c);
-      h = i == 0 ? h : i == 1 ? vshrq_n_u8(h, 2) : i == 2 ? vshrq_n_u8(h, 4) : vshrq_n_u8(h, 6);
-      if (i != 3) h = vandq_u8(h, vdupq_n_u8(3));
-      q = vsliq_n_u8(q, h, 4);
-    } else if constexpr (!kHigh) {
-      q = vandq_u8(q, vdupq_n_u8(0x0f));
-    }
-    if constexpr (kHasSingleBits<D>) q = vorrq_u8(q, move_bits(vld1q_u8(p.high + 16 * c), kHigh ? i + 4 : i, 4, 0x10));
-    const int8x16_t w = vreinterpretq_s8_u8(q);
-    if constexpr (D == DType::kIQ4_NL) return vqtbl1q_s8(vld1q_s8(kIq4NlValues), q);
-    if (Q == Quants::kRaw || kZeroPoint<D> == 0) return w;
-    return vsubq_s8(w, vdupq_n_s8(kZeroPoint<D>));
-  }
-}
-
-// Columns 4c .. 4c+3 of a block: low[i] holds k = 4i .. 4i+3 of each, high[i] k = 16+4i .. 16+4i+3.
-struct Columns {
-  int8x16_t low[4], high[4];
+// k = 4i .. 4i+3 of columns 8g .. 8g+3 (a) and 8g+4 .. 8g+7 (b) of a block: sixteen nibbles are half a load.
+struct Pair {
+  int8x16_t a, b;
 };
 
 template <DType D, Quants Q>
-SMEPILOT_INLINE void load_columns(const PanelView& p, int c, Columns& w) noexcept {
-  SMEPILOT_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    w.low[i] = load_quants<D, Q, false>(p, i, c);
-    w.high[i] = load_quants<D, Q, true>(p, i, c);
+SMEPILOT_INLINE Pair load_pair(const PanelView& p, int i, int g) noexcept {
+  if constexpr (D == DType::kQ8_0) {
+    const uint8_t* q = p.quants + 64 * i + 32 * g;
+    return {vreinterpretq_s8_u8(vld1q_u8(q)), vreinterpretq_s8_u8(vld1q_u8(q + 16))};
+  } else if constexpr (D == DType::kQ2_K || D == DType::kQ3_K) {
+    const int half = i / 4;
+    const auto four_columns = [&](int c) noexcept {
+      const uint8x16_t pair = move_bits(vld1q_u8(p.quants + 64 * half + 16 * c), 2 * (i % 4), 0, 3);
+      const int8x16_t scale = integer_scale<D>(p, half, c);
+      if constexpr (D == DType::kQ2_K) return vmulq_s8(vreinterpretq_s8_u8(pair), scale);
+      const uint8x16_t third = move_bits(vld1q_u8(p.high + 16 * c), i, 2, 4);
+      return vmulq_s8(vsubq_s8(vdupq_n_s8(4), vreinterpretq_s8_u8(vorrq_u8(pair, third))), scale);
+    };
+    return {four_columns(2 * g), four_columns(2 * g + 1)};
+  } else {
+    const uint8x16_t raw = vld1q_u8(p.quants + 64 * (i % 4) + 32 * (i / 4) + 16 * g);
+    // Shift-and-insert replaces the upper nibbles, so where it follows they need no mask.
+    constexpr bool kInserts = kHasSingleBits<D> || D == DType::kQ6_K;
+    uint8x16_t even = kInserts ? raw : vandq_u8(raw, vdupq_n_u8(0x0f)), odd = vshrq_n_u8(raw, 4);
+    if constexpr (D == DType::kIQ4_NL) {
+      even = vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(kIq4NlValues), even));
+      odd = vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(kIq4NlValues), odd));
+    }
+    uint8x16_t a = vzip1q_u8(even, odd), b = vzip2q_u8(even, odd);
+    if constexpr (kInserts) {
+      constexpr bool kTwo = D == DType::kQ6_K;
+      const uint8_t* h = p.high + (kTwo ? 64 * (i / 4) : 0) + 32 * g;
+      const int from = kTwo ? 2 * (i % 4) : i, mask = kTwo ? 3 : 1;
+      a = vsliq_n_u8(a, move_bits(vld1q_u8(h), from, 0, mask), 4);
+      b = vsliq_n_u8(b, move_bits(vld1q_u8(h + 16), from, 0, mask), 4);
+    }
+    const Pair w = {vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)};
+    if constexpr (Q == Quants::kRaw || kZeroPoint<D> == 0) return w;
+    const int8x16_t zero = vdupq_n_s8(kZeroPoint<D>);
+    return {vsubq_s8(w.a, zero), vsubq_s8(w.b, zero)};
   }
 }
 
@@ -174,13 +174,27 @@ SMEPILOT_INLINE Scales load_scales(const ScaleView& s, size_t kb, int c) noexcep
   }
 }
 
-// Blocks decoded once and then used by many rows. Weights as load_columns() gives them, in the order of use:
-// column group, then low[0], high[0], low[1], high[1] ...
+// Blocks decoded once and then used by many rows.
 inline constexpr uint32_t kChunkBlocks = 8;  // 256 k: a superblock, and 4 KiB of weights, which stay in any L1 cache
 struct Decoded {
-  alignas(64) int8_t w[kChunkBlocks][4][8][16];
+  alignas(64) int8_t w[kChunkBlocks][8][4][16];  // [k/4][column/4][column%4][k%4]
   alignas(64) float scales[3][kChunkBlocks][16];
+  SMEPILOT_INLINE Pair pair(uint32_t b, int i, int g) const noexcept {
+    return {vld1q_s8(w[b][i][2 * g]), vld1q_s8(w[b][i][2 * g + 1])};
+  }
 };
+
+template <DType D>
+SMEPILOT_INLINE void decode_scales(const ScaleView& scales, size_t kb, float (*out)[kChunkBlocks][16],
+                                   uint32_t b) noexcept {
+  SMEPILOT_UNROLL
+  for (int c = 0; c < 4; ++c) {
+    const Scales s = load_scales<D>(scales, kb, c);
+    vst1q_f32(out[0][b] + 4 * c, s.first);
+    if (kScaleVectors<D> > 1) vst1q_f32(out[1][b] + 4 * c, s.second);
+    if (kScaleVectors<D> > 2) vst1q_f32(out[2][b] + 4 * c, s.third);
+  }
+}
 
 template <DType D, Quants Q>
 SMEPILOT_INLINE void decode(const uint8_t* panel, const RhsPlanes& at, size_t kb, uint32_t count,
@@ -189,27 +203,23 @@ SMEPILOT_INLINE void decode(const uint8_t* panel, const RhsPlanes& at, size_t kb
   for (uint32_t b = 0; b < count; ++b) {
     const PanelView view = panel_view<D>(panel, at, kb + b);
     SMEPILOT_UNROLL
-    for (int c = 0; c < 4; ++c) {
-      Columns w;
-      load_columns<D, Q>(view, c, w);
+    for (int i = 0; i < 8; ++i) {
       SMEPILOT_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        vst1q_s8(out.w[b][c][2 * i], w.low[i]);
-        vst1q_s8(out.w[b][c][2 * i + 1], w.high[i]);
+      for (int g = 0; g < 2; ++g) {
+        const Pair w = load_pair<D, Q>(view, i, g);
+        vst1q_s8(out.w[b][i][2 * g], w.a);
+        vst1q_s8(out.w[b][i][2 * g + 1], w.b);
       }
-      const Scales s = load_scales<D>(scales, kb + b, c);
-      vst1q_f32(out.scales[0][b] + 4 * c, s.first);
-      if (kScaleVectors<D> > 1) vst1q_f32(out.scales[1][b] + 4 * c, s.second);
-      if (kScaleVectors<D> > 2) vst1q_f32(out.scales[2][b] + 4 * c, s.third);
     }
+    decode_scales<D>(scales, kb + b, out.scales, b);
   }
 }
 
 template <DType D>
-SMEPILOT_INLINE Scales decoded_scales(const Decoded& in, uint32_t b, int c) noexcept {
-  const float32x4_t first = vld1q_f32(in.scales[0][b] + 4 * c);
-  return {first, kScaleVectors<D> > 1 ? vld1q_f32(in.scales[1][b] + 4 * c) : first,
-          kScaleVectors<D> > 2 ? vld1q_f32(in.scales[2][b] + 4 * c) : first};
+SMEPILOT_INLINE Scales decoded_scales(const float (*in)[kChunkBlocks][16], uint32_t b, int c) noexcept {
+  const float32x4_t first = vld1q_f32(in[0][b] + 4 * c);
+  return {first, kScaleVectors<D> > 1 ? vld1q_f32(in[1][b] + 4 * c) : first,
+          kScaleVectors<D> > 2 ? vld1q_f32(in[2][b] + 4 * c) : first};
 }
 
 // Writes rows of 16 accumulated columns to dst, only the first n of them.

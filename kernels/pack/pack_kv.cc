@@ -14,6 +14,9 @@ constexpr size_t kChunk = 64;  // converted at once by vectors, then spread to t
 void store_half(std::byte* to, uint16_t half) noexcept {
   std::memcpy(to, &half, sizeof half);
 }
+int q8_value(std::byte stored) noexcept {
+  return kQ8Zero == 0 ? static_cast<int8_t>(stored) : static_cast<int>(stored) - kQ8Zero;
+}
 float load_half(const std::byte* from) noexcept {
   uint16_t half;
   std::memcpy(&half, from, sizeof half);
@@ -50,7 +53,7 @@ void pack_key_rows(DType dtype, const float* k, size_t stride, size_t rows, size
         std::byte* const block = panel + b * kQ8Block * kPanel;
         for (size_t i = 0; i < kQ8Block; i += 4) {
           uint8_t four[4];
-          for (size_t j = 0; j < 4; ++j) four[j] = static_cast<uint8_t>(q[i + j] + 128);
+          for (size_t j = 0; j < 4; ++j) four[j] = static_cast<uint8_t>(q[i + j] + kQ8Zero);
           std::memcpy(block + i * kPanel + column * 4, four, sizeof four);
         }
       }
@@ -93,7 +96,7 @@ void unpack_key_rows(DType dtype, const std::byte* cache, size_t pos, size_t row
     const std::byte* const scales = panel + kv_scale_offset(head_dim);
     for (size_t i = 0; i < head_dim; ++i)
       k[r * head_dim + i] = dtype == DType::kQ8_0
-                                ? static_cast<float>(static_cast<int>(panel[i / 4 * 64 + column * 4 + i % 4]) - 128) *
+                                ? static_cast<float>(q8_value(panel[i / 4 * 64 + column * 4 + i % 4])) *
                                       load_half(scales + (i / kQ8Block * kPanel + column) * 2)
                                 : load_half(panel + (i * kPanel + column) * 2);
   }

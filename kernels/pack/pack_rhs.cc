@@ -40,16 +40,33 @@ inline void store16(uint8_t* p, uint16_t v) noexcept {
   std::memcpy(p, &v, sizeof v);
 }
 
-// Nibbles of a 32-block whose bytes hold elements i and 16+i already as the panel wants them.
+// Nibbles in the low halves of four bytes to two bytes.
+inline uint16_t squeeze(uint32_t nibbles) noexcept {
+  const uint32_t pairs = (nibbles | nibbles >> 4) & 0x00ff00ffu;
+  return static_cast<uint16_t>(pairs | pairs >> 8);
+}
+
+// k = 4i .. 4i+3 and 16+4i .. 16+4i+3 of a 32-block, in the low and in the high halves of the bytes of a word.
+inline void store_nibbles(uint8_t* dst, size_t i, size_t col, uint32_t word) noexcept {
+  if constexpr (kAdjacentNibbles) {
+    store16(dst + i * 64 + col * 2, squeeze(word & 0x0f0f0f0fu));
+    store16(dst + i * 64 + 32 + col * 2, squeeze(word >> 4 & 0x0f0f0f0fu));
+  } else {
+    store32(dst + i * 64 + col * 4, word);
+  }
+}
+
+// Those of a 32-block whose bytes hold elements i and 16+i.
 inline void nibble_words(const uint8_t* q, uint8_t* dst, size_t col) noexcept {
-  for (size_t i = 0; i < 4; ++i) store32(dst + i * 64 + col * 4, load32(q + 4 * i));
+  for (size_t i = 0; i < 4; ++i) store_nibbles(dst, i, col, load32(q + 4 * i));
 }
 
 struct PackQ8_0 {
   static constexpr DType kType = DType::kQ8_0;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
+    constexpr uint32_t kFlip = kQ8Zero == 128 ? 0x80808080u : 0;
     uint8_t* q = panel + p.quants + at * 512;
-    for (size_t i = 0; i < 8; ++i) store32(q + i * 64 + col * 4, load32(b + 2 + 4 * i) ^ 0x80808080u);
+    for (size_t i = 0; i < 8; ++i) store32(q + i * 64 + col * 4, load32(b + 2 + 4 * i) ^ kFlip);
     store16(panel + p.scale + at * 32 + col * 2, load16(b));
   }
 };
@@ -157,11 +174,11 @@ inline void pack_q4_k(const uint8_t* b, const uint8_t* quants, uint8_t* panel, c
                       size_t col) noexcept {
   constexpr uint32_t kLow = 0x0f0f0f0fu, kHigh = 0xf0f0f0f0u;
   for (size_t pair = 0; pair < 4; ++pair) {  // two blocks of 32 share 32 bytes: one low halves, one high halves
-    uint8_t* q = panel + p.quants + (at * 8 + pair * 2) * 256 + col * 4;
+    uint8_t* q = panel + p.quants + (at * 8 + pair * 2) * 256;
     for (size_t i = 0; i < 4; ++i) {
       const uint32_t first = load32(quants + pair * 32 + 4 * i), second = load32(quants + pair * 32 + 16 + 4 * i);
-      store32(q + i * 64, (first & kLow) | (second & kLow) << 4);
-      store32(q + 256 + i * 64, (first >> 4 & kLow) | (second & kHigh));
+      store_nibbles(q, i, col, (first & kLow) | (second & kLow) << 4);
+      store_nibbles(q + 256, i, col, (first >> 4 & kLow) | (second & kHigh));
     }
   }
   const uint8_t* s = b + 4;
@@ -202,11 +219,11 @@ struct PackQ6_K {
         const size_t block32 = at * 8 + half * 4 + run;
         const uint8_t* run_low = low + run % 2 * 32;
         const unsigned nibble = run < 2 ? 0 : 4;
-        uint8_t* q = panel + p.quants + block32 * 256 + col * 4;
+        uint8_t* q = panel + p.quants + block32 * 256;
         for (size_t i = 0; i < 4; ++i) {
           const uint32_t first = load32(run_low + 4 * i) >> nibble & 0x0f0f0f0fu;
           const uint32_t second = load32(run_low + 16 + 4 * i) >> nibble & 0x0f0f0f0fu;
-          store32(q + i * 64, first | second << 4);
+          store_nibbles(q, i, col, first | second << 4);
         }
         pair_words(high, run, panel + p.high + block32 * 128, col);
         uint8_t* scale = panel + p.scale + block32 * 32 + col;

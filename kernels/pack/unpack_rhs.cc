@@ -15,10 +15,10 @@ float half_at(const uint8_t* plane, size_t index) noexcept {
   return f16_to_f32(h);
 }
 
-// Element `e` of a 32-block of nibbles [4][16][4] of column `col`.
+// Element `e` of a 32-block of nibbles of column `col`.
 int nibble_at(const uint8_t* block, size_t col, size_t e) noexcept {
-  const int byte = block[e % 16 / 4 * 64 + col * 4 + e % 4];
-  return e < 16 ? byte & 15 : byte >> 4;
+  const NibblePlace place = nibble_place(col, e);
+  return block[place.byte] >> place.shift & 15;
 }
 
 // Of pairs of bits [2][16][4], and of single bits [16][4].
@@ -44,7 +44,8 @@ float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, 
       return bf16_to_f32(v);
     }
     case DType::kQ8_0: {
-      const int q = panel[p.quants + block * 512 + e / 4 * 64 + col * 4 + e % 4] - 128;
+      const uint8_t byte = panel[p.quants + block * 512 + e / 4 * 64 + col * 4 + e % 4];
+      const int q = kQ8Zero == 0 ? static_cast<int8_t>(byte) : byte - kQ8Zero;
       return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
     }
     case DType::kQ4_0: {

@@ -1,4 +1,4 @@
-// f32 rows to Layout::kLhsQ8Panel16 with NEON.
+// f32 rows to Layout::kLhsQ8Panel16K4 with NEON.
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>

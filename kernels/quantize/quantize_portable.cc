@@ -1,4 +1,5 @@
-// Activations to Layout::kLhsQ8Panel16 with the instructions every target has; loops that a compiler vectorises.
+// Activations to Layout::kLhsQ8Panel16 and kLhsQ8Panel16K4 with the instructions every target has; loops that a
+// compiler vectorises.
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,8 +41,12 @@ SMEPILOT_INLINE void quantize_block(const float* x, float inverse, int8_t* out, 
 
 namespace smepilot {
 
-extern const KernelVariant kQuantizeQ8Portable;
+extern const KernelVariant kQuantizeQ8Portable, kQuantizeQ8K4Portable;
 constexpr KernelVariant kQuantizeQ8Portable =
-    quantize_variant("quantize.q8.f32.f32.16x32.portable.round", kIsaPortable, quantize_rows);
+    quantize_variant("quantize.q8.f32.f32.16x32.portable.round", kIsaPortable, quantize_rows<Layout::kLhsQ8Panel16>,
+                     Layout::kLhsQ8Panel16);
+constexpr KernelVariant kQuantizeQ8K4Portable =
+    quantize_variant("quantize.q8.f32.f32.16x32.portable.round_k4", kIsaPortable,
+                     quantize_rows<Layout::kLhsQ8Panel16K4>, Layout::kLhsQ8Panel16K4);
 
 }  // namespace smepilot

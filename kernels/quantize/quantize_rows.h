@@ -1,5 +1,5 @@
-// f32 rows to a panel of Layout::kLhsQ8Panel16, written once. Included by one translation unit per ISA, after it has
-// defined what the loop is made of; internal linkage:
+// f32 rows to a panel of Layout::kLhsQ8Panel16 or kLhsQ8Panel16K4, written once. Included by one translation unit per
+// ISA, after it has defined what the loop is made of; internal linkage:
 //   float max_magnitude(const float* x, size_t count)   largest |x|, count a multiple of 32
 //   float round_to_f16(float)
 //   void quantize_block(const float* x, float inverse, int8_t* q, int32_t* h0, int32_t* h1)
@@ -22,6 +22,7 @@ SMEPILOT_INLINE void store_planes(uint8_t* p, size_t rows, float d, int32_t h0, 
   for (size_t i = 0; i < 4; ++i) __builtin_memcpy(p + (2 + i) * rows * 4, &corrections[i], 4);
 }
 
+template <Layout kLayout = kLhsQ8Layout>
 void quantize_rows(const QuantizeArgs* args) noexcept {
   const size_t rows = args->rows;
   float group_max[kPanel];
@@ -37,7 +38,14 @@ void quantize_rows(const QuantizeArgs* args) noexcept {
       float d = max / 127.0f;
       if (args->group == kQ8Block && d < 65504.0f) d = round_to_f16(d);
       int32_t h0, h1;
-      quantize_block(x, inverse, reinterpret_cast<int8_t*>(dst + r * kQ8Block), &h0, &h1);
+      if constexpr (kLayout == Layout::kLhsQ8Panel16) {
+        quantize_block(x, inverse, reinterpret_cast<int8_t*>(dst + r * kQ8Block), &h0, &h1);
+      } else {
+        int8_t q[kQ8Block];
+        quantize_block(x, inverse, q, &h0, &h1);
+        SMEPILOT_UNROLL
+        for (size_t i = 0; i < kQ8Block; i += 4) __builtin_memcpy(dst + i * rows + r * 4, q + i, 4);
+      }
       store_planes(dst + rows * kQ8Block + r * 4, rows, d, h0, h1);
     }
   }

@@ -183,7 +183,7 @@ void dequantize_row(DType type, const void* data, size_t k, float* out) {
   }
 }
 
-void dequantize_lhs_q8(const void* panels, size_t m, size_t k, float* out) {
+void dequantize_lhs_q8(const void* panels, size_t m, size_t k, float* out, Layout layout) {
   const auto* base = static_cast<const uint8_t*>(panels);
   for (size_t row = 0; row < m; ++row) {
     const size_t panel = row / kPanel, r = row % kPanel, rows = std::min<size_t>(kPanel, m - panel * kPanel);
@@ -192,7 +192,8 @@ void dequantize_lhs_q8(const void* panels, size_t m, size_t k, float* out) {
       float d;
       std::memcpy(&d, b + rows * kQ8Block + r * sizeof(float), sizeof d);
       for (size_t i = 0; i < kQ8Block; ++i)
-        out[row * k + block * kQ8Block + i] = d * static_cast<float>(static_cast<int8_t>(b[r * kQ8Block + i]));
+        out[row * k + block * kQ8Block + i] =
+            d * static_cast<float>(static_cast<int8_t>(b[lhs_q8_place(layout, rows, r, i)]));
     }
   }
 }

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstddef>
 
-#include "kernels/abi/dtype.h"
+#include "kernels/abi/layout.h"
 
 namespace smepilot::reference {
 
@@ -11,7 +11,7 @@ namespace smepilot::reference {
 // the correctly rounded one, so that any other order of the same operations gives the same bits.
 void dequantize_row(DType type, const void* row, size_t k, float* out);
 
-// Layout::kLhsQ8Panel16 of [m][k] back to f32 rows, dense: out[m][k] = d * q.
-void dequantize_lhs_q8(const void* panels, size_t m, size_t k, float* out);
+// Quantised activations [m][k] back to f32 rows, dense: out[m][k] = d * q.
+void dequantize_lhs_q8(const void* panels, size_t m, size_t k, float* out, Layout layout = kLhsQ8Layout);
 
 }  // namespace smepilot::reference

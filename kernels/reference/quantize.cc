@@ -293,7 +293,7 @@ void random_row(DType type, Random& random, size_t k, void* data) {
   }
 }
 
-void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels, size_t group) {
+void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels, size_t group, Layout layout) {
   auto* base = static_cast<uint8_t*>(panels);
   for (size_t row = 0; row < m; ++row) {
     const size_t panel = row / kPanel, r = row % kPanel, rows = std::min<size_t>(kPanel, m - panel * kPanel);
@@ -306,7 +306,7 @@ void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* 
       int32_t half_sum[2] = {0, 0};
       for (size_t i = 0; i < kQ8Block; ++i) {
         const int q = quant(in[i], exact, -127, 127);
-        b[r * kQ8Block + i] = static_cast<uint8_t>(q);
+        b[lhs_q8_place(layout, rows, r, i)] = static_cast<uint8_t>(q);
         half_sum[i / 16] += q;
       }
       const int32_t sum = half_sum[0] + half_sum[1];

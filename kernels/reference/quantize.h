@@ -36,8 +36,9 @@ void quantize_row(DType type, const float* x, size_t k, void* row);
 // A row of k random weights, with every quant, scale and sign in use and values of about [-1, 1].
 void random_row(DType type, Random& random, size_t k, void* row);
 
-// x[m][k], rows x_stride floats apart, to Layout::kLhsQ8Panel16: lhs_q8_bytes(m, k) bytes. `group` elements share a
-// scale: kQ8Block or kQ8SuperBlock.
-void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels, size_t group = kQ8Block);
+// x[m][k], rows x_stride floats apart, to one of the quantised layouts: lhs_q8_bytes(m, k) bytes. `group` elements
+// share a scale: kQ8Block or kQ8SuperBlock.
+void quantize_lhs_q8(const float* x, size_t x_stride, size_t m, size_t k, void* panels, size_t group = kQ8Block,
+                     Layout layout = kLhsQ8Layout);
 
 }  // namespace smepilot::reference

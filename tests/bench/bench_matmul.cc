@@ -55,13 +55,13 @@ void bench_matmul(benchmark::State& state, const KernelVariant& v, const Shape& 
   const size_t bytes = rhs_bytes(v.rhs, s.n, s.k), panel_bytes = rhs_planes(v.rhs, s.k).panel_bytes;
   const size_t copies = s.memory ? (kBeyondCaches + bytes - 1) / bytes : 1;
   const AlignedBuffer weights = packed_weights(v.rhs, s.n, s.k, copies);
-  const bool quantised = v.lhs_layout == Layout::kLhsQ8Panel16, rows = v.lhs_layout == Layout::kRowMajor;
+  const bool quantised = is_q8(v.lhs_layout), rows = v.lhs_layout == Layout::kRowMajor;
   std::vector<float> x(size_t{s.m} * s.k);
   reference::Random random(2);
   random.fill_uniform(x.data(), x.size(), -1, 1);
   AlignedBuffer packed = allocate(lhs_bytes(v.lhs_layout, s.m, s.k));
   if (quantised)
-    reference::quantize_lhs_q8(x.data(), s.k, s.m, s.k, packed.data());
+    reference::quantize_lhs_q8(x.data(), s.k, s.m, s.k, packed.data(), kQ8Block, v.lhs_layout);
   else if (!rows)
     reference::pack_lhs_float(v.lhs_layout, x.data(), s.k, s.m, s.k, packed.data());
   AlignedBuffer dst = allocate(size_t{s.m} * s.n * sizeof(float));

@@ -129,7 +129,7 @@ TEST(Registry, DescriptorsAreUniqueCompleteAndFound) {
              id.find(std::string(".") + n.name + ".") != std::string::npos;
     });
     EXPECT_TRUE(named) << id << " needs " << isa_to_string(v->isa);
-    if (v->op == OpKind::kMatmul && v->lhs_layout == Layout::kLhsQ8Panel16) {
+    if (v->op == OpKind::kMatmul && is_q8(v->lhs_layout)) {
       EXPECT_EQ(v->tile.mr % kPanel, 0u) << v->id;
     }
   }

@@ -182,11 +182,12 @@ class MatmulProblem {
       random.fill_uniform(lhs_.data() + row * stride_, k, -1, 1);
       std::copy_n(lhs_.data() + row * stride_, k, dense.data() + row * k);
     }
-    quantised_ = variant.lhs_layout == Layout::kLhsQ8Panel16;
+    quantised_ = is_q8(variant.lhs_layout);
     if (quantised_) {
       lhs_packed_ = AlignedBuffer::allocate(lhs_q8_bytes(m, k)).value();
-      reference::quantize_lhs_q8(lhs_.data(), stride_, m, k, lhs_packed_.data(), lhs_q8_group(variant.rhs));
-      reference::dequantize_lhs_q8(lhs_packed_.data(), m, k, dense.data());
+      reference::quantize_lhs_q8(lhs_.data(), stride_, m, k, lhs_packed_.data(), lhs_q8_group(variant.rhs),
+                                 variant.lhs_layout);
+      reference::dequantize_lhs_q8(lhs_packed_.data(), m, k, dense.data(), variant.lhs_layout);
     }
     if (!quantised_ && variant.lhs_layout != Layout::kRowMajor) {
       lhs_packed_ = AlignedBuffer::allocate(lhs_bytes(variant.lhs_layout, m, k)).value();
@@ -297,7 +298,7 @@ TEST(PackLhs, PanelsOfEveryWorkerCountAndGroup) {
         config->workers = static_cast<uint16_t>(workers);
         AlignedBuffer q8 = AlignedBuffer::allocate(lhs_q8_bytes(rows, k) + 64).value();
         std::fill_n(q8.data(), q8.size(), std::byte{0x5a});
-        pack_lhs(pool, *config, {Layout::kLhsQ8Panel16, group}, x.data(), stride, rows, k, q8.data());
+        pack_lhs(pool, *config, {kLhsQ8Layout, group}, x.data(), stride, rows, k, q8.data());
         for (size_t i = lhs_q8_bytes(rows, k); i < q8.size(); ++i) ASSERT_EQ(q8.data()[i], std::byte{0x5a});
         results.emplace_back(size_t{rows} * k);
         reference::dequantize_lhs_q8(q8.data(), rows, k, results.back().data());

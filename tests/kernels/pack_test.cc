@@ -211,11 +211,44 @@ TEST(Activations, DequantisedIsCloseInEveryPanel) {
   reference::Random random(11);
   std::vector<float> x(m * k), back(m * k);
   random.fill_uniform(x.data(), x.size(), -2, 2);
-  GuardedBuffer panels(lhs_q8_bytes(m, k), 64, Edge::kEnd);
-  reference::quantize_lhs_q8(x.data(), k, m, k, panels.as<void>());
-  ASSERT_TRUE(panels.intact());
-  reference::dequantize_lhs_q8(panels.as<void>(), m, k, back.data());
-  for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], back[i], 2.0 / 127 * (0.5 + 127 * 0x1p-11)) << i;
+  for (const Layout layout : {Layout::kLhsQ8Panel16, Layout::kLhsQ8Panel16K4}) {
+    GuardedBuffer panels(lhs_q8_bytes(m, k), 64, Edge::kEnd);
+    reference::quantize_lhs_q8(x.data(), k, m, k, panels.as<void>(), kQ8Block, layout);
+    ASSERT_TRUE(panels.intact());
+    reference::dequantize_lhs_q8(panels.as<void>(), m, k, back.data(), layout);
+    for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], back[i], 2.0 / 127 * (0.5 + 127 * 0x1p-11)) << i;
+    // Spelled out, the last row of the last panel, which has five: [5][32] or [8][5][4].
+    const auto* const q = panels.as<int8_t>() + lhs_q8_bytes(32, k);
+    float d;
+    std::memcpy(&d, q + 5 * 32 + 4 * 4, sizeof d);
+    for (size_t i = 0; i < 32; ++i)
+      ASSERT_EQ(d * static_cast<float>(layout == Layout::kLhsQ8Panel16 ? q[4 * 32 + i] : q[i / 4 * 20 + 16 + i % 4]),
+                back[36 * k + i]);
+  }
+}
+
+// Nibbles of a panel, spelled out for both kinds of machine.
+TEST(Layout, NibblesOfAPanel) {
+  // Element e of column c is (5c + 3e) % 16, in every block.
+  std::vector<std::byte> file(16 * 18 * 2), packed(rhs_bytes(DType::kQ4_0, 16, 64));
+  const auto value = [](size_t c, size_t e) { return static_cast<unsigned>(5 * c + 3 * e) % 16; };
+  for (size_t c = 0; c < 16; ++c)
+    for (size_t b = 0; b < 2; ++b)
+      for (size_t i = 0; i < 16; ++i)
+        file[(c * 2 + b) * 18 + 2 + i] = static_cast<std::byte>(value(c, i) | value(c, 16 + i) << 4);
+  pack_rhs(DType::kQ4_0, file.data(), 36, 16, 64, packed.data());
+  for (size_t b = 0; b < 2; ++b)
+    for (size_t i = 0; i < 4; ++i)
+      for (size_t at = 0; at < 64; ++at) {
+        unsigned low, high;
+        if (kAdjacentNibbles) {  // 128 nibbles [2][16][4], two to a byte
+          const auto nibble = [&](size_t n) { return value(n % 64 / 4, n / 64 * 16 + 4 * i + n % 4); };
+          low = nibble(2 * at), high = nibble(2 * at + 1);
+        } else {  // [16][4] bytes, of both halves of the block
+          low = value(at / 4, 4 * i + at % 4), high = value(at / 4, 16 + 4 * i + at % 4);
+        }
+        ASSERT_EQ(std::to_integer<unsigned>(packed[b * 256 + i * 64 + at]), low | high << 4) << b << i << at;
+      }
 }
 
 TEST(KvCache, KeysAndValuesComeBackAndNeighboursStay) {
@@ -244,8 +277,8 @@ TEST(KvCache, KeysAndValuesComeBackAndNeighboursStay) {
   }
 }
 
-// q8_0, spelled out: a panel of K is u8 q[head_dim/32][8][16][4] (value + 128) and f16 d[head_dim/32][16], a panel of V
-// i8 q[16][head_dim] and f16 d[16][head_dim/32].
+// q8_0, spelled out: a panel of K is u8 q[head_dim/32][8][16][4] (value + kQ8Zero) and f16 d[head_dim/32][16], a panel
+// of V i8 q[16][head_dim] and f16 d[16][head_dim/32].
 TEST(KvCache, PanelsOfQ8_0) {
   const size_t head_dim = 64, capacity = 32, rows = 19, pos = 5, panel = 64 * 17;
   ASSERT_EQ(kv_panel_bytes(DType::kQ8_0, head_dim), panel);
@@ -272,7 +305,7 @@ TEST(KvCache, PanelsOfQ8_0) {
       }
       const float scale = half(k + 16 * head_dim + (i / 32 * 16 + t % 16) * 2);
       ASSERT_EQ(scale, half(v + 16 * head_dim + (t % 16 * 2 + i / 32) * 2));
-      ASSERT_EQ(static_cast<int>(key) - 128, static_cast<int8_t>(value));
+      ASSERT_EQ(key, static_cast<uint8_t>(value + kQ8Zero));
       // Half a step, and the scale rounded to f16.
       ASSERT_NEAR(scale * static_cast<float>(static_cast<int8_t>(value)), x[(t - pos) * head_dim + i],
                   scale * (0.5f + 127 * 0x1p-11f) * 1.001f);

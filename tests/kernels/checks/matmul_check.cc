@@ -110,14 +110,14 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
     if (extreme) std::fill_n(lhs_values.data() + row * k, k, row % 3 == 0 ? -size : size);
   }
   if (k >= 2 * kQ8Block && !extreme) std::fill_n(lhs_values.begin(), kQ8Block, 0.0f);  // a block whose scale is zero
-  const bool quantised = v.lhs_layout == Layout::kLhsQ8Panel16;
+  const bool quantised = is_q8(v.lhs_layout);
   const bool rows = v.lhs_layout == Layout::kRowMajor;
   const size_t pad = m % 2 == 0 ? 0 : 5;  // floats between rows, of both lhs and dst
   GuardedBuffer lhs(rows ? ((k + pad) * (m - 1) + k) * sizeof(float) : lhs_bytes(v.lhs_layout, m, k), rows ? 4 : 64,
                     edge);
   if (quantised) {
-    reference::quantize_lhs_q8(lhs_values.data(), k, m, k, lhs.as<std::byte>());
-    reference::dequantize_lhs_q8(lhs.as<std::byte>(), m, k, lhs_values.data());
+    reference::quantize_lhs_q8(lhs_values.data(), k, m, k, lhs.as<std::byte>(), kQ8Block, v.lhs_layout);
+    reference::dequantize_lhs_q8(lhs.as<std::byte>(), m, k, lhs_values.data(), v.lhs_layout);
   } else if (!rows) {
     reference::pack_lhs_float(v.lhs_layout, lhs_values.data(), k, m, k, lhs.as<std::byte>());
     for (float& x : lhs_values) x = reference::rounded_lhs(v.lhs_layout, x);

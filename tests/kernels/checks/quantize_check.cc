@@ -52,7 +52,7 @@ void check_case(const KernelVariant& v, uint32_t rows, uint32_t k, uint32_t grou
       int32_t half_sum[2] = {0, 0};
       for (size_t i = 0; i < kQ8Block; ++i) {
         int8_t q;
-        std::memcpy(&q, base + row * kQ8Block + i, 1);
+        std::memcpy(&q, base + lhs_q8_place(v.dst_layout, rows, row, i), 1);
         half_sum[i / 16] += q;
         if (q == -128) comparator.fail(where() + ": -128 is outside the symmetric range");
         // Rounding to nearest, ties either way, with a scale that is itself rounded.
