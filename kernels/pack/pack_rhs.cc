@@ -41,7 +41,7 @@ inline void store16(uint8_t* p, uint16_t v) noexcept {
 }
 
 // Nibbles in the low halves of four bytes to two bytes.
-inline uint16_t squeeze(uint32_t nibbles) noexcept {
+[[maybe_unused]] inline uint16_t squeeze(uint32_t nibbles) noexcept {
   const uint32_t pairs = (nibbles | nibbles >> 4) & 0x00ff00ffu;
   return static_cast<uint16_t>(pairs | pairs >> 8);
 }
