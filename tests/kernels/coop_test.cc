@@ -241,8 +241,8 @@ TEST(Coop, ResultsAreTheOraclesWhateverTheSplit) {
   for (const Pair& pair : all) {
     const KernelVariant& v = *pair.vector;
     for (size_t shape = 0; shape < shapes; ++shape) {
-      const uint32_t m = between(random, 1, 70), n = between(random, 1, 130);
-      const uint32_t k = std::max(v.tile.kr, 4u) * between(random, 1, v.tile.kr >= 256 ? 2 : 5);
+      const uint32_t m = between(random, 1, 50), n = between(random, 1, 100);
+      const uint32_t k = std::max(v.tile.kr, 4u) * between(random, 1, v.tile.kr >= 256 ? 2 : 4);
       const size_t row_bytes = file_bytes(v.rhs, k);
       std::vector<std::byte> file(n * row_bytes);
       std::vector<float> dense(size_t{n} * k), x(size_t{m} * k), rounded(size_t{m} * k);
