@@ -71,14 +71,20 @@ SMEPILOT_INLINE void activations(const LhsBlock& l, SMEPILOT_EIGHT(svint8_t&, v)
   v7 = svld1_s8(rows, q + 7 * step);
 }
 
-SMEPILOT_INLINE void outer_products(SMEPILOT_FOUR(svint8_t, a), SMEPILOT_FOUR(svuint8_t, w)) noexcept
-    SMEPILOT_STREAMING {
+SMEPILOT_INLINE void outer_products(SMEPILOT_FOUR(svint8_t, a),
+                                    SMEPILOT_FOUR(svuint8_t, w)) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b8();
   svmopa_za32_s8_m(0, all, all, a0, svreinterpret_s8_u8(w0));
   svmopa_za32_s8_m(0, all, all, a1, svreinterpret_s8_u8(w1));
   svmopa_za32_s8_m(0, all, all, a2, svreinterpret_s8_u8(w2));
   svmopa_za32_s8_m(0, all, all, a3, svreinterpret_s8_u8(w3));
 }
+
+// Slices of a tile are addressed as a register plus 0 .. 7: these two, for the first and the second half, which must
+// not be constants to the compiler, lest it sets one anew for each of them.
+struct Slices {
+  uint32_t low, high;
+};
 
 // Sums += integers * scales, tile by tile.
 #if SMEPILOT_SME2
@@ -97,15 +103,13 @@ SMEPILOT_INLINE void add_row(uint32_t r) noexcept SMEPILOT_STREAMING {
 }
 #endif
 template <int Sums, bool Whole>
-SMEPILOT_INLINE void add_scaled() noexcept SMEPILOT_STREAMING {
+SMEPILOT_INLINE void add_scaled([[maybe_unused]] Slices s) noexcept SMEPILOT_STREAMING {
 #if SMEPILOT_SME2
   if constexpr (Whole) {
-    uint32_t zero = 0, eight = 8;  // not constants: slices are addressed as one of them plus 0 .. 7
-    __asm__ volatile("" : "+r"(zero), "+r"(eight));
-    add_four<Sums>(zero);
-    add_four<Sums>(zero + 4);
-    add_four<Sums>(eight);
-    add_four<Sums>(eight + 4);
+    add_four<Sums>(s.low);
+    add_four<Sums>(s.low + 4);
+    add_four<Sums>(s.high);
+    add_four<Sums>(s.high + 4);
   } else {
     for (uint32_t slice = 0; slice < svcntw(); slice += 4) add_four<Sums>(slice);
   }
@@ -122,7 +126,7 @@ SMEPILOT_INLINE void add_scaled() noexcept SMEPILOT_STREAMING {
 // d: the row scales. u0, u1: what the corrections of the two halves (u0 alone: of the block) are multiplied with.
 template <DType D, int Sums, bool Whole>
 SMEPILOT_INLINE void add_block(SMEPILOT_EIGHT(svint8_t, v), svfloat32_t d, svfloat32_t u0, svfloat32_t u1,
-                               const RhsBlock& b, Columns c) noexcept SMEPILOT_STREAMING {
+                               const RhsBlock& b, Columns c, Slices slices) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b32();
   svuint8_t SMEPILOT_EIGHT(, w);
   svfloat32_t scale, correction;
@@ -133,25 +137,27 @@ SMEPILOT_INLINE void add_block(SMEPILOT_EIGHT(svint8_t, v), svfloat32_t d, svflo
   if constexpr (!kTwoScales<D>) outer_products(v4, v5, v6, v7, w4, w5, w6, w7);
   svmopa_za32_f32_m(1, all, all, d, scale);
   if constexpr (kCorrected<D>) svmopa_za32_f32_m(Sums, all, all, u0, correction);
-  add_scaled<Sums, Whole>();
+  add_scaled<Sums, Whole>(slices);
   if constexpr (kTwoScales<D>) {
     scales<D, 1>(b, c, scale, correction);
     svzero_mask_za(kTemporaries);
     outer_products(v4, v5, v6, v7, w4, w5, w6, w7);
     svmopa_za32_f32_m(1, all, all, d, scale);
     if constexpr (kCorrected<D>) svmopa_za32_f32_m(Sums, all, all, u1, correction);
-    add_scaled<Sums, Whole>();
+    add_scaled<Sums, Whole>(slices);
   }
 }
 
 // One lhs panel, from a row on, times one or two rhs panels, from a column on.
 template <DType D, bool Whole, bool Full, int Panels>
-SMEPILOT_INLINE void tile(const MatmulArgs* args, const RhsPlanes& at, LhsBlock l, const uint8_t* panel, Columns c,
-                          float* dst, uint32_t left) noexcept SMEPILOT_STREAMING {
+SMEPILOT_INLINE void tile(const MatmulArgs* args, RhsPlanes at, LhsBlock l, const uint8_t* panel, Columns c, float* dst,
+                          uint32_t left) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b32();
   const size_t blocks = args->k / kQ8Block, stride = args->rhs_stride, step = l.height * size_t{kLhsQ8BlockBytes};
   svzero_za();
   for (size_t kb = 0; kb < blocks; ++kb, l.block += step) {
+    Slices slices = {0, 8};
+    __asm__ volatile("" : "+r"(slices.low), "+r"(slices.high));
     svint8_t SMEPILOT_EIGHT(, v);
     activations<Full>(l, SMEPILOT_EIGHT(, v));
     const svfloat32_t d = l.floats(kPlaneD);
@@ -162,8 +168,9 @@ SMEPILOT_INLINE void tile(const MatmulArgs* args, const RhsPlanes& at, LhsBlock 
     } else if constexpr (kCorrected<D>) {
       u0 = l.floats(kPlaneDs);
     }
-    add_block<D, 2, Whole>(SMEPILOT_EIGHT(, v), d, u0, u1, {panel, at, kb}, c);
-    if constexpr (Panels == 2) add_block<D, 3, Whole>(SMEPILOT_EIGHT(, v), d, u0, u1, {panel + stride, at, kb}, c);
+    add_block<D, 2, Whole>(SMEPILOT_EIGHT(, v), d, u0, u1, {panel, at, kb}, c, slices);
+    if constexpr (Panels == 2)
+      add_block<D, 3, Whole>(SMEPILOT_EIGHT(, v), d, u0, u1, {panel + stride, at, kb}, c, slices);
   }
   const uint32_t height = l.height - l.first, lanes = static_cast<uint32_t>(svcntw());
   const uint32_t rows = height < lanes ? height : lanes;
@@ -178,7 +185,7 @@ SMEPILOT_INLINE void tile(const MatmulArgs* args, const RhsPlanes& at, LhsBlock 
 }
 
 template <DType D, bool Whole, int Panels>
-SMEPILOT_INLINE void panels(const MatmulArgs* args, const RhsPlanes& at, const uint8_t* panel, float* dst,
+SMEPILOT_INLINE void panels(const MatmulArgs* args, RhsPlanes at, const uint8_t* panel, float* dst,
                             uint32_t left) noexcept SMEPILOT_STREAMING {
   const uint32_t lanes = static_cast<uint32_t>(svcntw());
   for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
@@ -199,7 +206,7 @@ SMEPILOT_INLINE void panels(const MatmulArgs* args, const RhsPlanes& at, const u
 }
 
 template <DType D, bool Whole>
-SMEPILOT_INLINE void all_panels(const MatmulArgs* args, const RhsPlanes& at) noexcept SMEPILOT_STREAMING {
+SMEPILOT_INLINE void all_panels(const MatmulArgs* args, RhsPlanes at) noexcept SMEPILOT_STREAMING {
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
   uint32_t left = args->n;

@@ -20,7 +20,10 @@ template <DType D>
 constexpr bool kTwoScales = kHasHalves<D> || D == DType::kQ2_K || D == DType::kQ3_K;
 // What must be subtracted from the weights as weights() gives them.
 template <DType D>
-constexpr int kZeroPoint = SMEPILOT_SME2 ? 0 : D == DType::kQ4_0 ? 8 : D == DType::kQ6_K ? 32 : 0;
+constexpr int kZeroPoint = SMEPILOT_SME2       ? 0
+                           : D == DType::kQ4_0 ? 8
+                           : D == DType::kQ6_K ? 32
+                                               : 0;
 template <DType D>
 constexpr bool kCorrected = kZeroPoint<D> != 0 || kHasMin<D> || kHasHalfMins<D>;
 template <DType D>
@@ -59,9 +62,7 @@ struct Columns {
   uint32_t first;
   SMEPILOT_INLINE svbool_t floats() const noexcept __arm_streaming { return svwhilelt_b32_u32(first, kPanel); }
   SMEPILOT_INLINE svbool_t bytes() const noexcept __arm_streaming { return svwhilelt_b8_u32(first * 4, kPanel * 4); }
-  SMEPILOT_INLINE svbool_t nibbles() const noexcept __arm_streaming {
-    return svwhilelt_b8_u32(first * 2, kPanel * 2);
-  }
+  SMEPILOT_INLINE svbool_t nibbles() const noexcept __arm_streaming { return svwhilelt_b8_u32(first * 2, kPanel * 2); }
 };
 
 // Weights of a block: four k of each column to a vector, w0 for k 0 .. 3 to w7 for k 28 .. 31. (Not tuples: of those
@@ -125,8 +126,8 @@ SMEPILOT_INLINE void subtract_bits(svuint8_t v, SMEPILOT_FOUR(svuint8_t&, w)) no
 
 // A raw vector of 4 bits each: the rows i and i + 4 of a block.
 template <DType D, bool Whole>
-SMEPILOT_INLINE void nibbles(const uint8_t* q, svuint8_t raw, Columns c, svuint8_t& low, svuint8_t& high) noexcept
-    SMEPILOT_STREAMING {
+SMEPILOT_INLINE void nibbles(const uint8_t* q, svuint8_t raw, Columns c, svuint8_t& low,
+                             svuint8_t& high) noexcept SMEPILOT_STREAMING {
 #if SMEPILOT_SME2
   if constexpr (Whole) {
     const svuint8x2_t both = svluti4_lane_zt_u8_x2(0, raw, 0);
@@ -158,7 +159,7 @@ SMEPILOT_INLINE void nibbles(const uint8_t* q, svuint8_t raw, Columns c, svuint8
 // One block of a rhs panel.
 struct RhsBlock {
   const uint8_t* panel;
-  const RhsPlanes& at;
+  RhsPlanes at;
   size_t kb;
 };
 
