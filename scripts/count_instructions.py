@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TRACE = re.compile(r"^Trace \d+: \S+ \[\w+/(\w+)/")
 LINE = re.compile(r"^0x([0-9a-f]+):\s+([0-9a-f]{8})\b")
 DEFAULT = [
-    (f"matmul.f32.q8.{t}.1vlx2vl.{step}.{'sumopa' if t == 'q8_0' else 'smopa'}", 64)
+    (f"matmul.f32.q8.{t}.1vlx2vl.{step}.smopa", 64)
     for step in ("sme2", "sme") for t in ("q4_0", "q8_0", "q4_1", "q4_k", "q6_k")
 ]
 
