@@ -4,7 +4,8 @@
 A compiler flag, an intrinsic or inline assembly can put, say, a dot product into a unit that runs on cores without it:
 that core dies of SIGILL, and no test on a newer one shows it. Also forbidden is everything of SVE outside streaming
 mode: machines with SME alone do not have it there. In the units of sme and sme2 that is followed along each function,
-from `smstart sm` to `smstop sm`; nor may NEON instructions be in between.
+from `smstart sm` to `smstop sm`; nor may NEON instructions be in between. A function whose name contains "streaming" is
+entered in streaming mode (kernels/sme/streaming.h).
 
 usage: check_instructions.py [--objdump LLVM-OBJDUMP] STEP=OBJECT...     STEP: neon, dotprod, i8mm, bf16, fp16, sme, sme2, portable
        check_instructions.py --self-test
@@ -18,9 +19,9 @@ import sys
 FEATURES = [
     ("sve", re.compile(r"(^|[ ,{\[])[zp]\d+(\.[bhsdq]|/[zm]|$|[,}\] ])|^(rdvl|cntb|cnth|cntw|cntd|addvl|addpl|ptrue|setffr)\b")),
     ("sme", re.compile(r"^(smstart|smstop|rdsvl|addsvl|addspl)\b|(^|[ ,{\[])(za\d*|zt0)\b")),
-    ("i8mm", re.compile(r"^(smmla|ummla|usmmla|usdot|sudot)\b")),
-    ("dotprod", re.compile(r"^(sdot|udot)\b")),
-    ("bf16", re.compile(r"^(bfdot\b(?!.*\bza)|(bfmmla|bfmlal[bt]|bfcvtn?2?)\b)")),
+    ("i8mm", re.compile(r"^(smmla|ummla|usmmla|usdot|sudot)\s+v")),
+    ("dotprod", re.compile(r"^(sdot|udot)\s+v")),
+    ("bf16", re.compile(r"^(bfdot|bfmmla|bfmlal[bt]|bfcvtn?2?)\s+[vh]")),
     ("fp16", re.compile(r"^f(?!cvt[ln]2?\b|mlal|mlsl)\w+\s.*\bv\d+\.(4h|8h|h\[)|^f(?!cvt\s)\w+\s+h\d+")),
     ("fhm", re.compile(r"^f(mlal|mlsl)2?\b")),
     ("rdm", re.compile(r"^sqrdml[as]h\b")),
@@ -52,8 +53,8 @@ def check_object(step, name, lines):
     for line in lines:
         match = LINE.match(line)
         if not match:
-            if FUNCTION.match(line):
-                streaming = False
+            if function := FUNCTION.match(line):
+                streaming = step in ("sme", "sme2") and "streaming" in function[1]
             continue
         count += 1
         extra = needs(match[1]) - ALLOWED[step]
@@ -91,12 +92,19 @@ def self_test():
         ("sme", "sdot\tv0.4s, v1.16b, v2.4b[0]", "dotprod"),
         ("sme", "bfdot\tv0.4s, v1.8h, v2.8h", "bf16"),
     ]
-    modes = [  # of a unit of sme2: instructions, and how many mistakes they are
-        (["smstart\tsm", "ptrue\tp0.b", "smstop\tsm"], 0),
-        (["smstart\tsm", "smstop\tsm", "ptrue\tp0.b"], 1),
-        (["smstart\tsm", "add\tv0.4s, v1.4s, v2.4s", "smstop\tsm"], 1),
-        (["smstart\tza", "ptrue\tp0.b"], 1),
-        (["smstart\tsm", "bfdot\tza.s[w8, 0, vgx4], { z4.h - z7.h }, z1.h[0]", "smstop\tsm"], 0),
+    streaming, other = "0000000000000000 <_ZN1z14streaming_bodyEv>:", "0000000000000020 <_ZN1z5entryEv>:"
+    modes = [  # instructions of a unit, and how many mistakes they are
+        ("sme2", ["smstart\tsm", "ptrue\tp0.b", "smstop\tsm"], 0),
+        ("sme2", ["smstart\tsm", "smstop\tsm", "ptrue\tp0.b"], 1),
+        ("sme2", ["smstart\tsm", "add\tv0.4s, v1.4s, v2.4s", "smstop\tsm"], 1),
+        ("sme2", ["smstart\tza", "ptrue\tp0.b"], 1),
+        ("sme", [streaming, "ptrue\tp0.b"], 0),
+        ("sme2", ["smstart\tsm", "bfdot\tza.s[w8, 0, vgx4], { z4.h - z7.h }, z1.h[0]", "smstop\tsm"], 0),
+        ("sme2", [streaming, "sdot\tza.s[w8, 0, vgx4], { z0.b - z3.b }, z4.b[0]"], 0),
+        ("sme", [streaming, "ptrue\tp0.b", "add\tv0.4s, v1.4s, v2.4s"], 1),
+        ("sme", [streaming, "ptrue\tp0.b", other, "ptrue\tp0.b"], 1),
+        ("sme", [other, "smstart", "blr\tx2", "smstop", "cntd\tx0"], 1),
+        ("neon", [streaming, "ptrue\tp0.b"], 1),
     ]
     fine = [
         ("neon", "fmla\tv0.4s, v1.4s, v2.s[3]"),
@@ -122,10 +130,11 @@ def self_test():
         errors, _ = check_object(step, "good.o", [f"       0: 00000000     \t{text}"])
         if errors:
             failures.append(f"{step}: {text}: refused: {errors}")
-    for instructions, mistakes in modes:
-        errors, _ = check_object("sme2", "mode.o", [f"       0: 00000000     \t{text}" for text in instructions])
+    for step, instructions, mistakes in modes:
+        lines = [text if text.endswith(":") else f"       0: 00000000     \t{text}" for text in instructions]
+        errors, _ = check_object(step, "mode.o", lines)
         if len(errors) != mistakes:
-            failures.append(f"{instructions}: expected {mistakes} mistakes, found {errors}")
+            failures.append(f"{step}: {instructions}: expected {mistakes} mistakes, found {errors}")
     if not check_object("neon", "empty.o", ["empty.o:\tfile format elf64-littleaarch64"])[0]:
         failures.append("an object without instructions is accepted")
     print(f"{len(planted) + len(modes) + 1} planted mistakes, {len(failures)} not found as expected")
