@@ -23,10 +23,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TRACE = re.compile(r"^Trace \d+: \S+ \[\w+/(\w+)/")
 LINE = re.compile(r"^0x([0-9a-f]+):\s+([0-9a-f]{8})\b")
-DEFAULT = [
-    (f"matmul.f32.q8.{t}.1vlx2vl.{step}.smopa", 64)
-    for step in ("sme2", "sme") for t in ("q4_0", "q8_0", "q4_1", "q4_k", "q6_k")
-]
+TYPES = ("q4_0", "q8_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
+DEFAULT = [(f"matmul.f32.q8.{t}.1vlx2vl.sme2.smopa", 64) for t in TYPES]
+DEFAULT += [("matmul.f32.q8.q8_0.1vlx4vl.sme2.smopa", 64)]
+DEFAULT += [(f"matmul.f32.q8.{t}.4x4vl.sme2.sdot", m) for m in (1, 4) for t in ("q4_0", "q8_0")]
+DEFAULT += [(f"matmul.f32.q8.{t}.1vlx2vl.sme.smopa", 64) for t in TYPES]
 
 
 def fail(message):

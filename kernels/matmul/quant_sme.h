@@ -160,7 +160,8 @@ SMEPILOT_INLINE void tile(const MatmulArgs* args, RhsPlanes at, LhsBlock l, cons
     __asm__ volatile("" : "+r"(slices.low), "+r"(slices.high));
     svint8_t SMEPILOT_EIGHT(, v);
     activations<Full>(l, SMEPILOT_EIGHT(, v));
-    const svfloat32_t d = l.floats(kPlaneD);
+    svfloat32_t d = l.floats(kPlaneD);
+    if constexpr (kShifted<D> != 0) d = svmul_n_f32_x(all, d, 1.0f / (1 << kShifted<D>));
     svfloat32_t u0 = d, u1 = d;
     if constexpr (kTwoScales<D> && kCorrected<D>) {
       u0 = svmul_f32_x(all, d, svcvt_f32_s32_x(all, l.integers(kPlaneN32a)));

@@ -1,9 +1,11 @@
 // Quantised weights for SME units: one block of a packed panel (kRhsPanel16, see layout.h) as B operands of integer
 // outer products, and its scales as rows of f32. Internal linkage: included by one translation unit of each step.
 //
-// Weights come out signed, so that zero points cost nothing: with SME2 the nibbles are looked up in ZT0, whose table
-// holds values (n - 8 for q4_0); a fifth bit that is missing subtracts. Only SME, which has no such table, leaves the
-// zero points of q4_0 and q6_k to a correction of rank one.
+// Weights come out signed, so that zero points cost nothing. With SME2 the nibbles are looked up in ZT0, whose table
+// holds values (n - 8 for q4_0); where signed types have more bits, it holds the nibble shifted up, and the others are
+// inserted at the top (SLI), the highest one flipped: that is the value times a power of two, for which the row scales
+// make up. SME, which has no such table, subtracts where the fifth bit is missing, and leaves the zero points of q4_0
+// and q6_k to a correction of rank one.
 #pragma once
 #include "kernels/abi/describe.h"
 #include "kernels/matmul/rhs_types.h"
@@ -24,6 +26,12 @@ constexpr int kZeroPoint = SMEPILOT_SME2       ? 0
                            : D == DType::kQ4_0 ? 8
                            : D == DType::kQ6_K ? 32
                                                : 0;
+// Weights come out times two to the power of this.
+template <DType D>
+constexpr int kShifted = !SMEPILOT_SME2      ? 0
+                         : D == DType::kQ6_K ? 2
+                         : D == DType::kQ5_0 ? 3
+                                             : 0;
 template <DType D>
 constexpr bool kCorrected = kZeroPoint<D> != 0 || kHasMin<D> || kHasHalfMins<D>;
 template <DType D>
@@ -38,11 +46,7 @@ template <DType D>
 constexpr NibbleTable nibble_table() noexcept {
   NibbleTable t = {};
   for (int i = 0; i < 16; ++i)
-    t.value[i] = (D == DType::kIQ4_NL ? kIq4NlValues[i]
-                  : D == DType::kQ4_0 ? i - 8
-                  : D == DType::kQ6_K ? i - 32
-                                      : i) &
-                 0xff;
+    t.value[i] = (D == DType::kIQ4_NL ? kIq4NlValues[i] : D == DType::kQ4_0 ? i - 8 : i << kShifted<D>)&0xff;
   return t;
 }
 template <DType D>
@@ -115,6 +119,17 @@ SMEPILOT_INLINE void add_fields(svuint8_t v, SMEPILOT_FOUR(svuint8_t&, w)) noexc
   w2 = svadd_u8_x(all, w2, field<At + 2 * Step, To, Mask>(v));
   w3 = svadd_u8_x(all, w3, field<At + 3 * Step, To, Mask>(v));
 }
+#if SMEPILOT_SME2
+// The lowest bits At, At + Step, .. of each byte, as many as there is room for above bit To, into the top of w0 .. w3.
+template <int At, int Step, int To>
+SMEPILOT_INLINE void insert_at_top(svuint8_t v, SMEPILOT_FOUR(svuint8_t&, w)) noexcept __arm_streaming {
+  const svbool_t all = svptrue_b8();
+  w0 = svsli_n_u8(w0, At == 0 ? v : svlsr_n_u8_x(all, v, At == 0 ? 1 : At), To);
+  w1 = svsli_n_u8(w1, svlsr_n_u8_x(all, v, At + Step), To);
+  w2 = svsli_n_u8(w2, svlsr_n_u8_x(all, v, At + 2 * Step), To);
+  w3 = svsli_n_u8(w3, svlsr_n_u8_x(all, v, At + 3 * Step), To);
+}
+#endif
 template <int At, int To>
 SMEPILOT_INLINE void subtract_bits(svuint8_t v, SMEPILOT_FOUR(svuint8_t&, w)) noexcept __arm_streaming {
   const svbool_t all = svptrue_b8();
@@ -183,7 +198,18 @@ SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, SMEPILOT_EIGHT(svuint
     nibbles<D, Whole>(q + 128, raw2, c, w2, w6);
     nibbles<D, Whole>(q + 192, raw3, c, w3, w7);
   }
-  if constexpr (D == DType::kQ5_0 || D == DType::kQ3_K) {  // minus what the bit stands for where it is not set
+  if constexpr (kShifted<D> != 0) {
+#if SMEPILOT_SME2
+    if constexpr (D == DType::kQ6_K) {
+      insert_at_top<0, 2, 6>(sveor_n_u8_x(all, one_row(h, c), 0xaa), w0, w1, w2, w3);
+      insert_at_top<0, 2, 6>(sveor_n_u8_x(all, one_row(h + 64, c), 0xaa), w4, w5, w6, w7);
+    } else {
+      const svuint8_t missing = svnot_u8_x(all, one_row(h, c));
+      insert_at_top<0, 1, 7>(missing, w0, w1, w2, w3);
+      insert_at_top<4, 1, 7>(missing, w4, w5, w6, w7);
+    }
+#endif
+  } else if constexpr (D == DType::kQ5_0 || D == DType::kQ3_K) {  // minus what the bit stands for where it is not set
     constexpr int kTo = D == DType::kQ3_K ? 2 : 4;
     const svuint8_t missing = svnot_u8_x(all, one_row(h, c));
     subtract_bits<0, kTo>(missing, w0, w1, w2, w3);

@@ -37,7 +37,7 @@ std::vector<Shape> shapes(const KernelVariant& v) {
   for (uint32_t k : {32u, 63u, 100u, 256u, 512u, 1024u, 2304u})
     if (k % block == 0) out.push_back({rows(2), 18, k});
   out.push_back({limit, 49, 3 * block});
-  out.push_back({rows(37), 147, 3 * block});  // several panels of both, and what remains of both
+  out.push_back({rows(37), 147, (block > 32 ? 1 : 3) * block});  // several panels of both, and what remains of both
   return out;
 }
 
