@@ -26,7 +26,8 @@ ROOMS = {  # room: the rooms it may include
     "engine": {"engine", "db", "profiles", "kernels"},
     "tests": {"tests", "tuner", "engine", "db", "profiles", "kernels"},
 }
-OPERATORS = {"matmul", "attention", "norm", "rope", "quantize", "activation", "probe"}
+# Folders of ISA units; sme holds what those for SME share.
+OPERATORS = {"matmul", "attention", "norm", "rope", "quantize", "activation", "probe", "sme"}
 KERNEL_ROOMS = {
     "abi": {"abi"},
     "base": {"base", "abi"},
