@@ -45,11 +45,14 @@ size_t query_bytes(uint32_t rows, uint32_t head_dim) noexcept {
 
 void pack_queries(const AttentionTile* t) noexcept {
   auto* to = static_cast<float*>(t->queries);
-  for (uint32_t row = 0; row < t->rows; row += kPanel, to += size_t{kPanel} * t->head_dim)
+  for (uint32_t row = 0; row < t->rows; row += kPanel, to += size_t{kPanel} * t->head_dim) {
+    for (uint32_t r = row; r < smaller(row + kPanel, t->rows); ++r)  // rows lie far apart, and are not in a cache
+      for (uint32_t d = 0; d < t->head_dim; d += kPanel) __builtin_prefetch(t->q[r] + d);
     for (uint32_t r = 0; r < kPanel; ++r) {
       const float* q = row + r < t->rows ? t->q[row + r] : nullptr;
       for (uint32_t d = 0; d < t->head_dim; ++d) to[size_t{d} * kPanel + r] = q == nullptr ? 0.0f : q[d] * t->scale;
     }
+  }
 }
 
 // --- scores ---
@@ -261,6 +264,8 @@ void values(const AttentionTile* t) noexcept {
     for (size_t line = 0; line < (count + kPanel - 1) / kPanel * bytes; line += 64) __builtin_prefetch(v + line);
     uint32_t d = 0;
     for (; d + kStrip <= dim; d += kStrip) value_strip<Cache, kValueVectors>(*t, begin, count, d, sees);
+    if constexpr (kValueVectors > 2)
+      for (; d + 2 * kWidth <= dim; d += 2 * kWidth) value_strip<Cache, 2>(*t, begin, count, d, sees);
     for (; d < dim; d += kWidth) value_strip<Cache, 1>(*t, begin, count, d, sees);
   }
 }

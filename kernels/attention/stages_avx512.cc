@@ -4,7 +4,7 @@
 namespace smepilot {
 namespace {
 constexpr unsigned kScorePositions = 8, kScoreVectors = 2;  // register tile of scores: positions x vectors of rows
-constexpr unsigned kValueRows = 8, kValueVectors = 2;       // of outputs: rows x vectors of elements
+constexpr unsigned kValueRows = 4, kValueVectors = 4;       // of outputs: rows x vectors of elements
 }  // namespace
 }  // namespace smepilot
 

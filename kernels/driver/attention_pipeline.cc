@@ -143,13 +143,12 @@ class Stages {
 struct Extent {
   uint32_t rows, lanes, slots;
 };
-Extent extent(const AttentionConfig& config, const AttentionBlocks& blocks) noexcept {
+Extent extent(const AttentionConfig& config, const AttentionBlocks& blocks, unsigned workers) noexcept {
   Extent e{pipeline_rows(config), 0, 0};
   const size_t most = kScoreFloats / slot_floats(e.rows, tile_positions(config));
   const uint32_t depth = std::clamp(config.pipeline.depth, 1u, static_cast<uint32_t>(most));
-  // One lane for each worker of the larger side, and one from which it gets its next tile.
-  const uint32_t wanted = std::max(config.pipeline.workers, config.workers) + 1u;
-  e.lanes = std::max(std::min({wanted, depth, blocks.count}), 1u);
+  // A lane for each worker, and one from which somebody gets his next tile.
+  e.lanes = std::max(std::min({workers + 1, depth, blocks.count}), 1u);
   e.slots = depth / e.lanes;
   return e;
 }
@@ -169,9 +168,9 @@ struct Lane {
 
 class Pipeline {
  public:
-  Pipeline(const AttentionConfig& config, const AttentionBlocks& blocks, std::byte* scratch) noexcept
+  Pipeline(const AttentionConfig& config, const AttentionBlocks& blocks, unsigned workers, std::byte* scratch) noexcept
       : stages_(config, blocks),
-        extent_(extent(config, blocks)),
+        extent_(extent(config, blocks, workers)),
         cores_multiply_(config.pipeline.cores_multiply),
         lanes_(reinterpret_cast<Lane*>(scratch)) {
     std::uninitialized_default_construct_n(lanes_, extent_.lanes);
@@ -209,11 +208,14 @@ class Pipeline {
     return false;
   }
 
-  // What frees a buffer first, then what feeds the vector cores.
+  // Where the cores multiply too, whatever they cannot do first, as far as there are buffers, so that they always find
+  // something. Else what frees a buffer, then what feeds them.
   bool multiply(unsigned worker) noexcept {
-    return any(worker, [&](Lane& lane) { return try_values(lane, ExecutionUnit::kMatrix); }) ||
-           any(worker, [&](Lane& lane) { return try_scores(lane); }) ||
-           any(worker, [&](Lane& lane) { return try_open(lane); });
+    const auto values = [&] {
+      return any(worker, [&](Lane& lane) { return try_values(lane, ExecutionUnit::kMatrix); });
+    };
+    return (!cores_multiply_ && values()) || any(worker, [&](Lane& lane) { return try_scores(lane); }) ||
+           any(worker, [&](Lane& lane) { return try_open(lane); }) || (cores_multiply_ && values());
   }
   bool soften(unsigned worker) noexcept {
     return any(worker, [&](Lane& lane) { return try_softmax(lane); }) ||
@@ -310,10 +312,7 @@ void run_attention_pipeline(WorkerPool& pool, const AttentionConfig& config, con
                             std::byte* scratch) noexcept {
   if (blocks.count == 0) return;
   const unsigned workers = all_workers(pool, config), matrix = matrix_workers(config, workers);
-  AttentionConfig used = config;
-  used.pipeline.workers = static_cast<uint16_t>(matrix);
-  used.workers = static_cast<uint16_t>(std::max(workers - matrix, 1u));
-  Pipeline pipeline(used, blocks, scratch);
+  Pipeline pipeline(config, blocks, workers, scratch);
   pool.run(workers, [&](unsigned worker, unsigned count) {
     pipeline.work(worker, worker < matrix, worker >= matrix || count == 1);
   });
