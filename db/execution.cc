@@ -31,7 +31,9 @@ Result<const KernelVariant*> find_kernel(const char* field, const std::string& i
 }
 
 bool share_operands(const KernelVariant& a, const KernelVariant& b) noexcept {
-  return a.lhs == b.lhs && a.lhs_layout == b.lhs_layout && a.rhs_layout == b.rhs_layout;
+  // What attention's stages round to is the affair of each: only the cache, and scores in f32, are shared.
+  const bool stages = a.op == OpKind::kAttentionTile;
+  return (stages || a.lhs == b.lhs) && a.lhs_layout == b.lhs_layout && a.rhs_layout == b.rhs_layout;
 }
 
 }  // namespace

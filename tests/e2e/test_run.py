@@ -95,6 +95,44 @@ class Modes(ProgramTest):
         self.assertEqual((row["mode"], row["matrix_unit"]), ("coop", "testbed"))
         self.assertIn("test bed", row["backends"])
 
+    def timeline(self, *args):
+        """Events by thread name, of a run on two workers."""
+        path = self.path("trace.json")
+        self.assert_works(["-m", self.model, "--plan", "none", "-p", "x" * 40, "-n", "2", "--ignore-eos", "-t", "2",
+                           "--trace", path, *args])
+        with open(path, encoding="utf-8") as f:
+            trace = json.load(f)
+        self.assertEqual(trace["otherData"]["dropped_events"], 0)
+        events = trace["traceEvents"]
+        names = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
+        by_thread = {name: [] for name in names.values()}
+        for e in events:
+            if e["ph"] == "X":
+                self.assertGreaterEqual(e["dur"], 0)
+                by_thread[names[e["tid"]]].append(e)
+        return by_thread
+
+    def test_timeline(self):
+        threads = self.timeline("--mode", "cpu")
+        self.assertEqual(list(threads), ["worker 0 (cpu)", "worker 1 (cpu)"])
+        operators = {e["args"]["operator"] for events in threads.values() for e in events}
+        for role in ("norm", "attn_qkv", "rope_kv", "attention", "attn_output", "ffn_gate_up", "swiglu", "ffn_down"):
+            self.assertIn(role, operators)
+        self.assert_fails(["-m", self.model, "--plan", "none", "-p", "x", "-n", "1", "--trace", self.path("no/t.json")],
+                          "no/t.json")
+
+    def test_timeline_of_both_units(self):
+        if self.run_model("-m", self.model, "--testbed", "--plan", "none", "-p", "x", "-n", "1")[0] != 0:
+            self.skipTest("this machine cannot be a test bed")
+        threads = self.timeline("--testbed", "--mode", "coop")
+        self.assertEqual(list(threads), ["worker 0 (matrix)", "worker 1 (cpu)"])
+        stages = {name: {e["name"] for e in events if e["args"]["operator"] == "attention"}
+                  for name, events in threads.items()}
+        self.assertIn("scores", stages["worker 0 (matrix)"])
+        self.assertIn("softmax", stages["worker 1 (cpu)"])
+        self.assertNotIn("softmax", stages["worker 0 (matrix)"])
+        self.assertNotIn("scores", stages["worker 1 (cpu)"])
+
 
 class Text(ProgramTest):
     def test_seed_repeats_the_text(self):
