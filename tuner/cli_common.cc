@@ -11,7 +11,7 @@
 namespace smepilot {
 namespace {
 
-const std::string kTestbedNotice = "Test bed: part of the vector cores plays the matrix unit.\n";
+constexpr const char* kTestbedNotice = "Test bed: part of the vector cores plays the matrix unit.\n";
 
 bool is_gguf(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
