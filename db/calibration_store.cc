@@ -10,11 +10,11 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
   SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(c));
   sqlite::Statement insert(c,
                            "INSERT INTO calibration (session_id, created, quick, seconds, noise_floor, exp_geps, "
-                           "pack_gbps, busy_fraction) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+                           "pack_gbps, busy_fraction, streaming_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
   SMEPILOT_TRY(insert
                    .bind(session_id, calibration.created.empty() ? utc_now() : calibration.created, calibration.quick,
                          calibration.seconds, calibration.noise_floor, calibration.exp_geps, calibration.pack_gbps,
-                         calibration.busy_fraction)
+                         calibration.busy_fraction, calibration.streaming_ns)
                    .run());
   const int64_t id = c.last_insert_rowid();
 
@@ -69,8 +69,8 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
 Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
   sqlite::Connection& c = *connection_;
   sqlite::Statement head(c,
-                         "SELECT id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, busy_fraction "
-                         "FROM calibration WHERE id = ?");
+                         "SELECT id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, busy_fraction, "
+                         "streaming_ns FROM calibration WHERE id = ?");
   SMEPILOT_ASSIGN(auto found, sqlite::first(head.bind(id), [](sqlite::Statement& row) {
                     Calibration calibration;
                     calibration.id = row.integer(0);
@@ -81,6 +81,7 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     calibration.exp_geps = row.real(5);
                     calibration.pack_gbps = row.real(6);
                     calibration.busy_fraction = row.real(7);
+                    calibration.streaming_ns = row.real(8);
                     return calibration;
                   }));
   if (!found) return found;

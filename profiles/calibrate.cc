@@ -29,6 +29,7 @@ constexpr size_t kMinSamples = 12, kMaxSamples = 400;
 constexpr double kSampleNs = 1e6;  // long against a fork and join, short against a scheduler's time slice
 constexpr double kPieceNs = 5e4;   // of work, between two looks at the clock
 constexpr uint64_t kPieceBytes = 256 << 10;
+constexpr int kBatch = 64;              // of what is too short to be timed alone
 constexpr size_t kExpBytes = 8192;      // of input, and of output: both fit any L1
 constexpr double kRatePercentile = 90;  // see calibration.h
 
@@ -392,8 +393,25 @@ class Calibrator {
     return {};
   }
 
+  // The SME probe that reads, with nothing to read: a call is the way into streaming mode and out of it.
+  Status measure_streaming() {
+    const auto streaming = std::find_if(probes_.begin(), probes_.end(), [](const Probe* p) {
+      return p->kind == ProbeKind::kRead && (p->isa & (kIsaSme | kIsaSme2)) != 0;
+    });
+    if (streaming == probes_.end()) return {};
+    SMEPILOT_TRY(next_step(kCoopEnd, kForkJoinEnd, 0, counts_.size() + 1, "streaming mode"));
+    const ProbeArgs args = {nullptr, buffers_[0].data(), 0, 0, false};
+    SMEPILOT_ASSIGN(const std::vector<double> samples, sample(step_end_ns_, [&] {
+                      const int64_t start = now_ns();
+                      for (int i = 0; i < kBatch; ++i) (*streaming)->run(&args);
+                      return static_cast<double>(now_ns() - start) / kBatch;
+                    }));
+    out_.streaming_ns = median(samples);
+    return {};
+  }
+
   Status measure_fork_join() {
-    constexpr int kBatch = 64;
+    SMEPILOT_TRY(measure_streaming());
     size_t step = 0;
     for (const unsigned workers : counts_) {
       SMEPILOT_TRY(next_step(kCoopEnd, kForkJoinEnd, step++, counts_.size(),

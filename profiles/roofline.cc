@@ -148,6 +148,10 @@ double Roofline::read_gbps(uint64_t resident_bytes, unsigned workers, std::strin
   return 1 / ((1 - at) / near + at / far);
 }
 
+double Roofline::entry_ns(const KernelVariant& variant) const noexcept {
+  return (variant.isa & (kIsaSme | kIsaSme2)) != 0 ? calibration_.streaming_ns : 0;
+}
+
 double Roofline::variant_peak(const OperatorShape& shape, const KernelVariant& variant, unsigned workers,
                               std::string_view* dtype) const {
   const std::string_view type = compute_dtype(shape, variant);
@@ -175,7 +179,7 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
       out.compute_ns = std::max(out.compute_ns, double{1} * shape.m * shape.k / (calibration_.exp_geps * workers));
   }
   out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
-  out.overhead_ns = fork_join_ns(workers);
+  out.overhead_ns = fork_join_ns(workers) + entry_ns(variant);
   finish(out, flops);
   return out;
 }
@@ -252,7 +256,7 @@ Price Roofline::coop_price(const OperatorShape& shape, const CoopSides& sides, c
         std::max({over(bytes, out.roof_gbps), over(share * bytes, std::max(r.matrix_alone_gbps, r.matrix_gbps)),
                   over((1 - share) * bytes, std::max(r.cpu_alone_gbps, r.cpu_gbps))});
   }
-  out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers);
+  out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers) + entry_ns(*sides.matrix);
   finish(out, flops);
   return out;
 }

@@ -1,7 +1,9 @@
 // The roofline: what an operator call costs at least on the calibrated machine. Prices candidates before they are
 // measured, and judges what was measured afterwards.
 //
-//   ns = max(flops / P, bytes / B) + fork/join      P, B: calibrated at the call's worker count
+//   ns = max(flops / P, bytes / B) + fork/join (+ entering streaming mode)
+//
+// P, B: calibrated at the call's worker count.
 //
 // Both units together (mode kCoop) have ceilings of their own: what each keeps while the other one works.
 #pragma once
@@ -21,7 +23,7 @@ struct Price {
   double ns = 0;  // max(compute, memory) + overhead
   double compute_ns = 0;
   double memory_ns = 0;
-  double overhead_ns = 0;  // fork/join
+  double overhead_ns = 0;  // fork/join, entering streaming mode
   double roof_gflops = 0;  // min(P, B*I): the rate no execution of this call can exceed
   double roof_gbps = 0;    // B: bandwidth of `level` at this worker count
   std::string level;       // where its operands are read from: L1 L2 LLC DRAM
@@ -97,6 +99,7 @@ class Roofline {
     std::string level;
   };
   CoopRates coop_rates(const OperatorShape& shape, const CoopSides& sides) const;
+  double entry_ns(const KernelVariant& variant) const noexcept;  // into streaming mode, for those that use it
   double variant_peak(const OperatorShape& shape, const KernelVariant& variant, unsigned workers,
                       std::string_view* dtype = nullptr) const;
 

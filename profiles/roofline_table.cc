@@ -176,7 +176,7 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
   if (barrier.size() == counts.size() && std::any_of(barrier.begin(), barrier.end(), [](double v) { return v > 0; }))
     table.row("barrier", barrier);
 
-  if (platform.matrix_unit == "sme") out += "\nEntering streaming mode: not measured, this build has no probe for it\n";
+  if (calibration.streaming_ns > 0) table.row("streaming mode", {calibration.streaming_ns});
   out +=
       fmt::format("\nexp {:.2f} G/s, packing {:.2f} GB/s (one thread)\n", calibration.exp_geps, calibration.pack_gbps);
   out += fmt::format("noise floor {:.1f} % (A/A, 95th percentile); other load {:.0f} %; took {:.1f} s{}\n",

@@ -33,6 +33,7 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["busy_fraction"] = c.busy_fraction;
   j["exp_geps"] = c.exp_geps;
   j["pack_gbps"] = c.pack_gbps;
+  j["streaming_ns"] = c.streaming_ns;
   for (const Peak& p : c.peaks)
     j["peaks"].push_back({{"unit", kUnitNames[static_cast<size_t>(p.unit)]},
                           {"dtype", p.dtype},

@@ -81,7 +81,8 @@ TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
           "INSERT INTO model VALUES (1, 'tiny', 'llama', '{}', '{{}}');"
           "INSERT INTO search VALUES (1, 1, 1, NULL, 'race', 'feed', 1, '{{}}', 'done', 'x', 'x');"
           "INSERT INTO operator VALUES (1, 'matmul', 'q4_0', 8, 128, 64, 0, 0);"
-          "INSERT INTO candidate VALUES (7, 1, 'a.test', 'cpu', 2, 128, 64, 0, 0), (9, 1, 'a.test', 'cpu', 2, 64, 64, "
+          "INSERT INTO candidate (id, operator_id, variant, mode, workers, mc, nc, kv_tile, kv_splits) VALUES (7, 1, "
+          "'a.test', 'cpu', 2, 128, 64, 0, 0), (9, 1, 'a.test', 'cpu', 2, 64, 64, "
           "0, 0);"
           "INSERT INTO measurement VALUES (1, 1, 1, 7, 1, 'feed', 'ok', '', 900.5, 10.0, 9.0, 11.5, '[9,10,11.5]', 1, "
           "'x', '{}'), (2, 1, 1, 9, 1, 'feed', 'pruned', 'slow', 5.0, NULL, NULL, NULL, '[]', 0, 'x', '{}');",
@@ -97,7 +98,10 @@ TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
                       plan.build, plan.created, digest(plan_to_json(unnamed)));
       for (const PlanEntry& e : plan.entries)
         sql += fmt::format(
-            "INSERT INTO plan_entry VALUES (NULL, 1, '{}', '{}', {}, {}, {}, {}, {}, {}, '{}', '{}', {}, {}, {}, {}, "
+            "INSERT INTO plan_entry (plan_id, kind, dtype, n, k, kv_heads, m_min, m_max, kv_max, mode, variant, "
+            "workers, "
+            "mc, nc, kv_tile, kv_splits, measured_m, measured_kv, predicted_ns, measured_ns, default_ns, why) VALUES "
+            "(1, '{}', '{}', {}, {}, {}, {}, {}, {}, '{}', '{}', {}, {}, {}, {}, "
             "{}, {}, {}, {:.17g}, {:.17g}, {:.17g}, '{}');",
             kind_name(e.kind), dtype_name(e.dtype), e.n, e.k, e.kv_heads, e.m_min, e.m_max, e.kv_max, mode_name(e.mode),
             e.variant, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits, e.measured_m, e.measured_kv, e.predicted_ns,

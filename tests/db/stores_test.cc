@@ -94,6 +94,7 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.coop_bandwidths[0].cpu_samples, c.coop_bandwidths[0].cpu_samples);
   EXPECT_EQ(g.noise_floor, c.noise_floor);
   EXPECT_EQ(g.busy_fraction, c.busy_fraction);
+  EXPECT_EQ(g.streaming_ns, 55.5);
   EXPECT_FALSE(g.created.empty());
 }
 

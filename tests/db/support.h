@@ -189,6 +189,7 @@ inline Calibration sample_calibration() {
   c.exp_geps = 1.5;
   c.pack_gbps = 2.5;
   c.busy_fraction = 0.03;
+  c.streaming_ns = 55.5;
   c.seconds = 12.5;
   return c;
 }

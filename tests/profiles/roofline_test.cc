@@ -264,6 +264,21 @@ TEST(Coop, APipelineIsAsFastAsItsSlowerStage) {
   EXPECT_DOUBLE_EQ(r.pipeline_price(a, {&tile, 4, &cpu, 1}).compute_ns, flops / 256 / 2) << "exponentials";
 }
 
+TEST(Roofline, EnteringStreamingModeIsPaidByThoseThatDo) {
+  Calibration c = coop_calibration();
+  c.streaming_ns = 250;
+  for (const unsigned w : {1u, 2u, 4u}) c.peaks.push_back({ExecutionUnit::kMatrix, "int8", "sme", w, 4000.0 * w, {}});
+  const Roofline r(c, machine());
+  const OperatorShape s = matmul(DType::kQ8_0, 512, 4096, 4096);
+  const KernelVariant sme = variant(ExecutionUnit::kMatrix, kIsaSme, DType::kQ8, DType::kQ8_0);
+  const KernelVariant amx = variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ8_0);
+  const KernelVariant vnni = variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ8_0);
+  EXPECT_DOUBLE_EQ(r.price(s, sme, 2).overhead_ns, 1250);
+  EXPECT_DOUBLE_EQ(r.price(s, amx, 2).overhead_ns, 1000);
+  EXPECT_DOUBLE_EQ(r.coop_price(s, {&sme, 2, &vnni, 2}, {0.5, false}).overhead_ns, 3250);
+  EXPECT_DOUBLE_EQ(r.coop_price(s, {&amx, 2, &vnni, 2}, {0.5, false}).overhead_ns, 3000);
+}
+
 TEST(Roofline, WithoutDataNothingIsCheap) {
   const Roofline none(Calibration{}, machine());
   const KernelVariant v = variant(ExecutionUnit::kCpu, kIsaAvx2, DType::kF32, DType::kF32);
