@@ -20,7 +20,7 @@ constexpr uint32_t kMcGrid[] = {64, 128, 256, 512};
 constexpr uint32_t kNcGrid[] = {16, 32, 64, 128, 256, 512};
 constexpr uint32_t kKvTileGrid[] = {64, 128, 256, 512};
 constexpr uint32_t kKvSplitGrid[] = {0, 1, 2, 4, 8, 16};
-constexpr uint32_t kTileRowsGrid[] = {32, 64, 128, 256};
+constexpr uint32_t kTileRowsGrid[] = {32, 64, 128};
 constexpr uint32_t kDepthGrid[] = {2, 4, 8};
 constexpr uint32_t kSplitSteps = 64;    // of the grid of splits, over the whole dimension
 constexpr uint32_t kSplitReach = 16;    // of them to either side of where the roofline balances the units
@@ -180,15 +180,18 @@ std::vector<Candidate> coop_candidates(const OperatorShape& shape, IsaSet isa, u
         if (shape.m >= kSplitRows) add_splits(shape, pair, matrix.roofline, SplitDim::kM, c, out);
         continue;
       }
+      // The driver's own values first: the roofline does not tell the others apart.
+      const uint32_t most = std::min(pair.matrix->tile.mr, pair.variant->tile.mr);
+      const auto add = [&](uint32_t tile, uint32_t rows, uint32_t depth) {
+        c.kv_tile = tile;
+        c.coop.rows = rows;
+        c.coop.depth = depth;
+        if (rows <= most && std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
+      };
+      add(blocking.kv_tile, AttentionPipeline{}.rows, AttentionPipeline{}.depth);
       for (const uint32_t tile : grid.kv_tile)
         for (const uint32_t rows : kTileRowsGrid)
-          for (const uint32_t depth : kDepthGrid) {
-            if (rows > std::min(pair.matrix->tile.mr, pair.variant->tile.mr)) continue;
-            c.kv_tile = tile;
-            c.coop.rows = rows;
-            c.coop.depth = depth;
-            out.push_back(c);
-          }
+          for (const uint32_t depth : kDepthGrid) add(tile, rows, depth);
     }
   return out;
 }

@@ -318,6 +318,7 @@ class RaceStrategy final : public Strategy {
                                          const std::vector<size_t>& best) {
     constexpr size_t kBlockedKernels = 2;
     constexpr double kPromising = 0.98;  // of the leader's time, if both sides lost nothing
+    constexpr double kPipelineBehind = 1.25;
     std::vector<size_t> kernels(best.begin(),
                                 best.begin() + static_cast<std::ptrdiff_t>(std::min(best.size(), kBlockedKernels)));
     size_t pair = space.entries.size();
@@ -333,6 +334,15 @@ class RaceStrategy final : public Strategy {
     }
     if (pair != space.entries.size() && std::find(kernels.begin(), kernels.end(), pair) == kernels.end())
       kernels.push_back(pair);
+    // A pipeline's tiles decide as much as a split does.
+    for (const size_t i : heat) {
+      const Candidate& c = space.entries[i].candidate;
+      const double ns = run.median_ns(i);
+      if (c.mode != ExecutionMode::kCoop || is_split(c) || ns <= 0 ||
+          ns > kPipelineBehind * run.median_ns(best.front()))
+        continue;
+      if (std::find(kernels.begin(), kernels.end(), i) == kernels.end()) kernels.push_back(i);
+    }
     std::vector<size_t> chosen;
     for (const size_t k : kernels)
       if (is_split(space.entries[k].candidate)) add_splits(space, run, k, chosen);

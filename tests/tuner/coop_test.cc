@@ -174,6 +174,32 @@ TEST_F(CoopTest, EveryCandidateIsRight) {
   EXPECT_GT(tried, 30u);
 }
 
+TEST_F(CoopTest, EveryPipelineIsRight) {
+  HardwareOptions options;
+  options.cold_bytes = 1 << 20;
+  HardwareEvaluator evaluator(bed(2), 2, options);
+  size_t tried = 0;
+  for (const uint32_t m : {1u, 40u}) {
+    OperatorTask task;
+    task.shape = {OpKind::kAttention, DType::kF16, m, 6, 64, 300, 2};
+    ASSERT_TRUE(evaluator.prepare(task).ok());
+    for (const SpaceEntry& e : space_of(task.shape, 2).entries) {
+      if (e.candidate.mode != ExecutionMode::kCoop) continue;
+      if (m == 1) {
+        EXPECT_EQ(e.status, MeasurementStatus::kConstraint) << "three query rows share a KV head";
+        continue;
+      }
+      if (e.status != MeasurementStatus::kOk) continue;
+      EXPECT_GT(e.predicted_ns, 0);
+      const CheckResult r = evaluator.check(e.candidate);
+      EXPECT_EQ(r.status, MeasurementStatus::kOk) << describe(e.candidate) << ": " << r.reason;
+      EXPECT_GT(evaluator.sample(e.candidate).value_or(0), 0);
+      ++tried;
+    }
+  }
+  EXPECT_GT(tried, 5u);
+}
+
 TEST_F(CoopTest, TheHeuristicDividesWhereItPays) {
   const IsaSet isa = *usable_isa();
   const Roofline roofline(three_to_one(), bed(2));
