@@ -162,7 +162,9 @@ void check_attention(const KernelVariant& v, Comparator& comparator) {
   const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);
   const auto rows = [&](uint32_t r) { return std::min(r, limit); };
   Edge edge = Edge::kEnd;
+  Sample sample(v);
   const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split) {
+    if (!sample.takes_next()) return;
     head_dim = (head_dim + v.tile.kr - 1) / v.tile.kr * v.tile.kr;
     check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge}, comparator);
     edge = edge == Edge::kEnd ? Edge::kBegin : Edge::kEnd;

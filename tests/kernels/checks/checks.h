@@ -24,6 +24,18 @@ void check_swiglu(const KernelVariant& variant, Comparator& comparator);
 void check_softmax(const KernelVariant& variant, Comparator& comparator);
 void check_quantize(const KernelVariant& variant, Comparator& comparator);
 
+// Which cases of a variant a check runs: all, or with SMEPILOT_CHECK_SAMPLE=n or n:first in the environment every n-th
+// one (of matmul and attention, which have most), beginning with another one for each variant. For emulators.
+class Sample {
+ public:
+  explicit Sample(const KernelVariant& variant) noexcept;
+  static unsigned every() noexcept;
+  bool takes_next() noexcept { return next_++ % every() == 0; }
+
+ private:
+  unsigned next_;
+};
+
 // The one for the variant's operator.
 void check_variant(const KernelVariant& variant, Comparator& comparator);
 
