@@ -232,28 +232,91 @@ SMEPILOT_INLINE void multiply_rows(svuint32x4_t w0, svuint32x4_t w1, svuint32x4_
 #undef SMEPILOT_ROW
 }
 
+// Words x[4][R] times four lines of four panels. Written out, because the compiler copies vectors that its loads have
+// already put where the products want them. Row r and step i add to group 4 r + i.
+template <DType D, int R>
+SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const uint8_t* b1, const uint8_t* b2,
+                                    const uint8_t* b3) noexcept SMEPILOT_STREAMING {
+  const uint32_t low = 0, high = 8;
+  const svbool_t all = svptrue_b32();
+  const svcount_t words = svptrue_c32();
+#define SMEPILOT_LOADS                                         \
+  "ld1w { z16.s, z20.s, z24.s, z28.s }, %[words]/z, [%[b0]]\n" \
+  "ld1w { z17.s, z21.s, z25.s, z29.s }, %[words]/z, [%[b1]]\n" \
+  "ld1w { z18.s, z22.s, z26.s, z30.s }, %[words]/z, [%[b2]]\n" \
+  "ld1w { z19.s, z23.s, z27.s, z31.s }, %[words]/z, [%[b3]]\n" \
+  "ld1rqw { z0.s }, %[all]/z, [%[x]]\n"
+#define SMEPILOT_LOAD_X1 "ld1rqw { z1.s }, %[all]/z, [%[x], #16]\n"
+#define SMEPILOT_LOAD_X2 "ld1rqw { z2.s }, %[all]/z, [%[x], #32]\n"
+#define SMEPILOT_ASM(text)                                                                                          \
+  __asm__ volatile(text                                                                                             \
+                   :                                                                                                \
+                   : [x] "r"(x), [b0] "r"(b0), [b1] "r"(b1), [b2] "r"(b2), [b3] "r"(b3), [words] "Uph"(words),      \
+                     [all] "Upl"(all), [low] "Uci"(low), [high] "Uci"(high)                                         \
+                   : "z0", "z1", "z2", "z16", "z17", "z18", "z19", "z20", "z21", "z22", "z23", "z24", "z25", "z26", \
+                     "z27", "z28", "z29", "z30", "z31", "memory")
+#define SMEPILOT_F32(base, group, z, last, x, i) \
+  "fmla za.s[%w[" base "], " #group ", vgx4], { z" #z ".s - z" #last ".s }, z" #x ".s[" #i "]\n"
+#define SMEPILOT_BF16(base, group, z, last, x, i) \
+  "bfdot za.s[%w[" base "], " #group ", vgx4], { z" #z ".h - z" #last ".h }, z" #x ".h[" #i "]\n"
+#define SMEPILOT_ROWS1(P)   \
+  P("low", 0, 16, 19, 0, 0) \
+  P("low", 1, 20, 23, 0, 1) \
+  P("low", 2, 24, 27, 0, 2) \
+  P("low", 3, 28, 31, 0, 3)
+#define SMEPILOT_ROWS2(P)                                                                                 \
+  P("low", 0, 16, 19, 0, 0)                                                                               \
+  P("low", 4, 16, 19, 0, 1) P("low", 1, 20, 23, 0, 2) P("low", 5, 20, 23, 0, 3) P("low", 2, 24, 27, 1, 0) \
+      P("low", 6, 24, 27, 1, 1) P("low", 3, 28, 31, 1, 2) P("low", 7, 28, 31, 1, 3)
+#define SMEPILOT_ROWS3(P)                                                                                       \
+  P("low", 0, 16, 19, 0, 0)                                                                                     \
+  P("low", 4, 16, 19, 0, 1) P("high", 0, 16, 19, 0, 2) P("low", 1, 20, 23, 0, 3) P("low", 5, 20, 23, 1, 0)      \
+      P("high", 1, 20, 23, 1, 1) P("low", 2, 24, 27, 1, 2) P("low", 6, 24, 27, 1, 3) P("high", 2, 24, 27, 2, 0) \
+          P("low", 3, 28, 31, 2, 1) P("low", 7, 28, 31, 2, 2) P("high", 3, 28, 31, 2, 3)
+  if constexpr (D == DType::kF32 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_ROWS1(SMEPILOT_F32));
+  if constexpr (D == DType::kF32 && R == 2) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_F32));
+  if constexpr (D == DType::kF32 && R == 3)
+    SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_F32));
+  if constexpr (D == DType::kBF16 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_ROWS1(SMEPILOT_BF16));
+  if constexpr (D == DType::kBF16 && R == 2)
+    SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_BF16));
+  if constexpr (D == DType::kBF16 && R == 3)
+    SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_BF16));
+#undef SMEPILOT_LOADS
+#undef SMEPILOT_LOAD_X1
+#undef SMEPILOT_LOAD_X2
+#undef SMEPILOT_ASM
+#undef SMEPILOT_F32
+#undef SMEPILOT_BF16
+#undef SMEPILOT_ROWS1
+#undef SMEPILOT_ROWS2
+#undef SMEPILOT_ROWS3
+}
+
 // R rows, which are a panel, against four rhs panels, of which `columns` columns exist.
 template <DType D, int R>
 SMEPILOT_INLINE void few_rows(const MatmulArgs* args, const uint8_t* x, const Lane* b, float* dst,
                               uint32_t columns) noexcept SMEPILOT_STREAMING {
   const size_t steps = (size_t{args->k} + kStep<D> - 1) / kStep<D>;
-  const size_t unmasked = D == DType::kF16 ? (steps - 1) / 4 * 4 : steps / 4 * 4;
   const auto* word = reinterpret_cast<const uint32_t*>(x);
+  const uint8_t *b0 = b[0].at, *b1 = b[1].at, *b2 = b[2].at, *b3 = b[3].at;
+  constexpr size_t kFour = 4 * kLineBytes;
+  size_t at = 0;
   svzero_za();
-  for (size_t at = 0; at < steps; at += 4, word += 4 * R) {
-    svcount_t words = svptrue_c32(), first = svptrue_c16(), second = first;
-    uint64_t left = 4 * R;
-    if (at >= unmasked) {
-      words = svwhilelt_c32_u64(at * kPanel, steps * kPanel, 4);
-      first = elements_left(static_cast<uint32_t>(at * kStep<D>), args->k);
-      second = elements_left(static_cast<uint32_t>(at * kStep<D> + 1), args->k);
-      left = (steps - at < 4 ? steps - at : 4) * R;
-    }
-    const size_t line = at * kLineBytes;
-    const svuint32x4_t w0 = four_weights<D, 0>(words, first, second, b[0].at + line);
-    const svuint32x4_t w1 = four_weights<D, 0>(words, first, second, b[1].at + line);
-    const svuint32x4_t w2 = four_weights<D, 0>(words, first, second, b[2].at + line);
-    const svuint32x4_t w3 = four_weights<D, 0>(words, first, second, b[3].at + line);
+  if constexpr (D != DType::kF16) {
+    for (size_t i = steps / 4; i > 0; --i, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour)
+      multiply_lines<D, R>(word, b0, b1, b2, b3);
+    at = steps / 4 * 4;
+  }
+  for (; at < steps; at += 4, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour) {
+    const svcount_t words = svwhilelt_c32_u64(at * kPanel, steps * kPanel, 4);
+    const svcount_t first = elements_left(static_cast<uint32_t>(at * kStep<D>), args->k),
+                    second = elements_left(static_cast<uint32_t>(at * kStep<D> + 1), args->k);
+    const uint64_t left = (steps - at < 4 ? steps - at : 4) * R;
+    const svuint32x4_t w0 = four_weights<D, 0>(words, first, second, b0);
+    const svuint32x4_t w1 = four_weights<D, 0>(words, first, second, b1);
+    const svuint32x4_t w2 = four_weights<D, 0>(words, first, second, b2);
+    const svuint32x4_t w3 = four_weights<D, 0>(words, first, second, b3);
     const svuint32_t x0 = svld1rq_u32(svwhilelt_b32_u64(0, left), word);
     svuint32_t x1 = x0, x2 = x0;
     if constexpr (R > 1) x1 = svld1rq_u32(svwhilelt_b32_u64(4, left), word + 4);
