@@ -7,17 +7,9 @@
 // query rows, which fill the four ZA tiles and lie side by side, so that SME2 loads them with one instruction: queries
 // in groups of 64 rows, [head_dim][rows of the group], probabilities as the scores lie.
 #pragma once
-#include <arm_sme.h>
-
 #include "kernels/abi/attention_stages.h"
 #include "kernels/abi/compiler.h"
-
-#if defined(__ARM_FEATURE_SME2)
-#define SMEPILOT_SME2 1
-#else
-#define SMEPILOT_SME2 0
-#endif
-#define SMEPILOT_STREAMING __arm_streaming __arm_inout("za")
+#include "kernels/sme/streaming.h"
 
 namespace smepilot {
 namespace {
@@ -100,7 +92,7 @@ size_t query_bytes(uint32_t rows, uint32_t head_dim) noexcept {
 }
 
 // Rows go into a tile and leave it as columns.
-__arm_locally_streaming __arm_new("za") void pack_queries(const AttentionTile* t) noexcept {
+void streaming_pack_queries(const AttentionTile* t, const void*) noexcept SMEPILOT_STREAMING {
   const uint32_t vl = vector_lanes(), stride = (t->rows + kPanel - 1) / kPanel * kPanel;
   const svbool_t lanes = svwhilelt_b32_u32(0, vl);
   const svfloat32_t scale = svdup_n_f32(t->scale);
@@ -159,7 +151,7 @@ SMEPILOT_INLINE void all_scores(const AttentionTile& t) noexcept SMEPILOT_STREAM
   }
 }
 
-__arm_locally_streaming __arm_new("za") void scores(const AttentionTile* t) noexcept {
+void streaming_scores(const AttentionTile* t, const void*) noexcept SMEPILOT_STREAMING {
   if (svcntw() <= kPanel)
     all_scores<true>(*t);
   else
@@ -226,11 +218,21 @@ SMEPILOT_INLINE void all_values(const AttentionTile& t) noexcept SMEPILOT_STREAM
   }
 }
 
-__arm_locally_streaming __arm_new("za") void values(const AttentionTile* t) noexcept {
+void streaming_values(const AttentionTile* t, const void*) noexcept SMEPILOT_STREAMING {
   if (svcntw() <= kPanel)
     all_values<true>(*t);
   else
     all_values<false>(*t);
+}
+
+void pack_queries(const AttentionTile* t) noexcept {
+  call_streaming<AttentionTile, void>(streaming_pack_queries, t, nullptr);
+}
+void scores(const AttentionTile* t) noexcept {
+  call_streaming<AttentionTile, void>(streaming_scores, t, nullptr);
+}
+void values(const AttentionTile* t) noexcept {
+  call_streaming<AttentionTile, void>(streaming_values, t, nullptr);
 }
 
 constexpr AttentionStages kStages = {query_bytes, pack_queries, scores, nullptr, values, nullptr};

@@ -11,17 +11,9 @@
 // last load of fewer is filled up with zeros, which add nothing. SME2 computes up to three rows without outer products,
 // which would leave most of a tile unused: vectors of four panels at a time, times an element of a row.
 #pragma once
-#include <arm_sme.h>
-
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
-
-#if defined(__ARM_FEATURE_SME2)
-#define SMEPILOT_SME2 1
-#else
-#define SMEPILOT_SME2 0
-#endif
-#define SMEPILOT_STREAMING __arm_streaming __arm_inout("za")
+#include "kernels/sme/streaming.h"
 
 namespace smepilot {
 namespace {
@@ -232,33 +224,55 @@ SMEPILOT_INLINE void multiply_rows(svuint32x4_t w0, svuint32x4_t w1, svuint32x4_
 #undef SMEPILOT_ROW
 }
 
-// Words x[4][R] times four lines of four panels. Written out, because the compiler copies vectors that its loads have
-// already put where the products want them. Row r and step i add to group 4 r + i.
+// Words x[4][R] times four lines of four panels, all of which exist (of f16 also the k behind them). Written out,
+// because the compiler copies vectors that its loads have already put where the products want them. Row r and step i
+// add to group 4 r + i.
 template <DType D, int R>
 SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const uint8_t* b1, const uint8_t* b2,
                                     const uint8_t* b3) noexcept SMEPILOT_STREAMING {
   const uint32_t low = 0, high = 8;
   const svbool_t all = svptrue_b32();
-  const svcount_t words = svptrue_c32();
+  const svcount_t words = svptrue_c32(), halves = svptrue_c16();
+  const size_t next = kPanel;
 #define SMEPILOT_LOADS                                         \
   "ld1w { z16.s, z20.s, z24.s, z28.s }, %[words]/z, [%[b0]]\n" \
   "ld1w { z17.s, z21.s, z25.s, z29.s }, %[words]/z, [%[b1]]\n" \
   "ld1w { z18.s, z22.s, z26.s, z30.s }, %[words]/z, [%[b2]]\n" \
   "ld1w { z19.s, z23.s, z27.s, z31.s }, %[words]/z, [%[b3]]\n" \
   "ld1rqw { z0.s }, %[all]/z, [%[x]]\n"
+#define SMEPILOT_PAIRS(b, z0, z1, z2, z3)     \
+  "ld1h { z4.h - z7.h }, %[halves]/z, [%[" b  \
+  "]]\n"                                      \
+  "ld1h { z8.h - z11.h }, %[halves]/z, [%[" b \
+  "], %[next], lsl #1]\n"                     \
+  "zip1 z" #z0                                \
+  ".h, z4.h, z8.h\n"                          \
+  "zip1 z" #z1                                \
+  ".h, z5.h, z9.h\n"                          \
+  "zip1 z" #z2                                \
+  ".h, z6.h, z10.h\n"                         \
+  "zip1 z" #z3 ".h, z7.h, z11.h\n"
+#define SMEPILOT_LOADS_F16             \
+  SMEPILOT_PAIRS("b0", 16, 20, 24, 28) \
+  SMEPILOT_PAIRS("b1", 17, 21, 25, 29) \
+  SMEPILOT_PAIRS("b2", 18, 22, 26, 30) \
+  SMEPILOT_PAIRS("b3", 19, 23, 27, 31) \
+  "ld1rqw { z0.s }, %[all]/z, [%[x]]\n"
 #define SMEPILOT_LOAD_X1 "ld1rqw { z1.s }, %[all]/z, [%[x], #16]\n"
 #define SMEPILOT_LOAD_X2 "ld1rqw { z2.s }, %[all]/z, [%[x], #32]\n"
-#define SMEPILOT_ASM(text)                                                                                          \
-  __asm__ volatile(text                                                                                             \
-                   :                                                                                                \
-                   : [x] "r"(x), [b0] "r"(b0), [b1] "r"(b1), [b2] "r"(b2), [b3] "r"(b3), [words] "Uph"(words),      \
-                     [all] "Upl"(all), [low] "Uci"(low), [high] "Uci"(high)                                         \
-                   : "z0", "z1", "z2", "z16", "z17", "z18", "z19", "z20", "z21", "z22", "z23", "z24", "z25", "z26", \
-                     "z27", "z28", "z29", "z30", "z31", "memory")
+#define SMEPILOT_ASM(text)                                                                                            \
+  __asm__ volatile(text                                                                                               \
+                   :                                                                                                  \
+                   : [x] "r"(x), [b0] "r"(b0), [b1] "r"(b1), [b2] "r"(b2), [b3] "r"(b3), [words] "Uph"(words),        \
+                     [halves] "Uph"(halves), [next] "r"(next), [all] "Upl"(all), [low] "Uci"(low), [high] "Uci"(high) \
+                   : "z0", "z1", "z2", "z4", "z5", "z6", "z7", "z8", "z9", "z10", "z11", "z16", "z17", "z18", "z19",  \
+                     "z20", "z21", "z22", "z23", "z24", "z25", "z26", "z27", "z28", "z29", "z30", "z31", "memory")
 #define SMEPILOT_F32(base, group, z, last, x, i) \
   "fmla za.s[%w[" base "], " #group ", vgx4], { z" #z ".s - z" #last ".s }, z" #x ".s[" #i "]\n"
 #define SMEPILOT_BF16(base, group, z, last, x, i) \
   "bfdot za.s[%w[" base "], " #group ", vgx4], { z" #z ".h - z" #last ".h }, z" #x ".h[" #i "]\n"
+#define SMEPILOT_F16(base, group, z, last, x, i) \
+  "fdot za.s[%w[" base "], " #group ", vgx4], { z" #z ".h - z" #last ".h }, z" #x ".h[" #i "]\n"
 #define SMEPILOT_ROWS1(P)   \
   P("low", 0, 16, 19, 0, 0) \
   P("low", 1, 20, 23, 0, 1) \
@@ -266,13 +280,17 @@ SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const 
   P("low", 3, 28, 31, 0, 3)
 #define SMEPILOT_ROWS2(P)                                                                                 \
   P("low", 0, 16, 19, 0, 0)                                                                               \
-  P("low", 4, 16, 19, 0, 1) P("low", 1, 20, 23, 0, 2) P("low", 5, 20, 23, 0, 3) P("low", 2, 24, 27, 1, 0) \
-      P("low", 6, 24, 27, 1, 1) P("low", 3, 28, 31, 1, 2) P("low", 7, 28, 31, 1, 3)
-#define SMEPILOT_ROWS3(P)                                                                                       \
-  P("low", 0, 16, 19, 0, 0)                                                                                     \
-  P("low", 4, 16, 19, 0, 1) P("high", 0, 16, 19, 0, 2) P("low", 1, 20, 23, 0, 3) P("low", 5, 20, 23, 1, 0)      \
-      P("high", 1, 20, 23, 1, 1) P("low", 2, 24, 27, 1, 2) P("low", 6, 24, 27, 1, 3) P("high", 2, 24, 27, 2, 0) \
-          P("low", 3, 28, 31, 2, 1) P("low", 7, 28, 31, 2, 2) P("high", 3, 28, 31, 2, 3)
+  P("low", 4, 16, 19, 0, 1)                                                                               \
+  P("low", 1, 20, 23, 0, 2)                                                                               \
+  P("low", 5, 20, 23, 0, 3) P("low", 2, 24, 27, 1, 0) P("low", 6, 24, 27, 1, 1) P("low", 3, 28, 31, 1, 2) \
+      P("low", 7, 28, 31, 1, 3)
+#define SMEPILOT_ROWS3(P)                                                                                      \
+  P("low", 0, 16, 19, 0, 0)                                                                                    \
+  P("low", 4, 16, 19, 0, 1)                                                                                    \
+  P("high", 0, 16, 19, 0, 2)                                                                                   \
+  P("low", 1, 20, 23, 0, 3) P("low", 5, 20, 23, 1, 0) P("high", 1, 20, 23, 1, 1) P("low", 2, 24, 27, 1, 2)     \
+      P("low", 6, 24, 27, 1, 3) P("high", 2, 24, 27, 2, 0) P("low", 3, 28, 31, 2, 1) P("low", 7, 28, 31, 2, 2) \
+          P("high", 3, 28, 31, 2, 3)
   if constexpr (D == DType::kF32 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_ROWS1(SMEPILOT_F32));
   if constexpr (D == DType::kF32 && R == 2) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_F32));
   if constexpr (D == DType::kF32 && R == 3)
@@ -282,6 +300,14 @@ SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const 
     SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_BF16));
   if constexpr (D == DType::kBF16 && R == 3)
     SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_BF16));
+  if constexpr (D == DType::kF16 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS_F16 SMEPILOT_ROWS1(SMEPILOT_F16));
+  if constexpr (D == DType::kF16 && R == 2)
+    SMEPILOT_ASM(SMEPILOT_LOADS_F16 SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_F16));
+  if constexpr (D == DType::kF16 && R == 3)
+    SMEPILOT_ASM(SMEPILOT_LOADS_F16 SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_F16));
+#undef SMEPILOT_PAIRS
+#undef SMEPILOT_LOADS_F16
+#undef SMEPILOT_F16
 #undef SMEPILOT_LOADS
 #undef SMEPILOT_LOAD_X1
 #undef SMEPILOT_LOAD_X2
@@ -301,14 +327,12 @@ SMEPILOT_INLINE void few_rows(const MatmulArgs* args, const uint8_t* x, const La
   const auto* word = reinterpret_cast<const uint32_t*>(x);
   const uint8_t *b0 = b[0].at, *b1 = b[1].at, *b2 = b[2].at, *b3 = b[3].at;
   constexpr size_t kFour = 4 * kLineBytes;
-  size_t at = 0;
   svzero_za();
-  if constexpr (D != DType::kF16) {
-    for (size_t i = steps / 4; i > 0; --i, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour)
-      multiply_lines<D, R>(word, b0, b1, b2, b3);
-    at = steps / 4 * 4;
-  }
-  for (; at < steps; at += 4, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour) {
+  const size_t unmasked = D == DType::kF16 ? (steps - 1) / 4 : steps / 4;
+  for (size_t i = unmasked; i > 0; --i, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour)
+    multiply_lines<D, R>(word, b0, b1, b2, b3);
+  for (size_t at = unmasked * 4; at < steps;
+       at += 4, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour) {
     const svcount_t words = svwhilelt_c32_u64(at * kPanel, steps * kPanel, 4);
     const svcount_t first = elements_left(static_cast<uint32_t>(at * kStep<D>), args->k),
                     second = elements_left(static_cast<uint32_t>(at * kStep<D> + 1), args->k);
@@ -491,12 +515,17 @@ SMEPILOT_INLINE void tiles(const MatmulArgs* args, uint32_t vl) noexcept SMEPILO
 }
 
 template <DType D>
-__arm_locally_streaming __arm_new("za") void matmul(const MatmulArgs* args) noexcept {
+void streaming_matmul(const MatmulArgs* args, const void*) noexcept SMEPILOT_STREAMING {
   const uint32_t lanes = static_cast<uint32_t>(svcntw());
   if (lanes == kPanel)
     tiles<D, true>(args, kPanel);
   else
     tiles<D, false>(args, lanes < kPanel ? lanes : kPanel);
+}
+
+template <DType D>
+void matmul(const MatmulArgs* args) noexcept {
+  call_streaming<MatmulArgs, void>(streaming_matmul<D>, args, nullptr);
 }
 
 template <DType D>
