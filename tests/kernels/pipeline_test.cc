@@ -87,7 +87,7 @@ TEST(Pipeline, ResultsAreTheOraclesWhateverTheDivision) {
   size_t runs = 0;
   for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
     const std::vector<Pair> all = pairs(dtype);
-    for (int shape = 0; shape < 40 && !testing::Test::HasFailure(); ++shape) {
+    for (int shape = 0; shape < 20 && !testing::Test::HasFailure(); ++shape) {
       AttentionProblem problem(pools.of(2), dtype, random_case(random, dtype));
       for (int i = 0; i < 6; ++i, ++runs) {
         AttentionConfig config = coop(all[runs % all.size()], between(random, 1, 3), between(random, 1, 3),
@@ -105,7 +105,7 @@ TEST(Pipeline, RepeatedForRaces) {
   Pools pools;
   const std::vector<Pair> all = pairs(DType::kF16);
   AttentionProblem problem(pools.of(2), DType::kF16, {{20}, {{-1, 7, 30}, {0, 0, 12}, {0, 3, 1}}, 4, 2, 8});
-  for (uint32_t i = 0; i < 300 && !testing::Test::HasFailure(); ++i) {
+  for (uint32_t i = 0; i < 200 && !testing::Test::HasFailure(); ++i) {
     AttentionConfig config = coop(all[i % all.size()], 1 + i % 2, 1 + i / 2 % 3, 16, 16, 1 + i % 7);
     config.pipeline.cores_multiply = i % 3 != 0;
     problem.run(pools.of(2 + i % 3), config);
