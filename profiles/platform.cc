@@ -84,8 +84,8 @@ std::vector<int> Platform::worker_cpus() const {
   std::vector<int> of_units, others;
   std::vector<bool> taken(unit_cpus.size());
   for (const int cpu : order) {
-    const auto unit = std::find_if(unit_cpus.begin(), unit_cpus.end(), [&](const std::vector<int>& cpus) {
-      return std::find(cpus.begin(), cpus.end(), cpu) != cpus.end();
+    const auto unit = std::find_if(unit_cpus.begin(), unit_cpus.end(), [&](const std::vector<int>& served) {
+      return std::find(served.begin(), served.end(), cpu) != served.end();
     });
     const auto index = static_cast<size_t>(unit - unit_cpus.begin());
     const bool first = unit != unit_cpus.end() && !taken[index];

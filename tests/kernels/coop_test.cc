@@ -199,7 +199,9 @@ TEST(Coop, DynamicCallsAreFinishedByBothSides) {
       std::fill(dst.begin(), dst.end(), 0.0f);
       matmul(pool, config, {lhs.data(), kK, nullptr, Layout::kRowMajor, kM, kK}, rhs, dst.data(), kN);
       helped = std::count(dst.begin(), dst.end(), kMatrixMark) > 16 * kM;
-      if (!dynamic) ASSERT_FALSE(helped);
+      if (!dynamic) {
+        ASSERT_FALSE(helped);
+      }
     }
     EXPECT_EQ(helped, dynamic);
   }

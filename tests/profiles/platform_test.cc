@@ -42,7 +42,7 @@ TEST(Platform, CountsAreConsistent) {
     previous = c.level;
   }
   EXPECT_EQ(p.matrix_unit.empty(), p.matrix_units == 0);
-  if (!p.unit_cpus.empty()) EXPECT_EQ(p.unit_cpus.size(), p.matrix_units);
+  EXPECT_EQ(p.unit_cpus.empty() ? p.matrix_units : p.unit_cpus.size(), p.matrix_units);
   std::multiset<int> served;
   for (const std::vector<int>& unit : p.unit_cpus) {
     EXPECT_FALSE(unit.empty());
