@@ -282,9 +282,17 @@ struct Call {
             .head_dim = head_dim,
             .scale = scale,
             .context = this,
-            .get = [](const void* call, uint32_t number, AttentionBlock& block) noexcept {
-              static_cast<const Call*>(call)->block(number, block);
-            }};
+            .get = [](const void* call, uint32_t number,
+                      AttentionBlock& block) noexcept { static_cast<const Call*>(call)->block(number, block); },
+            .kv_end =
+                [](const void* call, uint32_t number) noexcept {
+                  const Call& c = *static_cast<const Call*>(call);
+                  return c.seen(c.place(number));
+                }};
+  }
+  uint32_t seen(const Place& p) const noexcept {  // by the last of its rows
+    const Segment& s = p.segment;
+    return s.visible + (s.causal ? (p.first + p.count - 1) / division.group() : 0);
   }
   void block(uint32_t number, AttentionBlock& b) const noexcept {
     const Place p = place(number);
@@ -292,7 +300,7 @@ struct Call {
     b.k = p.segment.kv->k + p.head * p.segment.kv->head_bytes();
     b.v = p.segment.kv->v + p.head * p.segment.kv->head_bytes();
     b.rows = p.count;
-    b.kv_end = b.limit[p.count - 1];
+    b.kv_end = seen(p);
     b.partial = p.partial ? b.out[0] : nullptr;
     b.max = p.partial ? partials.max + p.slot : nullptr;
     b.sum = p.partial ? partials.sum + p.slot : nullptr;

@@ -320,12 +320,8 @@ void run_attention_pipeline(WorkerPool& pool, const AttentionConfig& config, con
 
 size_t attention_phases_bytes(const AttentionConfig& config, const AttentionBlocks& blocks) noexcept {
   const uint32_t rows = pipeline_rows(config), positions = tile_positions(config);
-  AttentionBlock block;
   size_t tiles = 0;
-  for (uint32_t i = 0; i < blocks.count; ++i) {
-    blocks.get(blocks.context, i, block);
-    tiles += ceil_div(block.kv_end, positions);
-  }
+  for (uint32_t i = 0; i < blocks.count; ++i) tiles += ceil_div(blocks.kv_end(blocks.context, i), positions);
   return blocks.count * (round_up(sizeof(State), 64) + state_floats(rows, blocks.head_dim) * sizeof(float)) +
          tiles * slot_floats(rows, positions) * sizeof(float);
 }

@@ -35,6 +35,7 @@ struct AttentionBlocks {
   float scale = 1;
   const void* context = nullptr;
   void (*get)(const void* context, uint32_t number, AttentionBlock& block) noexcept = nullptr;
+  uint32_t (*kv_end)(const void* context, uint32_t number) noexcept = nullptr;  // of that block
 };
 
 // Rows of a block that both variants of a pipeline take.
