@@ -80,11 +80,21 @@ SMEPILOT_INLINE void outer_products(SMEPILOT_FOUR(svint8_t, a),
   svmopa_za32_s8_m(0, all, all, a3, svreinterpret_s8_u8(w3));
 }
 
-// Slices of a tile are addressed as a register plus 0 .. 7: these two, for the first and the second half, which must
-// not be constants to the compiler, lest it sets one anew for each of them.
+// Slices of a tile are addressed as a register plus 0 .. 7 (SME2, groups) or 0 .. 3 (rows): these are such registers,
+// with 0, 8 or 0, 4, 8, 12. The compiler must not know what is in them, lest it sets one anew for each slice, nor that
+// it does not change from block to block, lest it computes all sums beforehand and spills them.
 struct Slices {
-  uint32_t low, high;
+  uint32_t from0, from4, from8, from12;
 };
+SMEPILOT_INLINE Slices slices_of_block() noexcept __arm_streaming {
+  Slices s = {0, 4, 8, 12};
+#if SMEPILOT_SME2
+  __asm__ volatile("" : "+r"(s.from0), "+r"(s.from8));
+#else
+  __asm__ volatile("" : "+r"(s.from0), "+r"(s.from4), "+r"(s.from8), "+r"(s.from12));
+#endif
+  return s;
+}
 
 // Sums += integers * scales, tile by tile.
 #if SMEPILOT_SME2
@@ -102,25 +112,25 @@ SMEPILOT_INLINE void add_row(uint32_t r) noexcept SMEPILOT_STREAMING {
   svwrite_hor_za32_f32_m(Sums, r, all, svmla_f32_x(all, sum, x, s));
 }
 #endif
+#if !SMEPILOT_SME2
+template <int Sums>
+SMEPILOT_INLINE void add_four(uint32_t slice) noexcept SMEPILOT_STREAMING {
+  add_row<Sums>(slice);
+  add_row<Sums>(slice + 1);
+  add_row<Sums>(slice + 2);
+  add_row<Sums>(slice + 3);
+}
+#endif
 template <int Sums, bool Whole>
 SMEPILOT_INLINE void add_scaled([[maybe_unused]] Slices s) noexcept SMEPILOT_STREAMING {
-#if SMEPILOT_SME2
   if constexpr (Whole) {
-    add_four<Sums>(s.low);
-    add_four<Sums>(s.low + 4);
-    add_four<Sums>(s.high);
-    add_four<Sums>(s.high + 4);
+    add_four<Sums>(s.from0);
+    add_four<Sums>(SMEPILOT_SME2 ? s.from0 + 4 : s.from4);
+    add_four<Sums>(s.from8);
+    add_four<Sums>(SMEPILOT_SME2 ? s.from8 + 4 : s.from12);
   } else {
     for (uint32_t slice = 0; slice < svcntw(); slice += 4) add_four<Sums>(slice);
   }
-#else
-  for (uint32_t r = 0; r < svcntw(); r += 4) {
-    add_row<Sums>(r);
-    add_row<Sums>(r + 1);
-    add_row<Sums>(r + 2);
-    add_row<Sums>(r + 3);
-  }
-#endif
 }
 
 // d: the row scales. u0, u1: what the corrections of the two halves (u0 alone: of the block) are multiplied with.
@@ -156,8 +166,7 @@ SMEPILOT_INLINE void tile(const MatmulArgs* args, RhsPlanes at, LhsBlock l, cons
   const size_t blocks = args->k / kQ8Block, stride = args->rhs_stride, step = l.height * size_t{kLhsQ8BlockBytes};
   svzero_za();
   for (size_t kb = 0; kb < blocks; ++kb, l.block += step) {
-    Slices slices = {0, 8};
-    __asm__ volatile("" : "+r"(slices.low), "+r"(slices.high));
+    const Slices slices = slices_of_block();
     svint8_t SMEPILOT_EIGHT(, v);
     activations<Full>(l, SMEPILOT_EIGHT(, v));
     svfloat32_t d = l.floats(kPlaneD);
