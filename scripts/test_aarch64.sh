@@ -3,7 +3,7 @@
 # the emulator, optionally @ the ISA steps that SMEPILOT_FORCE_ISA restricts the registry to, and what is tested on it:
 #
 #   all        every test of the project
-#   arm        tests with the label arm: kernels, what drives them, and whole models on an SME unit
+#   arm        tests with the label arm: kernels, what drives them, and whole models on the steps dotprod, i8mm and SME
 #   variants   every kernel variant against the oracle, of matmul and attention one case of six, in each configuration
 #              others
 #
@@ -45,7 +45,7 @@ scripts/setup_aarch64.sh
 cmake --preset aarch64 "${cmake_options[@]}" -Wno-dev --log-level=WARNING
 targets=(all)
 if [[ ${configurations[*]} != *=all* ]]; then targets=(kernel_variants_test); fi
-if [[ ${configurations[*]} == *=arm* ]]; then targets+=(kernel_tests engine_modes_test); fi
+if [[ ${configurations[*]} == *=arm* ]]; then targets+=(kernel_tests engine_modes_test engine_engine_test); fi
 cmake --build --preset aarch64 -j "$jobs" --target "${targets[@]}" -- --quiet
 
 logs=build/aarch64/Testing
