@@ -16,8 +16,8 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a con
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/matmul/amx_tiles.h"
 #include "kernels/attention/q8_vnni.h"
+#include "kernels/matmul/amx_tiles.h"
 
 namespace smepilot {
 namespace {

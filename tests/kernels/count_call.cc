@@ -1,4 +1,5 @@
-// Calls one matmul variant once on valid random operands: what scripts/count_instructions.py counts the instructions of.
+// Calls one matmul variant once on valid random operands: what scripts/count_instructions.py counts the instructions
+// of.
 //   count_call VARIANT M N K
 #include <fmt/format.h>
 

@@ -49,8 +49,8 @@ TEST(Probe, Int8ProbesDoTheWorkTheyDeclare) {
     int64_t expected = 0;
     const std::string isa = std::string(p->id).substr(5);
     if (isa == "amxint8") {
-      // Two of the 1024 results are returned; each sums u8 (2 254 3 1) times s8 (2 -2 3 1).
-      expected = 2 * (macs / (1024 * 4)) * (2 * 2 - 254 * 2 + 3 * 3 + 1);
+      // Two of the 1024 results are returned; each sums s8 (2 -2 3 1) times the same.
+      expected = 2 * (macs / (1024 * 4)) * (2 * 2 + 2 * 2 + 3 * 3 + 1);
     } else if (isa.starts_with("avx")) {
       // Two lanes are returned; each sums u8 (3 5 7 11) times s8 (-5 5 -3 7).
       const int64_t lanes = isa == "avx2" ? 8 : 16;
