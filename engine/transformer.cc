@@ -183,7 +183,7 @@ void Transformer::embed(std::span<const SequenceTokens> batch, uint32_t m) {
 
 LeftOperand Transformer::norm(uint32_t m, const float* weight, const float* residual, const FormSet& forms) {
   const Timing timing(stats_);
-  const TraceOperator trace("norm");
+  const TraceOperator timeline("norm");
   const uint32_t d = file_->hyper.embedding, panels = ceil_div(m, kPanel);
   const ElementwiseConfig& e = dispatch_->elementwise();
   const float eps = file_->hyper.rms_eps;
@@ -215,7 +215,7 @@ LeftOperand Transformer::pack_attention(uint32_t m, const FormSet& forms) {
   const LeftOperand result{attn_, m, k, forms, packed_};
   if (forms.packed().empty()) return result;
   const Timing timing(stats_);
-  const TraceOperator trace("attn_pack");
+  const TraceOperator timeline("attn_pack");
   pack_lhs(*pool_, dispatch_->elementwise(), forms.packed()[0], attn_, k, m, k, result.form(0));
   timing.done("attn_pack", dispatch_->elementwise().workers, OpKind::kQuantize, m, k);
   convert(result);
@@ -240,7 +240,7 @@ MatmulCall Transformer::call(uint32_t matrix_id, const PackedMatrix& weights, co
 void Transformer::run_group(const char* role, std::span<const MatmulCall> calls) {
   if (calls.empty()) return;
   const Timing timing(stats_);
-  const TraceOperator trace(role, calls[0].config.mode);
+  const TraceOperator timeline(role, calls[0].config.mode);
   matmul_group(*pool_, calls);
   if (!timing.wanted()) return;
   shapes_.clear();
@@ -301,7 +301,7 @@ void Transformer::attend(uint32_t m) {
   AttentionConfig config = dispatch_->attention(most_rows, longest);
   if (sequences_.size() > 1) config.kv_splits = 0;  // tuned for one sequence; several make tasks enough as they are
   const Timing timing(stats_);
-  const TraceOperator trace("attention", config.mode);
+  const TraceOperator timeline("attention", config.mode);
   attention(*pool_, config, sequences_, hp.heads, q_, heads, attn_, heads, 1.0f / std::sqrt(static_cast<float>(hd)),
             attn_scratch_);
   if (!timing.wanted()) return;
@@ -341,7 +341,7 @@ void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::spa
     sequences_.push_back(s.cache->sequence(layer, static_cast<uint32_t>(s.tokens.size())));
   const Timing timing(stats_);
   {
-    const TraceOperator trace("rope_kv");
+    const TraceOperator timeline("rope_kv");
     rotate(w, m, hp.rope_free_every == 0 || (layer + 1) % hp.rope_free_every != 0);
     write_kv(*pool_, dispatch_->elementwise().workers, sequences_, k_, kv, v_, kv);
   }
@@ -356,7 +356,7 @@ void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::spa
 // gate_[rows][cols] = silu(gate_) * up_, and what the down projection reads of it.
 LeftOperand Transformer::swiglu(uint32_t rows, uint32_t cols, const FormSet& forms) {
   const Timing timing(stats_);
-  const TraceOperator trace("swiglu");
+  const TraceOperator timeline("swiglu");
   const ElementwiseConfig& e = dispatch_->elementwise();
   const uint32_t panels = ceil_div(rows, kPanel);
   const LeftOperand result{gate_, rows, cols, forms, packed_};
