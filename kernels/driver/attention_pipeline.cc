@@ -39,15 +39,18 @@ struct State {
   float* slots = nullptr;
 };
 
+size_t query_floats(uint32_t rows, uint32_t head_dim) noexcept {
+  return most_query_bytes(rows, head_dim) / sizeof(float);
+}
 // Floats behind a State: queries, output, max and sum.
 size_t state_floats(uint32_t rows, uint32_t head_dim) noexcept {
   const size_t stride = round_up(rows, kPanel);
-  return most_query_bytes(rows, head_dim) / sizeof(float) + stride * round_up(head_dim, kPanel) + 2 * stride;
+  return query_floats(rows, head_dim) + stride * round_up(head_dim, kPanel) + 2 * stride;
 }
 float* place_state(State& s, float* at, uint32_t rows, uint32_t head_dim) noexcept {
   const size_t stride = round_up(rows, kPanel);
   s.queries = at;
-  at += most_query_bytes(rows, head_dim) / sizeof(float);
+  at += query_floats(rows, head_dim);
   s.own_output = at;
   at += stride * round_up(head_dim, kPanel);
   s.max = at;
