@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/abi/kernel_variant.h"
+#include "kernels/abi/describe.h"
 
 namespace smepilot {
 
@@ -72,19 +72,10 @@ static constexpr size_t most_query_bytes(size_t rows, size_t head_dim) noexcept 
 static constexpr KernelVariant attention_tile_variant(const char* id, IsaSet isa, DType lhs, DType rhs, uint32_t mr,
                                                       const AttentionStages* stages,
                                                       ExecutionUnit unit = ExecutionUnit::kCpu) noexcept {
-  return {.id = id,
-          .op = OpKind::kAttentionTile,
-          .isa = isa,
-          .unit = unit,
-          .dst = DType::kF32,
-          .lhs = lhs,
-          .rhs = rhs,
-          .dst_layout = Layout::kRowMajor,
-          .lhs_layout = Layout::kRowMajor,
-          .rhs_layout = Layout::kKvKeyPanel16,
-          .tile = {mr, kPanel, rhs == DType::kQ8_0 ? kQ8Block : 4},
-          .max_m = 0,
-          .attention_tile = stages};
+  KernelVariant v = attention_variant(id, isa, lhs, rhs, mr, nullptr, unit);
+  v.op = OpKind::kAttentionTile;
+  v.attention_tile = stages;
+  return v;
 }
 
 }  // namespace smepilot

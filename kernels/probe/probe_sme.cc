@@ -43,59 +43,38 @@ SMEPILOT_INLINE uint64_t float_sum() noexcept __arm_streaming __arm_inout("za") 
   return bits;
 }
 
+// `product` into every tile, as often as the arguments say.
+#define SMEPILOT_OUTER_PRODUCTS(args, product, pred, x, y)     \
+  svzero_za();                                                 \
+  for (uint64_t i = (args)->repeat * per_tile(); i > 0; --i) { \
+    product(0, pred, pred, x, y);                              \
+    product(1, pred, pred, x, y);                              \
+    product(2, pred, pred, x, y);                              \
+    product(3, pred, pred, x, y);                              \
+  }
+
 __arm_locally_streaming __arm_new("za") uint64_t flops_int8(const ProbeArgs* a) noexcept {
   const svbool_t all = svptrue_b8();
   const svint8_t x = svdup_n_s8(5), y = svdup_n_s8(-3);
-  svzero_za();
-  const uint64_t count = a->repeat * per_tile();
-  for (uint64_t i = 0; i < count; ++i) {
-    svmopa_za32_s8_m(0, all, all, x, y);
-    svmopa_za32_s8_m(1, all, all, x, y);
-    svmopa_za32_s8_m(2, all, all, x, y);
-    svmopa_za32_s8_m(3, all, all, x, y);
-  }
+  SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_s8_m, all, x, y)
   return integer_sum();
 }
-
 __arm_locally_streaming __arm_new("za") uint64_t flops_f32(const ProbeArgs* a) noexcept {
   const svbool_t all = svptrue_b32();
-  const svfloat32_t x = svdup_n_f32(0.5f), y = svdup_n_f32(0.5f);
-  svzero_za();
-  const uint64_t count = a->repeat * per_tile();
-  for (uint64_t i = 0; i < count; ++i) {
-    svmopa_za32_f32_m(0, all, all, x, y);
-    svmopa_za32_f32_m(1, all, all, x, y);
-    svmopa_za32_f32_m(2, all, all, x, y);
-    svmopa_za32_f32_m(3, all, all, x, y);
-  }
+  const svfloat32_t x = svdup_n_f32(0.5f);
+  SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_f32_m, all, x, x)
   return float_sum();
 }
-
 __arm_locally_streaming __arm_new("za") uint64_t flops_bf16(const ProbeArgs* a) noexcept {
   const svbool_t all = svptrue_b16();
   const svbfloat16_t x = svreinterpret_bf16_u16(svdup_n_u16(0x3f00));  // 0.5
-  svzero_za();
-  const uint64_t count = a->repeat * per_tile();
-  for (uint64_t i = 0; i < count; ++i) {
-    svmopa_za32_bf16_m(0, all, all, x, x);
-    svmopa_za32_bf16_m(1, all, all, x, x);
-    svmopa_za32_bf16_m(2, all, all, x, x);
-    svmopa_za32_bf16_m(3, all, all, x, x);
-  }
+  SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_bf16_m, all, x, x)
   return float_sum();
 }
-
 __arm_locally_streaming __arm_new("za") uint64_t flops_f16(const ProbeArgs* a) noexcept {
   const svbool_t all = svptrue_b16();
   const svfloat16_t x = svreinterpret_f16_u16(svdup_n_u16(0x3800));  // 0.5
-  svzero_za();
-  const uint64_t count = a->repeat * per_tile();
-  for (uint64_t i = 0; i < count; ++i) {
-    svmopa_za32_f16_m(0, all, all, x, x);
-    svmopa_za32_f16_m(1, all, all, x, x);
-    svmopa_za32_f16_m(2, all, all, x, x);
-    svmopa_za32_f16_m(3, all, all, x, x);
-  }
+  SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_f16_m, all, x, x)
   return float_sum();
 }
 
