@@ -284,13 +284,16 @@ SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const 
   P("low", 1, 20, 23, 0, 2) \
   P("low", 5, 20, 23, 0, 3) \
   P("low", 2, 24, 27, 1, 0) P("low", 6, 24, 27, 1, 1) P("low", 3, 28, 31, 1, 2) P("low", 7, 28, 31, 1, 3)
-#define SMEPILOT_ROWS3(P)                                                                                  \
-  P("low", 0, 16, 19, 0, 0)                                                                                \
-  P("low", 4, 16, 19, 0, 1)                                                                                \
-  P("high", 0, 16, 19, 0, 2)                                                                               \
-  P("low", 1, 20, 23, 0, 3)                                                                                \
-  P("low", 5, 20, 23, 1, 0) P("high", 1, 20, 23, 1, 1) P("low", 2, 24, 27, 1, 2) P("low", 6, 24, 27, 1, 3) \
-      P("high", 2, 24, 27, 2, 0) P("low", 3, 28, 31, 2, 1) P("low", 7, 28, 31, 2, 2) P("high", 3, 28, 31, 2, 3)
+#define SMEPILOT_ROWS3(P)    \
+  P("low", 0, 16, 19, 0, 0)  \
+  P("low", 4, 16, 19, 0, 1)  \
+  P("high", 0, 16, 19, 0, 2) \
+  P("low", 1, 20, 23, 0, 3)  \
+  P("low", 5, 20, 23, 1, 0)  \
+  P("high", 1, 20, 23, 1, 1) \
+  P("low", 2, 24, 27, 1, 2)  \
+  P("low", 6, 24, 27, 1, 3)  \
+  P("high", 2, 24, 27, 2, 0) P("low", 3, 28, 31, 2, 1) P("low", 7, 28, 31, 2, 2) P("high", 3, 28, 31, 2, 3)
   if constexpr (D == DType::kF32 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_ROWS1(SMEPILOT_F32));
   if constexpr (D == DType::kF32 && R == 2) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_F32));
   if constexpr (D == DType::kF32 && R == 3)
