@@ -28,6 +28,8 @@ void add_baseline(Cli& cli);
 void add_report(Cli& cli);
 void add_db(Cli& cli);
 void add_lists(Cli& cli);  // models, variants
+void add_platforms(Cli& cli);
+void add_simulate(Cli& cli);
 
 // A verb: global options may follow it, examples end its help.
 CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string& what, const std::string& examples);

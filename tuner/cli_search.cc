@@ -8,6 +8,7 @@
 #include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
 #include "tuner/cli.h"
+#include "tuner/cli_predict.h"
 #include "tuner/hardware_evaluator.h"
 #include "tuner/plan_builder.h"
 #include "tuner/plan_text.h"
@@ -19,7 +20,8 @@ namespace {
 struct Options {
   std::string model, dtype, kv_type = "f16", strategy = "race";
   std::vector<uint32_t> ms, contexts;
-  std::vector<std::string> ops;
+  std::vector<std::string> ops, modes;
+  std::string platform;
   double budget_s = 0;
   double factor = PruneRule{}.factor;
   bool quick = false, fresh = false, json = false;
@@ -157,6 +159,7 @@ void add_search(Cli& cli) {
                             "  smetune search --model smollm2-135m\n"
                             "  smetune search --model model.gguf --budget 300\n"
                             "  smetune search --model llama-3.2-1b --dtype q8_0 --m 1,4,16,512\n"
+                            "  smetune search --platform apple-m4-pro --model llama-3.2-3b --dtype f16\n"
                             "Interrupted or out of budget, the same command continues.");
   auto o = std::make_shared<Options>();
   verb->add_option("--model", o->model, "A GGUF file, or a name from `smetune models list`")->required();
@@ -180,10 +183,21 @@ void add_search(Cli& cli) {
   verb->add_option("--factor", o->factor, "Measure what is predicted within this factor of the best")
       ->check(CLI::Range(1.0, 1e6))
       ->capture_default_str();
+  auto* platform = verb->add_option(
+      "--platform", o->platform,
+      "Plan for that machine from its profile, measuring nothing\n(a name from `smetune platforms`, or a file)");
+  verb->add_option("--modes", o->modes, "With --platform: choose among these only (cpu, sme, coop)")
+      ->delimiter(',')
+      ->needs(platform);
   verb->add_flag("--quick", o->quick, "Fewer M, one context, fewer rounds");
   verb->add_flag("--fresh", o->fresh, "Measure everything again");
   verb->add_flag("--json", o->json, "Print the result as JSON");
-  verb->callback([&cli, o] { cli.action = [&cli, o] { return search_verb(cli, *o); }; });
+  verb->callback([&cli, o] {
+    cli.action = [&cli, o] {
+      if (o->platform.empty()) return search_verb(cli, *o);
+      return predict_verb(cli, {o->platform, o->model, o->dtype, o->kv_type, o->ms, o->contexts, o->modes, o->json});
+    };
+  });
 }
 
 }  // namespace smepilot

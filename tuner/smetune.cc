@@ -42,6 +42,8 @@ int run(int argc, char** argv) {
   add_report(cli);
   add_db(cli);
   add_lists(cli);
+  add_platforms(cli);
+  add_simulate(cli);
   try {
     cli.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
