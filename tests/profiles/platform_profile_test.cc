@@ -100,7 +100,7 @@ TEST(PlatformProfile, WorkersInterpolate) {
 
 TEST(PlatformProfile, BadFilesNameTheField) {
   expect_error(with("smepilot-platform/1", "smepilot-platform/9"), "field 'schema' is \"smepilot-platform/9\"");
-  expect_error(with(R"("chip": "Apple M4 Pro (10P+4E)")", R"("chip": 4)"), "field 'chip' is 4, expected a string");
+  expect_error(with(R"_("chip": "Apple M4 Pro (10P+4E)")_", R"_("chip": 4)_"), "field 'chip' is 4, expected a string");
   expect_error(with(R"("kind": "published")", R"("kind": "rumoured")"), "field 'kind'");
   expect_error(with(R"("compute.cpu.f32": null,)", ""), "field 'numbers.compute.cpu.f32' is missing");
   expect_error(with(R"("compute.cpu.f32": null)", R"("compute.cpu.f32": 5)"), "expected an object");

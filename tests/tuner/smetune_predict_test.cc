@@ -1,0 +1,149 @@
+// smetune platforms, search --platform and simulate, as programs: labels, refusals, exit codes.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "db/calibration_store.h"
+#include "db/session_store.h"
+
+namespace smepilot {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Ran {
+  int code = -1;
+  std::string out;  // both streams
+};
+
+class SmetunePredict : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "smetune-predict-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string path(const char* name) const { return (folder_ / name).string(); }
+
+  Ran run(const std::string& args) {
+    std::string emulator = SMEPILOT_EMULATOR;
+    for (char& c : emulator)
+      if (c == '|') c = ' ';
+    const std::string command = emulator + " " + SMEPILOT_SMETUNE + " --db " + path("t.db") + " " + args + " 2>&1";
+    std::FILE* pipe = popen(command.c_str(), "r");  // NOLINT(cert-env33-c)
+    Ran r;
+    if (pipe == nullptr) return r;
+    std::array<char, 4096> buffer;
+    for (size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) r.out.append(buffer.data(), n);
+    const int status = pclose(pipe);
+    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return r;
+  }
+  static bool has(const Ran& r, const std::string& text) { return r.out.find(text) != std::string::npos; }
+
+  fs::path folder_;
+};
+
+TEST_F(SmetunePredict, PlatformsAreListedWithWhatTheyLack) {
+  const Ran list = run("platforms");
+  EXPECT_EQ(list.code, 0) << list.out;
+  EXPECT_TRUE(has(list, "apple-m4-pro") && has(list, "published profile") && has(list, "lacks:")) << list.out;
+  const auto json = nlohmann::json::parse(run("platforms --json").out);
+  EXPECT_GE(json.size(), 9u);
+  const Ran show = run("platforms show apple-m4-pro");
+  EXPECT_TRUE(has(show, "4270") && has(show, "digitised") && has(show, "not published")) << show.out;
+  EXPECT_EQ(run("platforms show nobody").code, 1);
+}
+
+TEST_F(SmetunePredict, SearchPlansForAnotherMachine) {
+  const Ran r = run("search --platform apple-m4-pro --model llama-3.2-3b --dtype f16 --m 1,512 --json");
+  ASSERT_EQ(r.code, 0) << r.out;
+  const auto json = nlohmann::json::parse(r.out);
+  EXPECT_EQ(json["label"], "predicted (published profile)");
+  bool both = false;
+  for (const auto& o : json["operators"]) both |= o["choice"] == "coop" && o["m"] == 512;
+  EXPECT_TRUE(both);
+  const Ran plans = run("plan list");
+  EXPECT_TRUE(has(plans, "predicted (published profile)")) << plans.out;
+  EXPECT_TRUE(has(run("search --platform apple-m4-pro --model llama-3.2-3b --dtype f16"), "no machine runs it"));
+}
+
+TEST_F(SmetunePredict, LackingNumbersAreRefused) {
+  const Ran r = run("search --platform apple-m4-pro --model llama-3.2-3b --dtype q4_0");
+  EXPECT_EQ(r.code, 1);
+  EXPECT_TRUE(has(r, "compute.cpu.int8") && has(r, "attn_q") && has(r, "--modes")) << r.out;
+  EXPECT_EQ(run("simulate matmul --platform apple-m5 --m 1 --n 64 --k 64").code, 1);
+  EXPECT_EQ(run("simulate").code, 2);
+  EXPECT_EQ(run("search --model llama-3.2-3b --modes cpu").code, 2);
+}
+
+TEST_F(SmetunePredict, PublishedFiguresArePrinted) {
+  const Ran r = run("simulate --published");
+  EXPECT_EQ(r.code, 0);
+  for (const char* text : {"48.25 ms", "70.60 ms", "98.10 ms", "156.30 ms", "202.70 ms", "0.52 ms", "1.71 ms"})
+    EXPECT_TRUE(has(r, text)) << r.out;
+  const auto json = nlohmann::json::parse(run("simulate --published --json").out);
+  ASSERT_EQ(json.size(), 7u);
+  for (const auto& f : json)
+    EXPECT_NEAR(f["error"].get<double>(), f["simulated_ms"].get<double>() / f["published_ms"].get<double>() - 1, 1e-9);
+}
+
+TEST_F(SmetunePredict, SimulationsSayWhatTheyAreAndWriteTimelines) {
+  const Ran r = run("simulate attention --platform apple-m4-pro --m 256 --trace " + path("t.json"));
+  EXPECT_EQ(r.code, 0);
+  EXPECT_TRUE(has(r, "simulated (published profile)")) << r.out;
+  std::ifstream in(path("t.json"));
+  EXPECT_GT(nlohmann::json::parse(in)["traceEvents"].size(), 100u);
+  const Ran model =
+      run("simulate model --platform apple-m4-pro --model llama-3.2-3b --dtype f16 --decode 4 --json --trace " +
+          path("m.json"));
+  ASSERT_EQ(model.code, 0) << model.out;
+  EXPECT_EQ(nlohmann::json::parse(model.out)["label"], "simulated (published profile)");
+  EXPECT_TRUE(fs::exists(path("m.json")));
+  EXPECT_EQ(run("simulate model --platform apple-m4-pro --model llama-3.2-3b --dtype f16").code, 1);
+}
+
+// A fleet: what one machine exports, another plans from.
+TEST_F(SmetunePredict, ExportedCalibrationIsAPlatform) {
+  EXPECT_EQ(run("platforms export").code, 1);  // nothing calibrated yet
+  {
+    Result<Platform> here = detect_platform();
+    ASSERT_TRUE(here.ok()) << here.message();
+    Result<Database> db = Database::open(path("t.db"));
+    ASSERT_TRUE(db.ok()) << db.message();
+    const Result<SessionRow> session = SessionStore(*db).begin(*here, "test");
+    ASSERT_TRUE(session.ok()) << session.message();
+    Calibration c;
+    const std::vector<double> samples = {1, 1};
+    c.peaks = {{ExecutionUnit::kCpu, "f32", "portable", 1, 10, samples},
+               {ExecutionUnit::kCpu, "int8", "portable", 1, 40, samples}};
+    c.bandwidths = {{"DRAM", "read", 1, 1u << 30, 17, samples}, {"DRAM", "write", 1, 1u << 30, 12, samples}};
+    c.fork_join = {{1, 10, samples, 5}};
+    c.exp_geps = 1;
+    const Result<int64_t> id = CalibrationStore(*db).save(session->id, c);
+    ASSERT_TRUE(id.ok()) << id.message();
+  }
+  const Ran out = run("platforms export --name desk -o " + path("desk.json"));
+  ASSERT_EQ(out.code, 0) << out.out;
+  EXPECT_TRUE(has(out, "labelled measured")) << out.out;
+  const Ran sim =
+      run("simulate matmul --platform " + path("desk.json") + " --mode cpu --m 1 --n 64 --k 64 --dtype f32");
+  EXPECT_EQ(sim.code, 0);
+  EXPECT_TRUE(has(sim, "simulated (measured profile)")) << sim.out;
+  EXPECT_EQ(run("simulate matmul --mode cpu --m 1 --n 64 --k 64 --dtype f32").code, 0);  // this machine's own
+  const Ran refused = run("simulate matmul --mode cpu --m 1 --n 64 --k 64 --dtype bf16");
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_TRUE(has(refused, "nothing is measured")) << refused.out;
+}
+
+}  // namespace
+}  // namespace smepilot
