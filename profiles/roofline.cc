@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/isa/isa_detect.h"
+#include "profiles/matrix_units.h"
 #include "profiles/working_sets.h"
 
 namespace smepilot {
@@ -182,6 +183,71 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
   out.overhead_ns = fork_join_ns(workers) + entry_ns(variant);
   finish(out, flops);
   return out;
+}
+
+const char* regime_name(Regime regime) noexcept {
+  constexpr const char* kNames[] = {"memory-bound", "ridge-crossing", "compute-bound"};
+  return kNames[static_cast<size_t>(regime)];
+}
+
+std::vector<Ceiling> Roofline::ceilings(const OperatorShape& shape, unsigned workers) const {
+  workers = std::max(workers, 1u);
+  // What a unit multiplies such an operator in: the fastest of the types that its kernels take for it.
+  std::vector<const char*> dtypes = {"f32"};
+  if (shape.kind == OpKind::kMatmul) {
+    if (traits(shape.dtype).block_elems > 1) dtypes = {"int8", "f32"};
+    if (shape.dtype == DType::kF16) dtypes = {"f16", "bf16", "f32"};
+    if (shape.dtype == DType::kBF16) dtypes = {"bf16", "f32"};
+  } else if (shape.kind == OpKind::kAttention) {
+    dtypes = {"bf16", "f32"};
+  }
+  const auto peak = [&](ExecutionUnit unit, unsigned count, std::string_view* dtype) {
+    double best = 0;
+    for (const char* d : dtypes) {
+      if (unit == ExecutionUnit::kCpu && shape.kind == OpKind::kAttention && std::string_view(d) != "f32") continue;
+      const double parts = shape.kind == OpKind::kAttention && std::string_view(d) == "bf16" ? 3 : 1;
+      const double gflops = peak_gflops(unit, d, count) / parts;
+      if (gflops <= best) continue;
+      best = gflops;
+      *dtype = d;
+    }
+    return best;
+  };
+  std::vector<Ceiling> out;
+  const auto add = [&](ExecutionMode mode, double gflops, double gbps) {
+    if (gflops > 0 && gbps > 0) out.push_back({mode, gflops, gbps});
+  };
+  std::string level;
+  std::string_view cpu_dtype, matrix_dtype;
+  add(ExecutionMode::kCpu, peak(ExecutionUnit::kCpu, workers, &cpu_dtype),
+      read_gbps(options_.resident_bytes, workers, &level));
+  const unsigned units = std::min(workers, platform_.matrix_units);
+  if (units == 0 || (shape.kind != OpKind::kMatmul && shape.kind != OpKind::kAttention)) return out;
+  const double matrix = peak(ExecutionUnit::kMatrix, units, &matrix_dtype);
+  add(ExecutionMode::kMatrix, matrix, read_gbps(options_.resident_bytes, units, &level));
+  const std::vector<CoopWorkers> divisions = coop_workers(workers, platform_.matrix_units);
+  if (divisions.empty() || matrix <= 0) return out;
+  const CoopWorkers& w = divisions.front();
+  double both = peak(ExecutionUnit::kMatrix, w.matrix, &matrix_dtype) + peak(ExecutionUnit::kCpu, w.cpu, &cpu_dtype);
+  for (const CoopPeak& p : calibration_.coop_peaks)
+    if (shape.kind == OpKind::kMatmul && p.matrix_dtype == matrix_dtype && p.cpu_dtype == cpu_dtype &&
+        p.matrix_workers == w.matrix && p.cpu_workers == w.cpu)
+      both = p.matrix_gflops + p.cpu_gflops;
+  double gbps = read_gbps(options_.resident_bytes, w.matrix + w.cpu, &level);
+  for (const CoopBandwidth& b : calibration_.coop_bandwidths)
+    if (b.level == level && b.matrix_workers == w.matrix && b.cpu_workers == w.cpu) gbps = b.matrix_gbps + b.cpu_gbps;
+  add(ExecutionMode::kCoop, both, gbps);
+  return out;
+}
+
+Regime Roofline::regime(const OperatorShape& shape, unsigned workers) const {
+  const double intensity = op_flops(shape) / std::max(op_bytes(shape), 1.0);
+  bool below = true, above = true;
+  for (const Ceiling& c : ceilings(shape, workers)) {
+    below = below && intensity < c.ridge();
+    above = above && intensity >= c.ridge();
+  }
+  return below ? Regime::kMemoryBound : above ? Regime::kComputeBound : Regime::kRidgeCrossing;
 }
 
 Roofline::CoopRates Roofline::coop_rates(const OperatorShape& shape, const CoopSides& sides) const {

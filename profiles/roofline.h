@@ -30,6 +30,21 @@ struct Price {
   const char* bound = "";  // "compute", "memory" or "overhead": the largest of the three
 };
 
+// Where an operator lies under the rooflines of the machine's execution modes: below the ridge point of every one of
+// them (memory decides, and modes differ by what they read at), above all of them (arithmetic decides), or between,
+// where the choice of the mode decides what bounds it.
+enum class Regime : uint8_t { kMemoryBound, kRidgeCrossing, kComputeBound };
+const char* regime_name(Regime regime) noexcept;  // "memory-bound" "ridge-crossing" "compute-bound"
+
+// The roofline of one execution mode: R = min(P, B * I) for an operator of I operations per byte.
+struct Ceiling {
+  ExecutionMode mode = ExecutionMode::kCpu;
+  double gflops = 0;  // P: peak of the type that the mode multiplies; both units together while both work
+  double gbps = 0;    // B: read from DRAM (or where RooflineOptions::resident_bytes lie)
+  double ridge() const noexcept { return gflops / gbps; }  // intensity from which on it is bound by compute
+  double roof(double intensity) const noexcept { return gflops < gbps * intensity ? gflops : gbps * intensity; }
+};
+
 // The two sides of a coop call.
 struct CoopSides {
   const KernelVariant* matrix = nullptr;
@@ -70,6 +85,12 @@ class Roofline {
   double coop_share(const OperatorShape& shape, const CoopSides& sides) const;
   // Price of attention as a pipeline: products on the matrix unit, exponentials on the cores, the slower of them.
   Price pipeline_price(const OperatorShape& shape, const CoopSides& sides) const;
+
+  // The rooflines of every mode that can execute `shape` with so many workers in all: cpu with all of them, the matrix
+  // unit with one for each unit, both with one for each unit and the rest. Modes without data are left out.
+  std::vector<Ceiling> ceilings(const OperatorShape& shape, unsigned workers) const;
+  // Compared with all of them; without any data memory-bound.
+  Regime regime(const OperatorShape& shape, unsigned workers) const;
 
   // Best calibrated peak of the unit in this dtype among ISA steps within `isa`, with `workers` workers; a count that
   // was not measured is interpolated, beyond the last one it stays flat. 0: none.

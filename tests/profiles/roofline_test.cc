@@ -194,6 +194,45 @@ TEST(Roofline, AttentionAndElementwise) {
   EXPECT_DOUBLE_EQ(soft.compute_ns, 64.0 * 1024 / 2) << "one exponential a nanosecond and worker";
 }
 
+TEST(Roofline, RegimesAreThoseOfAllModes) {
+  const Roofline r(calibration(), machine());
+  // One worker: 800 and 4000 operations per ns against 10 bytes per ns, so the ridges are at 80 and 400.
+  const std::vector<Ceiling> modes = r.ceilings(matmul(DType::kQ8_0, 1, 4096, 4096), 1);
+  ASSERT_EQ(modes.size(), 2u);
+  EXPECT_EQ(modes[0].mode, ExecutionMode::kCpu);
+  EXPECT_DOUBLE_EQ(modes[0].ridge(), 80);
+  EXPECT_EQ(modes[1].mode, ExecutionMode::kMatrix);
+  EXPECT_DOUBLE_EQ(modes[1].ridge(), 400);
+  EXPECT_DOUBLE_EQ(modes[0].roof(8), 80);
+  EXPECT_DOUBLE_EQ(modes[0].roof(1000), 800);
+  const auto regime = [&](DType t, uint32_t m, unsigned workers) {
+    return std::string(regime_name(r.regime(matmul(t, m, 4096, 4096), workers)));
+  };
+  EXPECT_EQ(regime(DType::kQ8_0, 1, 1), "memory-bound");
+  EXPECT_EQ(regime(DType::kQ8_0, 32, 1), "memory-bound") << "I = 58.5";
+  EXPECT_EQ(regime(DType::kQ8_0, 64, 1), "ridge-crossing") << "I = 107.8";
+  EXPECT_EQ(regime(DType::kQ8_0, 256, 1), "ridge-crossing") << "I = 328";
+  EXPECT_EQ(regime(DType::kQ8_0, 512, 1), "compute-bound") << "I = 496";
+  EXPECT_EQ(regime(DType::kF32, 64, 1), "compute-bound") << "no matrix kernel for it: one ridge, at 20";
+
+  // Both units together have a ridge of their own: on two workers a machine with one unit has three modes.
+  Platform one = machine();
+  one.matrix_units = 1;
+  Calibration c = calibration();
+  c.coop_peaks = {{"int8", "amxint8", 1, 3600, {}, "int8", "avx512vnni", 1, 400, {}}};
+  c.coop_bandwidths = {{"DRAM", 1, 10, {}, 1, 6, {}}};
+  const std::vector<Ceiling> three = Roofline(c, one).ceilings(matmul(DType::kQ4_0, 1, 4096, 4096), 2);
+  ASSERT_EQ(three.size(), 3u);
+  EXPECT_DOUBLE_EQ(three[0].gflops, 1600);
+  EXPECT_EQ(three[2].mode, ExecutionMode::kCoop);
+  EXPECT_DOUBLE_EQ(three[2].gflops, 4000);
+  EXPECT_DOUBLE_EQ(three[2].gbps, 16);
+
+  const Roofline nothing(Calibration{}, machine());
+  EXPECT_TRUE(nothing.ceilings(matmul(DType::kQ8_0, 512, 4096, 4096), 2).empty());
+  EXPECT_EQ(nothing.regime(matmul(DType::kQ8_0, 512, 4096, 4096), 2), Regime::kMemoryBound);
+}
+
 TEST(Roofline, RidgePoints) {
   const Roofline r(calibration(), machine());
   EXPECT_DOUBLE_EQ(r.ridge("f32", 1, "DRAM"), 20);
