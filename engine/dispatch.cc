@@ -127,6 +127,13 @@ Layout Dispatch::widest_form() const noexcept {
   return widest;
 }
 
+bool Dispatch::any_coop_matmul() const noexcept {
+  for (const Matrix& m : matrices_)
+    for (const MatmulRange& r : m.ranges)
+      if (r.config.mode == ExecutionMode::kCoop) return true;
+  return false;
+}
+
 const AttentionConfig& Dispatch::attention(uint32_t m, uint32_t kv_len) const noexcept {
   for (const auto& r : attention_)
     if (kv_len <= r.kv_max && m <= r.m_max) return r.config;

@@ -57,6 +57,7 @@ class Dispatch {
   Layout widest_form() const noexcept;
   DType kv_type() const noexcept { return kv_type_; }
   unsigned workers() const noexcept { return workers_; }
+  bool any_coop_matmul() const noexcept;
 
  private:
   struct MatmulRange {

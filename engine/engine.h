@@ -71,6 +71,10 @@ class Engine {
   size_t scratch_bytes() const noexcept { return transformer_->scratch_bytes(); }
   unsigned uncovered_shapes() const noexcept { return uncovered_; }
   void set_stats(Stats* stats) noexcept { transformer_->set_stats(stats); }
+  // Of this engine's workers; may be nullptr.
+  void set_adaptation(Adaptation* adaptation) noexcept { transformer_->set_adaptation(adaptation); }
+  // Whether the plan (or what stands in for it) lets both units share any matmul.
+  bool shares_matmuls() const noexcept { return dispatch_.any_coop_matmul(); }
 
  private:
   Engine() = default;

@@ -231,7 +231,10 @@ int run_chat_mode(RunOptions& options) {
     explain_stop(engine, *answer);
     if (human) fmt::print(stderr, "{}\n", summary(engine, *answer));
     if (answer->reason == StopReason::kCancelled) {
-      if (!human) return kExitInterrupted;
+      if (!human) {
+        finish_session(options, *session);
+        return kExitInterrupted;
+      }
       cancel.store(false);
     }
   }

@@ -21,6 +21,9 @@ struct RunOptions {
   bool chat = false, interactive = false;
   bool stats = false, json = false;
   std::string trace;        // --trace: file
+  bool adapt = false;       // --adapt
+  std::string adapt_log;    // --adapt-log: file
+  bool learn = false;       // --learn
   std::string batch_list;   // --batch: sequences together; with --bench a list
   uint32_t batch = 1;       // of a mode that generates text
   std::string dump_logits;  // file

@@ -7,6 +7,10 @@
 #include <iostream>
 #include <iterator>
 
+#include "db/plan_store.h"
+#include "db/session_store.h"
+#include "engine/adapt_learn.h"
+#include "kernels/base/build_info.h"
 #include "kernels/base/text.h"
 #include "kernels/driver/trace.h"
 #include "profiles/matrix_units.h"
@@ -39,6 +43,57 @@ std::string load_text(const Engine& engine, double seconds) {
                                                          : "packed into memory");
 }
 
+// --learn derives a plan from the one in use.
+Status check_learning(const Engine& engine) {
+  if (engine.plan().plan == nullptr)
+    return error(
+        "--learn: no plan is in use that a new one could be derived from; make one with: smetune search "
+        "--model FILE");
+  if (engine.plan().forced) return error("--learn: --mode {} is not what the plan says", engine.mode());
+  return {};
+}
+
+Status start_adaptation(const RunOptions& options, Session& s) {
+  if (options.learn) SMEPILOT_TRY(check_learning(*s.engine));
+  if (!options.adapt_log.empty()) {
+    std::FILE* const file = std::fopen(options.adapt_log.c_str(), "w");
+    if (file == nullptr) return error("{}: cannot be written: {}", options.adapt_log, std::strerror(errno));
+    s.adapt_log = {file, [](std::FILE* f) { std::fclose(f); }};
+  }
+  if (s.engine->workers() < 2)
+    note("adapt: with one worker there is nothing to move");
+  else if (!s.engine->shares_matmuls())
+    note("adapt: no operator is shared by both units here; there is nothing to move but the number of workers");
+  s.adaptation = std::make_unique<Adaptation>(s.engine->workers(), [log = s.adapt_log](const AdaptRecord& record) {
+    if (record.event.changed) note("adapt: " + describe(record));
+    if (log == nullptr) return;
+    fmt::print(log.get(), "{}\n", to_json(record));
+    std::fflush(log.get());  // so that it can be watched, and an interrupted run has it
+  });
+  s.engine->set_adaptation(s.adaptation.get());
+  return {};
+}
+
+// Stores what was learned as a new plan.
+Status store_learned(const RunOptions& options, const Session& session) {
+  const PlanChoice& choice = session.engine->plan();
+  const LearnedPlan learned =
+      learn_plan(*choice.plan, *session.adaptation, fmt::format("{} {}", build_info().revision, build_info().compiler));
+  if (learned.weak != 0)
+    note(fmt::format("learn: {} operator{} moved, but ran fewer than {} calls since: not stored", learned.weak,
+                     learned.weak == 1 ? "" : "s", kEnoughCalls));
+  if (learned.entries == 0) {
+    note("learn: nothing to store, the plan stays as it is");
+    return {};
+  }
+  SMEPILOT_ASSIGN(Database db, Database::open(options.engine.plan.database));
+  SMEPILOT_ASSIGN(const SessionRow row, SessionStore(db).begin(session.engine->platform(), options.command));
+  SMEPILOT_ASSIGN(const int64_t id, PlanStore(db).save(row.id, learned.plan));
+  note(fmt::format("learn: plan {} stored in {}: plan {} with {} of {} entries adapted; `smetune plan show` shows it",
+                   id, db.path(), choice.plan->id, learned.entries, learned.plan.entries.size()));
+  return {};
+}
+
 }  // namespace
 
 Result<Session> open_session(const RunOptions& options) {
@@ -64,6 +119,7 @@ Result<Session> open_session(const RunOptions& options) {
     s.stats = std::make_unique<Stats>(s.engine->plan().roofline.get());
     s.engine->set_stats(s.stats.get());
   }
+  if (options.adapt) SMEPILOT_TRY(start_adaptation(options, s));
   if (!options.trace.empty()) start_trace(s.engine->workers());
   return s;
 }
@@ -121,12 +177,18 @@ int finish_session(const RunOptions& options, const Session& session) {
       note(fmt::format("{}: {} events are not in it, the buffers were full", options.trace, trace_dropped()));
   }
   if (const Status stored = session.engine->finish_cache(); !stored.ok()) note("weight cache: " + stored.message());
+  if (session.adapt_log != nullptr && std::ferror(session.adapt_log.get()) != 0)
+    return fail(error("{}: cannot be written", options.adapt_log));
+  if (options.learn)
+    if (const Status stored = store_learned(options, session); !stored.ok()) return fail(stored);
   if (session.stats == nullptr) return kExitOk;
+  const Adaptation* const adaptation = session.adaptation.get();
   if (!options.json) {
-    fmt::print(stderr, "\n{}", session.stats->table());
+    fmt::print(stderr, "\n{}{}", session.stats->table(), adaptation != nullptr ? adaptation->table() : "");
     return kExitOk;
   }
-  const Status written = print_out(session.stats->json());
+  const Status written =
+      print_out(session.stats->json(adaptation != nullptr ? "\"adaptation\": " + adaptation->json() : ""));
   return written.ok() ? kExitOk : fail(written);
 }
 

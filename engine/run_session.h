@@ -2,6 +2,7 @@
 // are text, and printing what ran.
 #pragma once
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@ namespace smepilot {
 struct Session {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Stats> stats;
+  std::unique_ptr<Adaptation> adaptation;  // nullptr: without --adapt
+  std::shared_ptr<std::FILE> adapt_log;    // likewise without --adapt-log
 };
 
 // Says on standard error what the user should know about the plan and the file.

@@ -32,7 +32,9 @@ int run(int argc, char** argv) {
       "  smepilot-run -m model.gguf -p \"Once upon a time\" -n 64 --batch 8\n"
       "  smepilot-run -m model.gguf --bench -p 512 -n 128 -b 1,8 -r 5 -o md\n"
       "  smepilot-run -m model.gguf --perplexity text.txt\n"
-      "  smepilot-run -m model.gguf --plan none -p \"Hello\" -n 32 --stats\n\n"
+      "  smepilot-run -m model.gguf --plan none -p \"Hello\" -n 32 --stats\n"
+      "  smepilot-run -m model.gguf -i --adapt --adapt-log changes.jsonl\n"
+      "  smepilot-run -m model.gguf --plan db --bench -p 512 -n 128 --adapt --learn\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.");
 
   app.add_option("-m,--model", o.engine.model, "Model, a GGUF file")->type_name("FILE");
@@ -73,7 +75,8 @@ int run(int argc, char** argv) {
                    "auto: the database's if it fits, else untuned; db: the database's; none: untuned; or a plan file")
       ->type_name("auto|db|none|FILE")
       ->capture_default_str();
-  planning->add_option("--db", o.engine.plan.database, "Database")->type_name("PATH")->capture_default_str();
+  auto* db = planning->add_option("--db", o.engine.plan.database, "Database");
+  db->type_name("PATH")->capture_default_str();
   planning->add_flag("--plan-fallback", o.engine.plan.fallback,
                      "If the plan is missing or refused, run on the roofline heuristic and say so");
   planning
@@ -83,6 +86,16 @@ int run(int argc, char** argv) {
           "matrix (the matrix unit, also by its name: sme, amx) or coop (both at once); auto: the plan")
       ->check(CLI::IsMember({"auto", "cpu", "matrix", "sme", "amx", "coop"}))
       ->capture_default_str();
+  auto* adapt = planning->add_flag(
+      "--adapt", o.adapt,
+      "While running, move what the machine shows to be wrong now (shared, throttled): the two units' shares of an\n"
+      "operator, whether both take part, how many workers do. Every change is one line on standard error");
+  planning->add_option("--adapt-log", o.adapt_log, "Write changes, and trials that changed nothing, as JSON lines")
+      ->type_name("FILE")
+      ->needs(adapt);
+  planning
+      ->add_flag("--learn", o.learn, "At the end store what --adapt has found as a new plan, which later runs will use")
+      ->needs(adapt);
   bool testbed = false;
   planning->add_flag("--testbed", testbed,
                      "Test bed on x86: the AVX-512 kernels play a matrix unit, those up to AVX2 the vector cores");
@@ -172,6 +185,10 @@ int run(int argc, char** argv) {
                       : o.prompts.size() > 1 && !generate && !bench  ? "several prompts are for generating text"
                       : o.record && !bench                           ? "--record needs --bench"
                       : o.record && request.execution != "auto"      ? "--record is for what plans do, not for --mode"
+                      : o.learn && request.mode == PlanMode::kNone   ? "--learn needs a plan, not --plan none"
+                      : o.learn && request.mode == PlanMode::kFile && db->count() == 0
+                          ? "--learn with a plan file needs --db: where to store the new plan"
+                      : o.record && o.adapt                          ? "--record is for what plans do, not for --adapt"
                       : !o.batch_list.empty() && !generate && !bench ? "--batch is for generating text and for --bench"
                       : !bench && !batch_is_count                    ? "--batch is a number of sequences"
                       : o.prompts.size() > 1 && o.batch > 1          ? "--batch and several prompts exclude each other"

@@ -271,7 +271,7 @@ std::string Stats::table() const {
   return out;
 }
 
-std::string Stats::json() const {
+std::string Stats::json(const std::string& more) const {
   std::string out =
       fmt::format("{{\n\"test_bed\": {},\n\"prefill\": {},\n\"decode\": {},\n\"operators\": [", testbed_enabled(),
                   phase_json(summary(StatsPhase::kPrefill)), phase_json(summary(StatsPhase::kDecode)));
@@ -294,7 +294,9 @@ std::string Stats::json() const {
     out += "}";
     separator = ",\n";
   }
-  return out + "\n]\n}\n";
+  out += "\n]";
+  if (!more.empty()) out += ",\n" + more;
+  return out + "\n}\n";
 }
 
 }  // namespace smepilot

@@ -89,9 +89,9 @@ class Stats {
   PhaseSummary summary(StatsPhase phase) const;
   void clear() noexcept;
 
-  // Rows sorted by time and a line for each phase; or the same as JSON.
+  // Rows sorted by time and a line for each phase; or the same as JSON, with further members ("\"name\": value").
   std::string table() const;
-  std::string json() const;
+  std::string json(const std::string& more = "") const;
 
  private:
   struct Passes {

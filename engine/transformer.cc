@@ -239,10 +239,17 @@ MatmulCall Transformer::call(uint32_t matrix_id, const PackedMatrix& weights, co
 
 void Transformer::run_group(const char* role, std::span<const MatmulCall> calls) {
   if (calls.empty()) return;
+  if (adaptation_ != nullptr) calls = adaptation_->configure(role, calls);
   const Timing timing(stats_);
-  const TraceOperator timeline(role, calls[0].config.mode);
-  matmul_group(*pool_, calls);
-  if (!timing.wanted()) return;
+  {
+    const TraceOperator timeline(role, calls[0].config.mode);
+    matmul_group(*pool_, calls, adaptation_ != nullptr ? adaptation_->time() : nullptr);
+  }
+  if (timing.wanted()) record_group(role, calls, timing);
+  if (adaptation_ != nullptr) adaptation_->executed();
+}
+
+void Transformer::record_group(const char* role, std::span<const MatmulCall> calls, const Timing& timing) {
   shapes_.clear();
   executions_.clear();
   for (const MatmulCall& call : calls) {
@@ -300,11 +307,20 @@ void Transformer::attend(uint32_t m) {
   }
   AttentionConfig config = dispatch_->attention(most_rows, longest);
   if (sequences_.size() > 1) config.kv_splits = 0;  // tuned for one sequence; several make tasks enough as they are
+  if (adaptation_ != nullptr) config = adaptation_->configure(config, sequences_, hp.heads);
   const Timing timing(stats_);
-  const TraceOperator timeline("attention", config.mode);
-  attention(*pool_, config, sequences_, hp.heads, q_, heads, attn_, heads, 1.0f / std::sqrt(static_cast<float>(hd)),
-            attn_scratch_);
-  if (!timing.wanted()) return;
+  {
+    const TraceOperator timeline("attention", config.mode);
+    attention(*pool_, config, sequences_, hp.heads, q_, heads, attn_, heads, 1.0f / std::sqrt(static_cast<float>(hd)),
+              attn_scratch_, adaptation_ != nullptr ? adaptation_->time() : nullptr);
+  }
+  if (timing.wanted()) record_attention(config, m, timing);
+  if (adaptation_ != nullptr) adaptation_->executed();
+}
+
+void Transformer::record_attention(const AttentionConfig& config, uint32_t m, const Timing& timing) {
+  const HyperParameters& hp = file_->hyper;
+  const uint32_t hd = hp.head_dim;
   shapes_.clear();
   OperatorShape shape{OpKind::kAttention, dispatch_->kv_type(), m, hp.heads, hd, 0, hp.kv_heads};
   for (size_t i = 0; i < sequences_.size(); ++i) {
@@ -409,6 +425,7 @@ std::span<const float> Transformer::forward(std::span<const SequenceTokens> batc
     stats_->begin_pass(m == batch.size() ? StatsPhase::kDecode : StatsPhase::kPrefill, m,
                        priced_conversions(m, outputs));
   }
+  if (adaptation_ != nullptr) adaptation_->begin_step();
   embed(batch, m);
   const float* residual = nullptr;
   for (uint32_t i = 0; i < weights_->layers.size(); ++i) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/adaptation.h"
 #include "engine/dispatch.h"
 #include "engine/kv_cache.h"
 #include "engine/layout_state.h"
@@ -16,6 +17,7 @@
 namespace smepilot {
 
 class Carver;
+class Timing;
 
 // New tokens of one sequence, to be appended to its cache.
 struct SequenceTokens {
@@ -44,6 +46,8 @@ class Transformer {
   std::span<const float> forward(std::span<const SequenceTokens> batch, Logits logits = Logits::kLast);
 
   void set_stats(Stats* stats) noexcept { stats_ = stats; }
+  // May execute operators otherwise than the dispatch table says; nullptr: nothing may. Of this pool's workers.
+  void set_adaptation(Adaptation* adaptation) noexcept { adaptation_ = adaptation; }
   // The conversions that a pass of m rows needs, `outputs` of which go on to the logits, with this dispatch table: 0
   // where it gives all consumers of each producer one form. What experts need depends on their rows and is not priced.
   Conversions priced_conversions(uint32_t m, uint32_t outputs) const;
@@ -94,12 +98,16 @@ class Transformer {
   // The forms of x behind the first.
   void convert(const LeftOperand& x);
   void run_group(const char* role, std::span<const MatmulCall> calls);
+  // For the statistics.
+  void record_group(const char* role, std::span<const MatmulCall> calls, const Timing& timing);
+  void record_attention(const AttentionConfig& config, uint32_t m, const Timing& timing);
 
   const ModelFile* file_ = nullptr;
   const Weights* weights_ = nullptr;
   const Dispatch* dispatch_ = nullptr;
   WorkerPool* pool_ = nullptr;
   Stats* stats_ = nullptr;
+  Adaptation* adaptation_ = nullptr;
   TransformerLimits limits_;
   std::vector<LayerMatrices> ids_;
   LayerMatrices output_id_;

@@ -7,6 +7,7 @@
 #include "engine/transformer.h"
 #include "engine/transformer_parts.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/trace.h"
 
 namespace smepilot {
 
@@ -17,11 +18,14 @@ void Transformer::moe_ffn(const LayerWeights& w, const LayerMatrices& id, const 
   run_group("moe_router", router);
 
   const Timing routing(stats_);
-  choose_experts(m);
-  if (gathers(m)) {
-    place_experts(GraphNode::kGather, id, packed_bytes_.gathered_rows ? expert_in_ : nullptr, d, expert_packed_,
-                  packed_bytes_.gathered);
-    gather_rows();
+  {
+    const TraceOperator timeline("moe_routing");
+    choose_experts(m);
+    if (gathers(m)) {
+      place_experts(GraphNode::kGather, id, packed_bytes_.gathered_rows ? expert_in_ : nullptr, d, expert_packed_,
+                    packed_bytes_.gathered);
+      gather_rows();
+    }
   }
   routing.done("moe_routing", dispatch_->elementwise().workers, OpKind::kSoftmax, m, experts);
   if (gathers(m)) convert_experts();
@@ -54,6 +58,7 @@ void Transformer::choose_experts(uint32_t m) {
   const uint32_t used = file_->hyper.experts_used, experts = file_->hyper.experts;
   const ElementwiseConfig& e = dispatch_->elementwise();
   pool_->run(m < kPanel ? 1 : e.workers, [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("choose_experts", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     const uint32_t begin = static_cast<uint32_t>(uint64_t{m} * worker / workers);
     const uint32_t end = static_cast<uint32_t>(uint64_t{m} * (worker + 1) / workers);
     if (begin == end) return;
@@ -110,6 +115,7 @@ void Transformer::gather_rows() {
   const ElementwiseConfig& e = dispatch_->elementwise();
   const auto count = static_cast<uint32_t>(panels_.size());
   pool_->run(std::min<unsigned>(e.workers, count), [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("gather_rows", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p = worker; p < count; p += workers) {
       const ExpertPanel& panel = panels_[p];
       float* const rows = expert_in_ + (packed_bytes_.gathered_rows ? size_t{panel.row} : size_t{worker} * kPanel) * d;
@@ -123,11 +129,13 @@ void Transformer::gather_rows() {
 // gate_ = silu(gate_) * up_ for every routed row, in the forms of expert_lhs_.
 void Transformer::swiglu_experts(uint32_t cols) {
   const Timing timing(stats_);
+  const TraceOperator timeline("swiglu");
   const ElementwiseConfig& e = dispatch_->elementwise();
   const auto count = static_cast<uint32_t>(panels_.size());
   const uint32_t routed = expert_first_[file_->hyper.experts];
   const unsigned most = routed < kPanel ? 1 : std::min<unsigned>(e.workers, count);
   pool_->run(most, [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("swiglu", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p = worker; p < count; p += workers) {
       const ExpertPanel& panel = panels_[p];
       float* const gate = gate_ + size_t{panel.row} * cols;
@@ -147,9 +155,11 @@ void Transformer::convert_experts() {
 // proj_[token] = sum over its choices of weight * expert_out_.
 void Transformer::combine_experts(uint32_t m) {
   const Timing timing(stats_);
+  const TraceOperator timeline("moe_combine");
   const uint32_t d = file_->hyper.embedding, used = file_->hyper.experts_used;
   const unsigned most = m < kPanel ? 1 : dispatch_->elementwise().workers;
   pool_->run(most, [&](unsigned worker, unsigned workers) {
+    const TraceScope trace("moe_combine", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t t = worker; t < m; t += workers) {
       float* const out = proj_ + size_t{t} * d;
       for (uint32_t i = 0; i < used; ++i) {

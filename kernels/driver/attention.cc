@@ -389,7 +389,8 @@ size_t attention_phases_scratch_bytes(const AttentionConfig& config, std::span<c
 
 void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const AttentionSequence> sequences,
                uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
-               std::byte* scratch) noexcept {
+               std::byte* scratch, CallTime* time) noexcept {
+  if (time != nullptr) time->forget();
   if (sequences.empty()) return;
   if (sequences.size() > kMaxSequences) {
     size_t row = 0;
@@ -425,13 +426,26 @@ void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const 
   call.partials.sum = call.partials.max + slots;
 
   if (coop) {
-    (phases ? run_attention_phases : run_attention_pipeline)(pool, config, call.blocks(), scratch);
+    if (phases)
+      run_attention_phases(pool, config, call.blocks(), scratch);
+    else
+      run_attention_pipeline(pool, config, call.blocks(), scratch, time);
   } else {
     std::atomic<uint32_t> next{0};
     const uint32_t tasks = division.tasks();
-    pool.run(std::min<unsigned>(config.workers, tasks), [&](unsigned worker, unsigned) {
-      for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call.task(task, worker);
+    const unsigned workers = std::min<unsigned>(config.workers, tasks);
+    if (time != nullptr) time->begin(workers, false);
+    pool.run(workers, [&](unsigned worker, unsigned) {
+      uint32_t done = 0;
+      for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks; ++done)
+        call.task(task, worker);
+      WorkerTime* const mine = time != nullptr ? time->worker(worker) : nullptr;
+      if (mine == nullptr) return;
+      mine->tasks = done;
+      mine->unit = config.variant->unit;
+      mine->end_ns = trace_detail::now_ns();
     });
+    if (time != nullptr) time->end();
   }
 
   uint32_t to_merge = 0;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "kernels/abi/kernel_variant.h"
+#include "kernels/driver/call_time.h"
 #include "kernels/driver/worker_pool.h"
 
 namespace smepilot {
@@ -64,9 +65,10 @@ void write_kv(WorkerPool& pool, unsigned workers, std::span<const AttentionSeque
 // sequences. Sequences that follow each other and name the same prefix are computed on it together: their rows form
 // blocks, so that K and V of the prefix are read once per block instead of once per sequence. All caches have the dtype
 // of the variant, and the same heads. scratch: attention_scratch_bytes() of at least these rows, heads and positions.
+// time: as of matmul_group().
 void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const AttentionSequence> sequences,
                uint32_t heads, const float* q, size_t q_stride, float* out, size_t out_stride, float scale,
-               std::byte* scratch) noexcept;
+               std::byte* scratch, CallTime* time = nullptr) noexcept;
 
 // capacity: the most positions of any cache of a call; rows: query rows of all its sequences together; workers: of both
 // sides of a pipeline together, all that the pool has.

@@ -185,9 +185,9 @@ class Pipeline {
     }
   }
 
-  void work(unsigned worker, bool matrix, bool vector) noexcept {
+  void work(unsigned worker, bool matrix, bool vector, WorkerTime* time) noexcept {
     for (unsigned looks = 0; done_.value.load(std::memory_order_acquire) != stages_.blocks().count;) {
-      if ((matrix && multiply(worker)) || (vector && soften(worker))) {
+      if ((matrix && multiply(worker, time)) || (vector && soften(worker, time))) {
         looks = 0;
       } else if (++looks < kLooksBeforeYield) {
         pause_briefly();
@@ -195,6 +195,9 @@ class Pipeline {
         std::this_thread::yield();
       }
     }
+    if (time == nullptr) return;
+    time->unit = matrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
+    time->end_ns = trace_detail::now_ns();
   }
 
  private:
@@ -213,17 +216,17 @@ class Pipeline {
 
   // Where the cores multiply too, whatever they cannot do first, as far as there are buffers, so that they always find
   // something. Else what frees a buffer, then what feeds them.
-  bool multiply(unsigned worker) noexcept {
+  bool multiply(unsigned worker, WorkerTime* time) noexcept {
     const auto values = [&] {
-      return any(worker, [&](Lane& lane) { return try_values(lane, ExecutionUnit::kMatrix); });
+      return any(worker, [&](Lane& lane) { return try_values(lane, ExecutionUnit::kMatrix, time); });
     };
-    return (!cores_multiply_ && values()) || any(worker, [&](Lane& lane) { return try_scores(lane); }) ||
+    return (!cores_multiply_ && values()) || any(worker, [&](Lane& lane) { return try_scores(lane, time); }) ||
            any(worker, [&](Lane& lane) { return try_open(lane); }) || (cores_multiply_ && values());
   }
-  bool soften(unsigned worker) noexcept {
-    return any(worker, [&](Lane& lane) { return try_softmax(lane); }) ||
+  bool soften(unsigned worker, WorkerTime* time) noexcept {
+    return any(worker, [&](Lane& lane) { return try_softmax(lane, time); }) ||
            any(worker, [&](Lane& lane) { return try_finish(lane); }) ||
-           (cores_multiply_ && any(worker, [&](Lane& lane) { return try_values(lane, ExecutionUnit::kCpu); }));
+           (cores_multiply_ && any(worker, [&](Lane& lane) { return try_values(lane, ExecutionUnit::kCpu, time); }));
   }
 
   float* slot(const Lane& lane, uint32_t tile) const noexcept {
@@ -232,29 +235,37 @@ class Pipeline {
 
   // Claims the next tile of `stage` if ready(tile), and does it. What ready() has seen stays true: counters only grow.
   template <typename Ready, typename Task>
-  bool try_stage(Counter& stage, Ready ready, Task task) noexcept {
+  bool try_stage(Counter& stage, Ready ready, Task task, PipelineStage which, WorkerTime* time) noexcept {
     const uint32_t seen = stage.value.load(std::memory_order_acquire);
     if (seen % 2 != 0 || !ready(seen / 2) || !claim(stage, seen)) return false;
+    const int64_t begin = time != nullptr ? trace_detail::now_ns() : 0;
     task(seen / 2);
     stage.value.store(seen + 2, std::memory_order_release);
+    if (time != nullptr) {
+      time->stage_ns[static_cast<size_t>(which)] += trace_detail::now_ns() - begin;
+      ++time->tasks;
+    }
     return true;
   }
-  bool try_scores(Lane& lane) noexcept {
+  bool try_scores(Lane& lane, WorkerTime* time) noexcept {
     const auto ready = [&](uint32_t tile) {
       return tile < lane.end.value.load(std::memory_order_acquire) && tile - done(lane.values) < extent_.slots;
     };
-    return try_stage(lane.scores, ready,
-                     [&](uint32_t tile) { stages_.scores(lane.state, tile - lane.begin, slot(lane, tile)); });
+    return try_stage(
+        lane.scores, ready, [&](uint32_t tile) { stages_.scores(lane.state, tile - lane.begin, slot(lane, tile)); },
+        PipelineStage::kScores, time);
   }
-  bool try_softmax(Lane& lane) noexcept {
+  bool try_softmax(Lane& lane, WorkerTime* time) noexcept {
     return try_stage(
         lane.softmax, [&](uint32_t tile) { return tile < done(lane.scores); },
-        [&](uint32_t tile) { stages_.softmax(lane.state, tile - lane.begin, slot(lane, tile)); });
+        [&](uint32_t tile) { stages_.softmax(lane.state, tile - lane.begin, slot(lane, tile)); },
+        PipelineStage::kSoftmax, time);
   }
-  bool try_values(Lane& lane, ExecutionUnit unit) noexcept {
+  bool try_values(Lane& lane, ExecutionUnit unit, WorkerTime* time) noexcept {
     return try_stage(
         lane.values, [&](uint32_t tile) { return tile < done(lane.softmax); },
-        [&](uint32_t tile) { stages_.values(lane.state, tile - lane.begin, slot(lane, tile), unit); });
+        [&](uint32_t tile) { stages_.values(lane.state, tile - lane.begin, slot(lane, tile), unit); },
+        PipelineStage::kValues, time);
   }
 
   bool try_open(Lane& lane) noexcept {
@@ -312,13 +323,16 @@ size_t attention_pipeline_bytes(unsigned workers, uint32_t head_dim) noexcept {
 }
 
 void run_attention_pipeline(WorkerPool& pool, const AttentionConfig& config, const AttentionBlocks& blocks,
-                            std::byte* scratch) noexcept {
+                            std::byte* scratch, CallTime* time) noexcept {
   if (blocks.count == 0) return;
   const unsigned workers = all_workers(pool, config), matrix = matrix_workers(config, workers);
   Pipeline pipeline(config, blocks, workers, scratch);
+  if (time != nullptr) time->begin(workers, workers > 1);
   pool.run(workers, [&](unsigned worker, unsigned count) {
-    pipeline.work(worker, worker < matrix, worker >= matrix || count == 1);
+    pipeline.work(worker, worker < matrix, worker >= matrix || count == 1,
+                  time != nullptr ? time->worker(worker) : nullptr);
   });
+  if (time != nullptr) time->end();
 }
 
 size_t attention_phases_bytes(const AttentionConfig& config, const AttentionBlocks& blocks) noexcept {

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/driver/attention.h"
+#include "kernels/driver/call_time.h"
 #include "kernels/driver/worker_pool.h"
 
 namespace smepilot {
@@ -43,9 +44,9 @@ uint32_t pipeline_rows(const AttentionConfig& config) noexcept;
 
 // Executes all blocks on config.pipeline.workers workers of the matrix unit (from worker 0 on) and config.workers of
 // the vector cores. A pool of one worker plays both. scratch: 64-byte aligned, attention_pipeline_bytes() of at least
-// as many workers as take part.
+// as many workers as take part. time: as of matmul_group().
 void run_attention_pipeline(WorkerPool& pool, const AttentionConfig& config, const AttentionBlocks& blocks,
-                            std::byte* scratch) noexcept;
+                            std::byte* scratch, CallTime* time = nullptr) noexcept;
 size_t attention_pipeline_bytes(unsigned workers, uint32_t head_dim) noexcept;
 
 // What the pipeline is to be compared with: the same kernels on the same blocks, but each stage of all tiles before the

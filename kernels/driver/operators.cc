@@ -53,9 +53,9 @@ Part part_of(const MatmulCall& call, Side side) noexcept {
   return p;
 }
 
-// `count` tasks from `task` on, all of one row block.
-void matmul_tasks(const MatmulCall& call, const KernelVariant& variant, const Part& part, uint32_t task,
-                  uint32_t count) noexcept {
+// `count` tasks from `task` on, all of one row block. Returns their multiply-accumulates.
+double matmul_tasks(const MatmulCall& call, const KernelVariant& variant, const Part& part, uint32_t task,
+                    uint32_t count) noexcept {
   const TraceScope trace("matmul", variant.unit, call.config.mode, task);
   const bool packed = variant.lhs_layout != Layout::kRowMajor;
   const uint32_t m_begin = part.m_begin + task / part.n_blocks * part.mc,
@@ -77,6 +77,7 @@ void matmul_tasks(const MatmulCall& call, const KernelVariant& variant, const Pa
     args.dst = call.dst + m * call.dst_stride + n_begin;
     variant.matmul(&args);
   }
+  return static_cast<double>(m_end - m_begin) * static_cast<double>(args.n) * static_cast<double>(args.k);
 }
 
 // The tasks of one side, of all calls. Its own workers take them from the front; once the other side's have none left,
@@ -153,19 +154,30 @@ class Group {
   }
 
   unsigned workers() const noexcept { return workers_; }
+  bool apart() const noexcept { return apart_; }
 
-  void work(unsigned worker) noexcept {
-    if (!apart_) {
-      own_tasks(kVector);
-      own_tasks(kMatrix);
-      return;
-    }
-    const Side side = worker < matrix_workers_ ? kMatrix : kVector;
-    own_tasks(side);
-    left_tasks(other(side), side);
+  void work(unsigned worker, WorkerTime* time) noexcept {
+    Done done;
+    const Side side =
+        apart_ ? (worker < matrix_workers_ ? kMatrix : kVector) : (queues_[kVector].tasks() != 0 ? kVector : kMatrix);
+    own_tasks(side, done);
+    if (apart_)
+      left_tasks(other(side), side, done);
+    else
+      own_tasks(other(side), done);
+    if (time == nullptr) return;
+    time->work = done.work;
+    time->tasks = done.tasks;
+    time->unit = side == kMatrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
+    time->end_ns = trace_detail::now_ns();
   }
 
  private:
+  struct Done {  // by one worker
+    double work = 0;
+    uint32_t tasks = 0;
+  };
+
   static void check([[maybe_unused]] const MatmulCall& call) noexcept {
     for ([[maybe_unused]] const Side side : {kVector, kMatrix}) {
       [[maybe_unused]] const KernelVariant& v = variant_of(call, side);
@@ -187,7 +199,7 @@ class Group {
     return is_dynamic(call_at(at)) == (at >= calls_.size()) ? part_of(call_at(at), side) : Part{};
   }
 
-  void own_tasks(Side side) noexcept {
+  void own_tasks(Side side, Done& done) noexcept {
     size_t at = 0;       // where the taken tasks belong: task numbers only grow
     uint32_t first = 0;  // number of the first task there
     Part part = part_at(0, side);
@@ -199,7 +211,8 @@ class Group {
         }
         const uint32_t in_block = (task - first) % part.n_blocks;
         const uint32_t n = std::min(end - task, part.n_blocks - in_block);
-        matmul_tasks(call_at(at), variant_of(call_at(at), side), part, task - first, n);
+        done.work += matmul_tasks(call_at(at), variant_of(call_at(at), side), part, task - first, n);
+        done.tasks += n;
         task += n;
       }
     }
@@ -208,7 +221,7 @@ class Group {
   // Tasks of `owner` that its workers have not come to, by a worker of the other side with that side's kernel. Not
   // those that this worker would be longer busy with than the owner's with all that remains: both sides began at once,
   // so what each has done until now says how fast it is.
-  void left_tasks(Side owner, Side by) noexcept {
+  void left_tasks(Side owner, Side by, Done& done) noexcept {
     const uint32_t tasks = queues_[owner].tasks();
     const double own = work_[by] * tasks / work_[owner];  // what this side had to do, in tasks of the owner
     const unsigned helpers = own_workers(by);
@@ -222,8 +235,8 @@ class Group {
       }
       return at >= calls_.size() && (end - begin) * (own + (tasks - end)) >= static_cast<double>(begin) * helpers;
     };
-    for (uint32_t task; queues_[owner].take_back(allowed, task);)
-      matmul_tasks(call_at(at), variant_of(call_at(at), by), part, task - first, 1);
+    for (uint32_t task; queues_[owner].take_back(allowed, task); ++done.tasks)
+      done.work += matmul_tasks(call_at(at), variant_of(call_at(at), by), part, task - first, 1);
   }
 
   std::span<const MatmulCall> calls_;
@@ -236,10 +249,13 @@ class Group {
 
 }  // namespace
 
-void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept {
+void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls, CallTime* time) noexcept {
   if (calls.empty()) return;
   Group group(calls, pool.size());
-  pool.run(group.workers(), [&](unsigned worker, unsigned) { group.work(worker); });
+  if (time != nullptr) time->begin(group.workers(), group.apart());
+  pool.run(group.workers(),
+           [&](unsigned worker, unsigned) { group.work(worker, time != nullptr ? time->worker(worker) : nullptr); });
+  if (time != nullptr) time->end();
 }
 
 void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& form, const float* x, size_t stride,

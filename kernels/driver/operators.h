@@ -9,6 +9,7 @@
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/base/status.h"
 #include "kernels/driver/attention.h"
+#include "kernels/driver/call_time.h"
 #include "kernels/driver/worker_pool.h"
 
 namespace smepilot {
@@ -86,8 +87,9 @@ struct MatmulCall {
 // Executes independent calls (q, k and v; gate and up; the experts of a layer), of any modes, in one fork and join.
 // Work is cut into tasks of mc x nc outputs that the workers take as they come to them, so uneven workers finish
 // together. Where both units have work, the first workers of the pool are the matrix unit's and the following ones the
-// vector cores', unless every worker has a matrix unit of its own.
-void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls) noexcept;
+// vector cores', unless every worker has a matrix unit of its own. time: what each worker did, of a CallTime for the
+// pool's workers; may be nullptr.
+void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls, CallTime* time = nullptr) noexcept;
 
 inline void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperand& lhs, const PackedMatrix& rhs,
                    float* dst, size_t dst_stride) noexcept {

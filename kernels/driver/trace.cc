@@ -96,9 +96,13 @@ std::string trace_json() {
     separator = ",\n";
     for (const TraceEvent& e : events) {
       const char* const unit = kUnitNames[static_cast<size_t>(e.unit)];
-      fmt::format_to(out, R"_({}{{"ph":"X","name":"{}","cat":"{}","pid":1,"tid":{},"ts":{:.3f},"dur":{:.3f},)_",
-                     separator, e.name, unit, w, static_cast<double>(e.begin_ns - timeline().begin_ns) / 1e3,
-                     static_cast<double>(e.end_ns - e.begin_ns) / 1e3);
+      const bool instant = e.end_ns == kInstant;
+      fmt::format_to(out, R"_({}{{"ph":"{}","name":"{}","cat":"{}","pid":1,"tid":{},"ts":{:.3f},)_", separator,
+                     instant ? "i" : "X", e.name, unit, w, static_cast<double>(e.begin_ns - timeline().begin_ns) / 1e3);
+      if (instant)
+        json += R"_("s":"p",)_";
+      else
+        fmt::format_to(out, R"_("dur":{:.3f},)_", static_cast<double>(e.end_ns - e.begin_ns) / 1e3);
       fmt::format_to(out, R"_("args":{{"operator":"{}","mode":"{}","unit":"{}","index":{},"tile":{}}}}})_",
                      e.role == nullptr ? "" : e.role, kModeNames[static_cast<size_t>(e.mode)], unit, e.index, e.tile);
     }

@@ -14,7 +14,7 @@
 namespace smepilot {
 
 struct TraceEvent {
-  int64_t begin_ns, end_ns;  // of a steady clock
+  int64_t begin_ns, end_ns;  // of a steady clock; end_ns kInstant: something that happened and took no time
   const char* name;          // of the task: a string literal, like `role`
   const char* role;          // of the operator that it is a part of: attn_qkv, attention, …; nullptr: unknown
   uint32_t index;            // which of the operator's: a block of rows, a first task
@@ -22,6 +22,8 @@ struct TraceEvent {
   ExecutionUnit unit;        // that executed it
   ExecutionMode mode;        // of the operator
 };
+
+inline constexpr int64_t kInstant = -1;
 
 // Starts recording, with room for that many events of each of so many workers; what was recorded before is forgotten.
 // Not to be called, like the functions below, while operators run. One timeline per process: of pools that run at the
@@ -45,6 +47,13 @@ inline const char* role = nullptr;        // of the operator that runs; changed 
 int64_t now_ns() noexcept;
 void record(const TraceEvent& event) noexcept;
 }  // namespace trace_detail
+
+// Something that happened just now: a mark on the calling worker's timeline.
+inline void trace_instant(const char* name, const char* role, ExecutionMode mode, uint32_t index) noexcept {
+  if (!trace_detail::on.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  trace_detail::record({trace_detail::now_ns(), kInstant, name, role, index, 0, ExecutionUnit::kCpu, mode});
+}
 
 // One task, from here to the end of the scope.
 class TraceScope {

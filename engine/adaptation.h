@@ -1,0 +1,93 @@
+// Runtime adaptation of a running model: keeps a controller (engine/adapt.h) for every operator in the sense of the
+// statistics, a role with its shapes, configures each call as the controller wants it, and hands back what the call
+// took. Switched off, the forward pass pays a branch per operator.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/adapt.h"
+#include "kernels/driver/operators.h"
+
+namespace smepilot {
+
+// A matmul of an operator: the plan's entry for it is found by this.
+struct AdaptedShape {
+  DType dtype = DType::kF32;
+  uint32_t n = 0, k = 0;
+  bool operator==(const AdaptedShape&) const = default;
+};
+
+struct AdaptedOperator {
+  std::string role;
+  bool attention = false;
+  ExecutionMode mode{};  // in the plan
+  uint32_t octave = 0;   // of the rows of all its calls
+  std::vector<AdaptedShape> shapes;
+  uint32_t m_min = 0, m_max = 0;                                     // rows of a call so far
+  uint32_t kv_heads = 0, head_dim = 0;                               // attention: of the model
+  uint32_t kv_len = 0;                                               // attention: the longest so far
+  double ns = 0, work = 0;                                           // of all calls
+  double stage_ns[static_cast<size_t>(PipelineStage::kCount)] = {};  // attention in a pipeline: in these stages
+  AdaptController controller;
+  AdaptEvent last_change;  // if the current setting is not the plan's
+};
+
+struct AdaptRecord {
+  uint64_t step = 0;    // forward passes begun
+  uint32_t number = 0;  // of the change, from 1 on; 0: a trial that changed nothing
+  std::string role;
+  uint32_t m = 0;
+  AdaptEvent event;
+};
+
+// "step 3, ffn_down m=512: coop, 67 % … -> coop, 50 % …: why; rates; 21.0 ± 3.0 % less time in 8 pairs of calls"
+std::string describe(const AdaptRecord& record);
+// The same as one line of JSON.
+std::string to_json(const AdaptRecord& record);
+
+class Adaptation {
+ public:
+  using Log = std::function<void(const AdaptRecord&)>;
+
+  // workers: of the pool. log: called for every trial that has ended, between operators.
+  explicit Adaptation(unsigned workers, Log log = {}, const AdaptPolicy& policy = {});
+
+  void begin_step() noexcept { ++step_; }
+  // The calls of an operator as they are to be executed now; valid until the next call of a function of this object.
+  std::span<const MatmulCall> configure(const char* role, std::span<const MatmulCall> calls);
+  AttentionConfig configure(const AttentionConfig& config, std::span<const AttentionSequence> sequences,
+                            uint32_t heads);
+  // What the operator is to be given to measure itself, and the call that says that it has been executed.
+  CallTime* time() noexcept { return &time_; }
+  void executed();
+
+  uint64_t steps() const noexcept { return step_; }
+  uint32_t changes() const noexcept { return changes_; }
+  const std::vector<std::unique_ptr<AdaptedOperator>>& operators() const noexcept { return operators_; }
+  const std::vector<AdaptRecord>& records() const noexcept { return records_; }  // the last kMostRecords
+
+  // For --stats: what is executed otherwise than the plan says; and as a JSON object.
+  std::string table() const;
+  std::string json() const;
+
+ private:
+  AdaptedOperator& find(const char* role, std::span<const MatmulCall> calls, uint32_t rows);
+
+  unsigned workers_;
+  Log log_;
+  AdaptPolicy policy_;
+  CallTime time_;
+  std::vector<std::unique_ptr<AdaptedOperator>> operators_;
+  std::vector<MatmulCall> calls_;  // as configured
+  AdaptedOperator* under_way_ = nullptr;
+  double work_ = 0;  // of what is under way
+  uint32_t m_ = 0;
+  uint64_t step_ = 0;
+  uint32_t changes_ = 0;
+  std::vector<AdaptRecord> records_;
+};
+
+}  // namespace smepilot
