@@ -9,7 +9,7 @@ namespace smepilot {
 namespace {
 
 constexpr double kFade = 1.0 / 8;        // weight of the newest value
-constexpr double kSure = 4;                // standard errors before evidence counts, which is looked at after every call
+constexpr double kSure = 4;              // standard errors before evidence counts, which is looked at after every call
 constexpr double kSmallestStep = 0.01;   // of a share: less is not worth a trial
 constexpr double kAnotherMachine = 0.2;  // change of the logarithm of the cost: waiting for the old one is over
 constexpr uint32_t kFewestPairs = 4;
