@@ -28,7 +28,7 @@ DEFAULT = [(f"matmul.f32.q8.{t}.1vlx2vl.sme2.smopa", 64) for t in TYPES]
 DEFAULT += [("matmul.f32.q8.q8_0.1vlx4vl.sme2.smopa", 64)]
 DEFAULT += [(f"matmul.f32.q8.{t}.4x4vl.sme2.sdot", m) for m in (1, 4) for t in ("q4_0", "q8_0")]
 DEFAULT += [(f"matmul.f32.q8.{t}.1vlx2vl.sme.smopa", 64) for t in TYPES]
-FLOATS = (("f32", "2vlx2vl", "fmopa"), ("bf16", "2vlx2vl", "bfmopa"), ("f16", "4vlx1vl", "fmopa"))
+FLOATS = (("f32", "2vlx2vl", "fmopa"), ("bf16", "2vlx2vl", "bfmopa"), ("f16", "2vlx2vl", "fmopa"))
 DEFAULT += [(f"matmul.f32.{t}.{t}.{tile}.{step}.{name}", 64) for step in ("sme2", "sme") for t, tile, name in FLOATS]
 
 

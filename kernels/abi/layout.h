@@ -5,10 +5,11 @@
 // by side (k4). A panel row is then 64 bytes: one AVX-512 register, two AVX2 registers, four NEON registers, one row
 // of an AMX B tile, one SME vector at SVL 512. So one packed copy of the weights serves every unit of a machine.
 //
-// Three details are what the instructions of the architecture like best, constants below: on AArch64 nibbles lie
+// Four details are what the instructions of the architecture like best, constants below: on AArch64 nibbles lie
 // adjacent (LUTI4 expands a vector of bytes to two vectors of consecutive elements), q8_0 is signed (SDOT, SMMLA and
-// SMOPA multiply signed bytes), and the quantised left operand has four k of all rows side by side. On x86 nibbles of
-// the two halves of a block share a byte (a shift separates them), and q8_0 is unsigned (VPDPBUSD, TDPBSUD).
+// SMOPA multiply signed bytes), two k of f16 lie side by side (FMOPA and FDOT add up pairs), and the quantised left
+// operand has four k of all rows side by side. On x86 nibbles of the two halves of a block share a byte (a shift
+// separates them), q8_0 is unsigned (VPDPBUSD, TDPBSUD), and f16 lies k by k (VCVTPH2PS widens consecutive elements).
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -34,10 +35,12 @@ inline constexpr const char* kLayoutNames[] = {"row",       "q8p16", "q8p16k4", 
 
 #if defined(__aarch64__)
 inline constexpr bool kAdjacentNibbles = true;
+inline constexpr bool kF16Pairs = true;                          // of f16 weights; keys lie k by k everywhere
 inline constexpr int kQ8Zero = 0;                                // what q8_0 weights and keys are stored with added
 inline constexpr Layout kLhsQ8Layout = Layout::kLhsQ8Panel16K4;  // what all quantised matmul variants read
 #else
 inline constexpr bool kAdjacentNibbles = false;
+inline constexpr bool kF16Pairs = false;
 inline constexpr int kQ8Zero = 128;
 inline constexpr Layout kLhsQ8Layout = Layout::kLhsQ8Panel16;
 #endif
@@ -91,7 +94,7 @@ static constexpr bool is_q8(Layout layout) noexcept {
 // Packed weights [N][K] (row n = output column n). ceil(N/16) panels, each padded to a multiple of 64 bytes; columns
 // beyond N hold zero weights. A panel is planes one after the other (KB = K/32, KS = K/256):
 //   f32          f32  w[K][16]
-//   f16          f16  w[K][16]
+//   f16          f16  w[K][16], or where kF16Pairs is true f16 w[K/2][16][2]
 //   bf16         bf16 w[K/2][16][2]
 //   q8_0         u8   q[KB][8][16][4] (value + kQ8Zero)                   f16 d[KB][16]
 //   q4_0         u8   q[KB][4][16][4] (nibbles)                           f16 d[KB][16]
@@ -144,7 +147,7 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
   };
   switch (t) {
     case DType::kF32: at = k * 64; break;
-    case DType::kF16: at = k * 32; break;
+    case DType::kF16: at = kF16Pairs ? (k + 1) / 2 * 64 : k * 32; break;
     case DType::kBF16: at = (k + 1) / 2 * 64; break;
     case DType::kQ8_0:
       p.quants = plane(kb * 512);
@@ -212,7 +215,8 @@ static constexpr size_t rhs_bytes(DType t, size_t n, size_t k) noexcept {
 }
 
 // K and V caches of one KV head: panels of 16 positions. A panel of K is a panel of packed weights whose columns are
-// the positions, so whatever multiplies weights can multiply keys; a panel of V holds its positions row by row.
+// the positions, so whatever multiplies weights can multiply keys (but for f16 in pairs); a panel of V holds its
+// positions row by row.
 //   K f16    f16 w[head_dim][16]
 //   K q8_0   u8  q[head_dim/32][8][16][4] (value + kQ8Zero)   f16 d[head_dim/32][16]
 //   V f16    f16 v[16][head_dim]

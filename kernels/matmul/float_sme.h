@@ -3,13 +3,12 @@
 //
 // All three types are sums of outer products of 32-bit words: an element of f32, or two consecutive k of a 16-bit type,
 // which FMOPA and BFMOPA multiply and add up into the f32 sums. Panels of both operands have a line of 16 words per
-// step (one k of f32, two of the others). So what differs between types is the instruction, and that f16 weights, which
-// do not lie in pairs, have to be paired in registers.
+// step (one k of f32, two of the others). So what differs between types is the instruction.
 //
-// Up to four ZA tiles are in use for all of k: 2 x 2 vectors, or 4 x 1 for f16, which pairs the fewest weights, or
-// 1 x 4 for the rows that remain. At 16 lanes, where a line is a vector, SME2 loads four steps with an instruction; a
-// last load of fewer is filled up with zeros, which add nothing. SME2 computes up to three rows without outer products,
-// which would leave most of a tile unused: vectors of four panels at a time, times an element of a row.
+// Up to four ZA tiles are in use for all of k: 2 x 2 vectors, or 1 x 4 for the rows that remain. At 16 lanes, where a
+// line is a vector, SME2 loads four steps with an instruction; a last load of fewer is filled up with zeros, which add
+// nothing. SME2 computes up to three rows without outer products, which would leave most of a tile unused: vectors of
+// four panels at a time, times an element of a row.
 #pragma once
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
@@ -35,16 +34,15 @@ SMEPILOT_INLINE void mopa(svuint32_t a, svuint32_t b) noexcept SMEPILOT_STREAMIN
 
 // Tile i * N + j is that of vector i of rows and vector j of columns.
 template <DType D, int M, int N>
-SMEPILOT_INLINE void mopas(svuint32_t a0, svuint32_t a1, svuint32_t a2, svuint32_t a3, svuint32_t b0, svuint32_t b1,
-                           svuint32_t b2, svuint32_t b3) noexcept SMEPILOT_STREAMING {
+SMEPILOT_INLINE void mopas(svuint32_t a0, svuint32_t a1, svuint32_t b0, svuint32_t b1, svuint32_t b2,
+                           svuint32_t b3) noexcept SMEPILOT_STREAMING {
+  static_assert(M <= 2 && M * N <= 4);
   mopa<D, 0>(a0, b0);
   if constexpr (N > 1) mopa<D, 1>(a0, b1);
   if constexpr (N > 2) mopa<D, 2>(a0, b2);
   if constexpr (N > 3) mopa<D, 3>(a0, b3);
   if constexpr (M > 1) mopa<D, N>(a1, b0);
   if constexpr (M > 1 && N > 1) mopa<D, N + 1>(a1, b1);
-  if constexpr (M > 2) mopa<D, 2>(a2, b0);
-  if constexpr (M > 3) mopa<D, 3>(a3, b0);
 }
 
 // A vector of rows or of columns: where its words of the first step lie, and what lies between steps.
@@ -59,34 +57,19 @@ SMEPILOT_INLINE svuint32_t load_words(svbool_t mask, const uint8_t* p) noexcept 
   return svld1_u32(mask, reinterpret_cast<const uint32_t*>(p));
 }
 
-// A step of a vector of columns. second: which of its words have a second k, for f16 weights.
-template <DType D>
-SMEPILOT_INLINE svuint32_t load_weights(svbool_t mask, svbool_t second, const uint8_t* p) noexcept __arm_streaming {
-  if constexpr (D == DType::kF16) {
-    const auto* w = reinterpret_cast<const uint16_t*>(p);
-    const svuint32_t low = svld1uh_u32(mask, w), high = svld1uh_u32(second, w + kPanel);
-    return svreinterpret_u32_u16(svtrn1_u16(svreinterpret_u16_u32(low), svreinterpret_u16_u32(high)));
-  }
-  return load_words(mask, p);
-}
-
 // --- any vector length, and the last steps ---
 
 template <DType D, int M, int N>
-SMEPILOT_INLINE void sum_words(const Lane* a, const Lane* b, uint32_t from, uint32_t k) noexcept SMEPILOT_STREAMING {
-  constexpr int kA1 = M > 1 ? 1 : 0, kA2 = M > 2 ? 2 : 0, kA3 = M > 3 ? 3 : 0;
+SMEPILOT_INLINE void sum_words(const Lane* a, const Lane* b, size_t from, uint32_t k) noexcept SMEPILOT_STREAMING {
+  constexpr int kA1 = M > 1 ? 1 : 0;
   constexpr int kB1 = N > 1 ? 1 : 0, kB2 = N > 2 ? 2 : 0, kB3 = N > 3 ? 3 : 0;
-  const svbool_t columns = b[0].mask(), none = svpfalse_b();
-  for (size_t at = from / kStep<D>; at * kStep<D> < k; ++at) {
-    const svbool_t second = at * kStep<D> + 1 < k ? columns : none;
-    const auto* p = b;
+  const svbool_t columns = b[0].mask();
+  for (size_t at = from; at * kStep<D> < k; ++at) {
     const size_t line = at * kLineBytes;
-    mopas<D, M, N>(
-        load_words(a[0].mask(), a[0].at + at * a[0].step), load_words(a[kA1].mask(), a[kA1].at + at * a[kA1].step),
-        load_words(a[kA2].mask(), a[kA2].at + at * a[kA2].step),
-        load_words(a[kA3].mask(), a[kA3].at + at * a[kA3].step), load_weights<D>(columns, second, p[0].at + line),
-        load_weights<D>(columns, second, p[kB1].at + line), load_weights<D>(columns, second, p[kB2].at + line),
-        load_weights<D>(columns, second, p[kB3].at + line));
+    mopas<D, M, N>(load_words(a[0].mask(), a[0].at + at * a[0].step),
+                   load_words(a[kA1].mask(), a[kA1].at + at * a[kA1].step), load_words(columns, b[0].at + line),
+                   load_words(columns, b[kB1].at + line), load_words(columns, b[kB2].at + line),
+                   load_words(columns, b[kB3].at + line));
   }
 }
 
@@ -94,27 +77,9 @@ SMEPILOT_INLINE void sum_words(const Lane* a, const Lane* b, uint32_t from, uint
 
 #if SMEPILOT_SME2
 
-// Which parts of a load of four steps exist. Words, of either operand; and of f16 weights, the elements of a load from
-// the first k on and of one from the second k on.
-#define SMEPILOT_MASKS svcount_t words, svcount_t first, svcount_t second
-SMEPILOT_INLINE svcount_t elements_left(uint32_t at, uint32_t k) noexcept __arm_streaming {
-  return svwhilelt_c16_u64(uint64_t{at} * kPanel, uint64_t{k} * kPanel, 4);
-}
-
-// Four steps of a rhs panel, from the (4 I)th at p on.
-template <DType D, int I>
-SMEPILOT_INLINE svuint32x4_t four_weights(SMEPILOT_MASKS, const uint8_t* p) noexcept __arm_streaming {
-  if constexpr (D == DType::kF16) {
-    // Vectors of two k, and vectors that begin one k later: the first halves of both are a pair.
-    constexpr uint32_t kPairs = 2 * kPanel;
-    const auto* w = reinterpret_cast<const uint16_t*>(p);
-    const svuint16x4_t even = svld1_u16_x4(first, w + I * 4 * kPairs),
-                       odd = svld1_u16_x4(second, w + I * 4 * kPairs + kPanel);
-    return svcreate4_u32(svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 0), svget4_u16(odd, 0))),
-                         svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 1), svget4_u16(odd, 1))),
-                         svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 2), svget4_u16(odd, 2))),
-                         svreinterpret_u32_u16(svzip1_u16(svget4_u16(even, 3), svget4_u16(odd, 3))));
-  }
+// Four steps of a rhs panel, from the (4 I)th at p on. words: which of them exist.
+template <int I>
+SMEPILOT_INLINE svuint32x4_t four_lines(svcount_t words, const uint8_t* p) noexcept __arm_streaming {
   return svld1_u32_x4(words, reinterpret_cast<const uint32_t*>(p + I * 4 * kLineBytes));
 }
 
@@ -122,7 +87,7 @@ SMEPILOT_INLINE svuint32x4_t four_weights(SMEPILOT_MASKS, const uint8_t* p) noex
 template <bool Whole, int I>
 SMEPILOT_INLINE svuint32x4_t four_rows(svcount_t words, const Lane& a, size_t at, size_t left) noexcept
     __arm_streaming {
-  if constexpr (Whole) return svld1_u32_x4(words, reinterpret_cast<const uint32_t*>(a.at + (at + 4 * I) * kLineBytes));
+  if constexpr (Whole) return four_lines<I>(words, a.at + at * kLineBytes);
   const uint8_t* p = a.at + (at + 4 * I) * a.step;
   const svbool_t rows = a.mask(), none = svpfalse_b();
   return svcreate4_u32(load_words(rows, p), load_words(left > 1 ? rows : none, p + a.step),
@@ -132,19 +97,17 @@ SMEPILOT_INLINE svuint32x4_t four_rows(svcount_t words, const Lane& a, size_t at
 
 template <DType D, int M, int N, bool Whole, int I>
 SMEPILOT_INLINE void four_steps(const Lane* a, const Lane* b, size_t at, size_t left,
-                                SMEPILOT_MASKS) noexcept SMEPILOT_STREAMING {
-  svuint32x4_t a0 = four_rows<Whole, I>(words, a[0], at, left), a1 = a0, a2 = a0, a3 = a0;
+                                svcount_t words) noexcept SMEPILOT_STREAMING {
+  svuint32x4_t a0 = four_rows<Whole, I>(words, a[0], at, left), a1 = a0;
   if constexpr (M > 1) a1 = four_rows<Whole, I>(words, a[1], at, left);
-  if constexpr (M > 2) a2 = four_rows<Whole, I>(words, a[2], at, left);
-  if constexpr (M > 3) a3 = four_rows<Whole, I>(words, a[3], at, left);
   const size_t line = at * kLineBytes;
-  svuint32x4_t b0 = four_weights<D, I>(words, first, second, b[0].at + line), b1 = b0, b2 = b0, b3 = b0;
-  if constexpr (N > 1) b1 = four_weights<D, I>(words, first, second, b[1].at + line);
-  if constexpr (N > 2) b2 = four_weights<D, I>(words, first, second, b[2].at + line);
-  if constexpr (N > 3) b3 = four_weights<D, I>(words, first, second, b[3].at + line);
+  svuint32x4_t b0 = four_lines<I>(words, b[0].at + line), b1 = b0, b2 = b0, b3 = b0;
+  if constexpr (N > 1) b1 = four_lines<I>(words, b[1].at + line);
+  if constexpr (N > 2) b2 = four_lines<I>(words, b[2].at + line);
+  if constexpr (N > 3) b3 = four_lines<I>(words, b[3].at + line);
 #define SMEPILOT_STEP(i)                                                                                        \
-  mopas<D, M, N>(svget4_u32(a0, i), svget4_u32(a1, i), svget4_u32(a2, i), svget4_u32(a3, i), svget4_u32(b0, i), \
-                 svget4_u32(b1, i), svget4_u32(b2, i), svget4_u32(b3, i))
+  mopas<D, M, N>(svget4_u32(a0, i), svget4_u32(a1, i), svget4_u32(b0, i), svget4_u32(b1, i), svget4_u32(b2, i), \
+                 svget4_u32(b3, i))
   SMEPILOT_STEP(0);
   SMEPILOT_STEP(1);
   SMEPILOT_STEP(2);
@@ -155,33 +118,28 @@ SMEPILOT_INLINE void four_steps(const Lane* a, const Lane* b, size_t at, size_t 
 template <DType D, int M, int N, bool Whole>
 SMEPILOT_INLINE void sum_lines(const Lane* a, const Lane* b, uint32_t k) noexcept SMEPILOT_STREAMING {
   const size_t steps = (size_t{k} + kStep<D> - 1) / kStep<D>;
-  // Vectors of f16 weights that begin one k later pass the end by one k: the last steps take a masked load.
-  const size_t unmasked = D == DType::kF16 ? (steps - 1) / 4 * 4 : steps / 4 * 4;
-  const svcount_t words = svptrue_c32(), halves = svptrue_c16();
+  const svcount_t words = svptrue_c32();
   size_t at = 0;
   if constexpr (Whole && M * N == 4) {
     Lane x[M], y[N];
     for (int i = 0; i < M; ++i) x[i] = a[i];
     for (int j = 0; j < N; ++j) y[j] = b[j];
-    for (size_t i = unmasked / 16; i > 0; --i) {
+    for (size_t i = steps / 16; i > 0; --i) {
       // Without this the compiler keeps a pointer for every load, instead of one and offsets that all share.
       for (Lane& l : x) __asm__("" : "+r"(l.at));
       for (Lane& l : y) __asm__("" : "+r"(l.at));
-      four_steps<D, M, N, Whole, 0>(x, y, 0, 4, words, halves, halves);
-      four_steps<D, M, N, Whole, 1>(x, y, 0, 4, words, halves, halves);
-      four_steps<D, M, N, Whole, 2>(x, y, 0, 4, words, halves, halves);
-      four_steps<D, M, N, Whole, 3>(x, y, 0, 4, words, halves, halves);
+      four_steps<D, M, N, Whole, 0>(x, y, 0, 4, words);
+      four_steps<D, M, N, Whole, 1>(x, y, 0, 4, words);
+      four_steps<D, M, N, Whole, 2>(x, y, 0, 4, words);
+      four_steps<D, M, N, Whole, 3>(x, y, 0, 4, words);
       for (Lane& l : x) l.at += 16 * kLineBytes;
       for (Lane& l : y) l.at += 16 * kLineBytes;
     }
-    at = unmasked / 16 * 16;
+    at = steps / 16 * 16;
   }
-  for (; at < unmasked; at += 4) four_steps<D, M, N, Whole, 0>(a, b, at, 4, words, halves, halves);
-  if (at < steps) {
-    const uint32_t first = static_cast<uint32_t>(at * kStep<D>);
-    four_steps<D, M, N, Whole, 0>(a, b, at, steps - at, svwhilelt_c32_u64(at * kPanel, steps * kPanel, 4),
-                                  elements_left(first, k), elements_left(first + 1, k));
-  }
+  for (; at + 4 <= steps; at += 4) four_steps<D, M, N, Whole, 0>(a, b, at, 4, words);
+  if (at < steps)
+    four_steps<D, M, N, Whole, 0>(a, b, at, steps - at, svwhilelt_c32_u64(at * kPanel, steps * kPanel, 4));
 }
 
 // acc[group] += four vectors of columns * element Index of each 128 bits of x.
@@ -224,49 +182,29 @@ SMEPILOT_INLINE void multiply_rows(svuint32x4_t w0, svuint32x4_t w1, svuint32x4_
 #undef SMEPILOT_ROW
 }
 
-// Words x[4][R] times four lines of four panels, all of which exist (of f16 also the k behind them). Written out,
-// because the compiler copies vectors that its loads have already put where the products want them. Row r and step i
-// add to group 4 r + i.
+// Words x[4][R] times four lines of four panels, all of which exist. Written out, because the compiler copies vectors
+// that its loads have already put where the products want them. Row r and step i add to group 4 r + i.
 template <DType D, int R>
 SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const uint8_t* b1, const uint8_t* b2,
                                     const uint8_t* b3) noexcept SMEPILOT_STREAMING {
   const uint32_t low = 0, high = 8;
   const svbool_t all = svptrue_b32();
-  const svcount_t words = svptrue_c32(), halves = svptrue_c16();
-  const size_t next = kPanel;
+  const svcount_t words = svptrue_c32();
 #define SMEPILOT_LOADS                                         \
   "ld1w { z16.s, z20.s, z24.s, z28.s }, %[words]/z, [%[b0]]\n" \
   "ld1w { z17.s, z21.s, z25.s, z29.s }, %[words]/z, [%[b1]]\n" \
   "ld1w { z18.s, z22.s, z26.s, z30.s }, %[words]/z, [%[b2]]\n" \
   "ld1w { z19.s, z23.s, z27.s, z31.s }, %[words]/z, [%[b3]]\n" \
   "ld1rqw { z0.s }, %[all]/z, [%[x]]\n"
-#define SMEPILOT_PAIRS(b, z0, z1, z2, z3)     \
-  "ld1h { z4.h - z7.h }, %[halves]/z, [%[" b  \
-  "]]\n"                                      \
-  "ld1h { z8.h - z11.h }, %[halves]/z, [%[" b \
-  "], %[next], lsl #1]\n"                     \
-  "zip1 z" #z0                                \
-  ".h, z4.h, z8.h\n"                          \
-  "zip1 z" #z1                                \
-  ".h, z5.h, z9.h\n"                          \
-  "zip1 z" #z2                                \
-  ".h, z6.h, z10.h\n"                         \
-  "zip1 z" #z3 ".h, z7.h, z11.h\n"
-#define SMEPILOT_LOADS_F16             \
-  SMEPILOT_PAIRS("b0", 16, 20, 24, 28) \
-  SMEPILOT_PAIRS("b1", 17, 21, 25, 29) \
-  SMEPILOT_PAIRS("b2", 18, 22, 26, 30) \
-  SMEPILOT_PAIRS("b3", 19, 23, 27, 31) \
-  "ld1rqw { z0.s }, %[all]/z, [%[x]]\n"
 #define SMEPILOT_LOAD_X1 "ld1rqw { z1.s }, %[all]/z, [%[x], #16]\n"
 #define SMEPILOT_LOAD_X2 "ld1rqw { z2.s }, %[all]/z, [%[x], #32]\n"
-#define SMEPILOT_ASM(text)                                                                                            \
-  __asm__ volatile(text                                                                                               \
-                   :                                                                                                  \
-                   : [x] "r"(x), [b0] "r"(b0), [b1] "r"(b1), [b2] "r"(b2), [b3] "r"(b3), [words] "Uph"(words),        \
-                     [halves] "Uph"(halves), [next] "r"(next), [all] "Upl"(all), [low] "Uci"(low), [high] "Uci"(high) \
-                   : "z0", "z1", "z2", "z4", "z5", "z6", "z7", "z8", "z9", "z10", "z11", "z16", "z17", "z18", "z19",  \
-                     "z20", "z21", "z22", "z23", "z24", "z25", "z26", "z27", "z28", "z29", "z30", "z31", "memory")
+#define SMEPILOT_ASM(text)                                                                                          \
+  __asm__ volatile(text                                                                                             \
+                   :                                                                                                \
+                   : [x] "r"(x), [b0] "r"(b0), [b1] "r"(b1), [b2] "r"(b2), [b3] "r"(b3), [words] "Uph"(words),      \
+                     [all] "Upl"(all), [low] "Uci"(low), [high] "Uci"(high)                                         \
+                   : "z0", "z1", "z2", "z16", "z17", "z18", "z19", "z20", "z21", "z22", "z23", "z24", "z25", "z26", \
+                     "z27", "z28", "z29", "z30", "z31", "memory")
 #define SMEPILOT_F32(base, group, z, last, x, i) \
   "fmla za.s[%w[" base "], " #group ", vgx4], { z" #z ".s - z" #last ".s }, z" #x ".s[" #i "]\n"
 #define SMEPILOT_BF16(base, group, z, last, x, i) \
@@ -303,13 +241,10 @@ SMEPILOT_INLINE void multiply_lines(const uint32_t* x, const uint8_t* b0, const 
     SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_BF16));
   if constexpr (D == DType::kBF16 && R == 3)
     SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_BF16));
-  if constexpr (D == DType::kF16 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS_F16 SMEPILOT_ROWS1(SMEPILOT_F16));
-  if constexpr (D == DType::kF16 && R == 2)
-    SMEPILOT_ASM(SMEPILOT_LOADS_F16 SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_F16));
+  if constexpr (D == DType::kF16 && R == 1) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_ROWS1(SMEPILOT_F16));
+  if constexpr (D == DType::kF16 && R == 2) SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_ROWS2(SMEPILOT_F16));
   if constexpr (D == DType::kF16 && R == 3)
-    SMEPILOT_ASM(SMEPILOT_LOADS_F16 SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_F16));
-#undef SMEPILOT_PAIRS
-#undef SMEPILOT_LOADS_F16
+    SMEPILOT_ASM(SMEPILOT_LOADS SMEPILOT_LOAD_X1 SMEPILOT_LOAD_X2 SMEPILOT_ROWS3(SMEPILOT_F16));
 #undef SMEPILOT_F16
 #undef SMEPILOT_LOADS
 #undef SMEPILOT_LOAD_X1
@@ -331,19 +266,13 @@ SMEPILOT_INLINE void few_rows(const MatmulArgs* args, const uint8_t* x, const La
   const uint8_t *b0 = b[0].at, *b1 = b[1].at, *b2 = b[2].at, *b3 = b[3].at;
   constexpr size_t kFour = 4 * kLineBytes;
   svzero_za();
-  const size_t unmasked = D == DType::kF16 ? (steps - 1) / 4 : steps / 4;
-  for (size_t i = unmasked; i > 0; --i, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour)
+  for (size_t i = steps / 4; i > 0; --i, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour)
     multiply_lines<D, R>(word, b0, b1, b2, b3);
-  for (size_t at = unmasked * 4; at < steps;
-       at += 4, word += 4 * R, b0 += kFour, b1 += kFour, b2 += kFour, b3 += kFour) {
+  if (const size_t at = steps / 4 * 4; at < steps) {
     const svcount_t words = svwhilelt_c32_u64(at * kPanel, steps * kPanel, 4);
-    const svcount_t first = elements_left(static_cast<uint32_t>(at * kStep<D>), args->k),
-                    second = elements_left(static_cast<uint32_t>(at * kStep<D> + 1), args->k);
-    const uint64_t left = (steps - at < 4 ? steps - at : 4) * R;
-    const svuint32x4_t w0 = four_weights<D, 0>(words, first, second, b0);
-    const svuint32x4_t w1 = four_weights<D, 0>(words, first, second, b1);
-    const svuint32x4_t w2 = four_weights<D, 0>(words, first, second, b2);
-    const svuint32x4_t w3 = four_weights<D, 0>(words, first, second, b3);
+    const uint64_t left = (steps - at) * R;
+    const svuint32x4_t w0 = four_lines<0>(words, b0), w1 = four_lines<0>(words, b1);
+    const svuint32x4_t w2 = four_lines<0>(words, b2), w3 = four_lines<0>(words, b3);
     const svuint32_t x0 = svld1rq_u32(svwhilelt_b32_u64(0, left), word);
     svuint32_t x1 = x0, x2 = x0;
     if constexpr (R > 1) x1 = svld1rq_u32(svwhilelt_b32_u64(4, left), word + 4);
@@ -371,37 +300,40 @@ SMEPILOT_INLINE void few_rows(const MatmulArgs* args, const uint8_t* x, const La
 
 #else
 
-// Step I of the lines at `offset`. All rows exist, and all k.
+// Step I of those around the lines that x and y point to. All rows exist, and all k.
 template <DType D, int M, int N, int I>
-SMEPILOT_INLINE void one_step(const Lane* a, const Lane* b, size_t offset) noexcept SMEPILOT_STREAMING {
-  constexpr int kA1 = M > 1 ? 1 : 0, kA2 = M > 2 ? 2 : 0, kA3 = M > 3 ? 3 : 0;
+SMEPILOT_INLINE void one_step(const uint8_t* const* x, const uint8_t* const* y) noexcept SMEPILOT_STREAMING {
+  constexpr int kA1 = M > 1 ? 1 : 0;
   constexpr int kB1 = N > 1 ? 1 : 0, kB2 = N > 2 ? 2 : 0, kB3 = N > 3 ? 3 : 0;
   const svbool_t all = svptrue_b32();
-#define SMEPILOT_LHS(i) svld1_vnum_u32(all, reinterpret_cast<const uint32_t*>(a[i].at + offset), I)
-#define SMEPILOT_RHS(j)                                                            \
-  (D == DType::kF16 ? load_weights<D>(all, all, b[j].at + offset + I * kLineBytes) \
-                    : svld1_vnum_u32(all, reinterpret_cast<const uint32_t*>(b[j].at + offset), I))
-  mopas<D, M, N>(SMEPILOT_LHS(0), SMEPILOT_LHS(kA1), SMEPILOT_LHS(kA2), SMEPILOT_LHS(kA3), SMEPILOT_RHS(0),
-                 SMEPILOT_RHS(kB1), SMEPILOT_RHS(kB2), SMEPILOT_RHS(kB3));
-#undef SMEPILOT_LHS
-#undef SMEPILOT_RHS
+#define SMEPILOT_LINE(p) svld1_vnum_u32(all, reinterpret_cast<const uint32_t*>(p), I)
+  mopas<D, M, N>(SMEPILOT_LINE(x[0]), SMEPILOT_LINE(x[kA1]), SMEPILOT_LINE(y[0]), SMEPILOT_LINE(y[kB1]),
+                 SMEPILOT_LINE(y[kB2]), SMEPILOT_LINE(y[kB3]));
+#undef SMEPILOT_LINE
+}
+
+template <DType D, int M, int N, int... I>
+SMEPILOT_INLINE void all_steps(const uint8_t* const* x, const uint8_t* const* y) noexcept SMEPILOT_STREAMING {
+  (one_step<D, M, N, I>(x, y), ...);
 }
 
 template <DType D, int M, int N, bool Whole>
 SMEPILOT_INLINE void sum_lines(const Lane* a, const Lane* b, uint32_t k) noexcept SMEPILOT_STREAMING {
-  uint32_t at = 0;
+  constexpr size_t kLines = 16;  // what a load reaches from one pointer: 8 lines back and 7 on
+  size_t at = 0;
   if constexpr (Whole) {
-    for (; at + 8 * kStep<D> <= k; at += 8 * kStep<D>) {
-      const size_t offset = at / kStep<D> * kLineBytes;
-      one_step<D, M, N, 0>(a, b, offset);
-      one_step<D, M, N, 1>(a, b, offset);
-      one_step<D, M, N, 2>(a, b, offset);
-      one_step<D, M, N, 3>(a, b, offset);
-      one_step<D, M, N, 4>(a, b, offset);
-      one_step<D, M, N, 5>(a, b, offset);
-      one_step<D, M, N, 6>(a, b, offset);
-      one_step<D, M, N, 7>(a, b, offset);
+    const size_t steps = (size_t{k} + kStep<D> - 1) / kStep<D>;
+    const uint8_t *x[M], *y[N];
+    for (int i = 0; i < M; ++i) x[i] = a[i].at + 8 * kLineBytes;
+    for (int j = 0; j < N; ++j) y[j] = b[j].at + 8 * kLineBytes;
+    for (size_t i = steps / kLines; i > 0; --i) {
+      for (const uint8_t*& p : x) __asm__("" : "+r"(p));  // lest the compiler keeps a pointer for every load
+      for (const uint8_t*& p : y) __asm__("" : "+r"(p));
+      all_steps<D, M, N, -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7>(x, y);
+      for (const uint8_t*& p : x) p += kLines * kLineBytes;
+      for (const uint8_t*& p : y) p += kLines * kLineBytes;
     }
+    at = steps / kLines * kLines;
   }
   sum_words<D, M, N>(a, b, at, k);
 }
@@ -451,8 +383,6 @@ SMEPILOT_INLINE void tile(const MatmulArgs* args, const Lane* a, const Lane* b, 
   const size_t stride = args->dst_stride;
   store<N, 0>(dst, stride, a[0].lanes, vl, left);
   if constexpr (M > 1) store<N, 1>(dst + vl * stride, stride, a[1].lanes, vl, left);
-  if constexpr (M > 2) store<N, 2>(dst + 2 * vl * stride, stride, a[2].lanes, vl, left);
-  if constexpr (M > 3) store<N, 3>(dst + 3 * vl * stride, stride, a[3].lanes, vl, left);
 }
 
 // One vector of rows and N of columns.
@@ -477,8 +407,7 @@ SMEPILOT_INLINE void row(const MatmulArgs* args, const Lane* a, const Lane* b, f
 
 template <DType D, bool Lines>
 SMEPILOT_INLINE void tiles(const MatmulArgs* args, uint32_t vl) noexcept SMEPILOT_STREAMING {
-  constexpr int kM = D == DType::kF16 ? 4 : 2, kN = 4 / kM;
-  constexpr size_t kColumnBytes = D == DType::kF16 ? 2 : 4;
+  constexpr int kM = 2, kN = 2;
   const size_t row_bytes = (size_t{args->k} + kStep<D> - 1) / kStep<D> * 4;
   Lane a[kM], b[4];
   for (uint32_t c = 0; c < args->n; c += 4 * vl) {
@@ -486,7 +415,7 @@ SMEPILOT_INLINE void tiles(const MatmulArgs* args, uint32_t vl) noexcept SMEPILO
     for (uint32_t j = 0; j < vectors; ++j) {
       const uint32_t column = c + j * vl;
       b[j] = {
-          static_cast<const uint8_t*>(args->rhs) + column / kPanel * args->rhs_stride + column % kPanel * kColumnBytes,
+          static_cast<const uint8_t*>(args->rhs) + column / kPanel * args->rhs_stride + column % kPanel * sizeof(float),
           kLineBytes, vl};
     }
     for (uint32_t r = 0; r < args->m;) {

@@ -30,16 +30,18 @@ SMEPILOT_INLINE void load_rows(const uint8_t* panel, size_t k, Row& even, Row& o
       if (!kOne) odd.v[c] = vreinterpretq_f32_u32(vandq_u32(both, vdupq_n_u32(0xffff0000u)));
     }
   } else if constexpr (D == DType::kF16) {
+    static_assert(kF16Pairs);  // [k/2][16][2]
     const uint16_t* p = reinterpret_cast<const uint16_t*>(panel + k * 32);
     SMEPILOT_UNROLL
     for (int c = 0; c < 4; c += 2) {
-      const float16x8_t h = vreinterpretq_f16_u16(vld1q_u16(p + 4 * c));
-      even.v[c] = vcvt_f32_f16(vget_low_f16(h));
-      even.v[c + 1] = vcvt_high_f32_f16(h);
+      const uint16x8_t a = vld1q_u16(p + 8 * c), b = vld1q_u16(p + 8 * c + 8);
+      const float16x8_t first = vreinterpretq_f16_u16(vuzp1q_u16(a, b));
+      even.v[c] = vcvt_f32_f16(vget_low_f16(first));
+      even.v[c + 1] = vcvt_high_f32_f16(first);
       if (kOne) continue;
-      const float16x8_t g = vreinterpretq_f16_u16(vld1q_u16(p + 16 + 4 * c));
-      odd.v[c] = vcvt_f32_f16(vget_low_f16(g));
-      odd.v[c + 1] = vcvt_high_f32_f16(g);
+      const float16x8_t second = vreinterpretq_f16_u16(vuzp2q_u16(a, b));
+      odd.v[c] = vcvt_f32_f16(vget_low_f16(second));
+      odd.v[c + 1] = vcvt_high_f32_f16(second);
     }
   } else {
     const float* p = reinterpret_cast<const float*>(panel + k * 64);
@@ -93,7 +95,7 @@ SMEPILOT_INLINE void add_tile(const float* x, size_t stride, const uint8_t* pane
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) lhs[r] = vdupq_n_f32(x[r * stride + k]);
     Row even, odd;
-    if (D == DType::kBF16 && k % 2 != 0) {
+    if (D != DType::kF32 && k % 2 != 0) {
       load_rows<D, false>(panel, k - 1, odd, even);
     } else {
       load_rows<D, true>(panel, k, even, odd);

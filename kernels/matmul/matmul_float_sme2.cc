@@ -5,7 +5,7 @@ namespace smepilot {
 
 extern const KernelVariant kMatmulF32F32F32Sme2, kMatmulF32F16F16Sme2, kMatmulF32Bf16Bf16Sme2;
 constexpr KernelVariant kMatmulF32F32F32Sme2 = variant<DType::kF32>("matmul.f32.f32.f32.2vlx2vl.sme2.fmopa");
-constexpr KernelVariant kMatmulF32F16F16Sme2 = variant<DType::kF16>("matmul.f32.f16.f16.4vlx1vl.sme2.fmopa");
+constexpr KernelVariant kMatmulF32F16F16Sme2 = variant<DType::kF16>("matmul.f32.f16.f16.2vlx2vl.sme2.fmopa");
 constexpr KernelVariant kMatmulF32Bf16Bf16Sme2 = variant<DType::kBF16>("matmul.f32.bf16.bf16.2vlx2vl.sme2.bfmopa");
 
 }  // namespace smepilot

@@ -83,7 +83,15 @@ struct WeightsF32 {
 
 struct WeightsF16 {
   static const float* decode(const uint8_t* panel, uint32_t k, uint32_t count, float* w) noexcept {
-    for (uint32_t i = 0; i < count; ++i) load_halves(panel + size_t{k + i} * kPanel * 2, w + i * kPanel);
+    for (uint32_t i = 0; i < count; ++i) {
+      if constexpr (kF16Pairs) {
+        uint16_t h[2 * kPanel];
+        memcpy(h, panel + size_t{(k + i) / 2} * sizeof h, sizeof h);
+        for (uint32_t c = 0; c < kPanel; ++c) w[i * kPanel + c] = f16_to_f32(h[2 * c + (k + i) % 2]);
+      } else {
+        load_halves(panel + size_t{k + i} * kPanel * 2, w + i * kPanel);
+      }
+    }
     return w;
   }
 };

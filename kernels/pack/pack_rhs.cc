@@ -245,7 +245,7 @@ void pack_blocks(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcep
       Pack::block(rows[col].at + at * kTraits.block_bytes * rows[col].step, panel, planes, at, col);
 }
 
-// Words[k][16] of rows of words: f32, f16, and bf16 taken as pairs.
+// Words[k][16] of rows of words: f32, f16, or pairs of a 16-bit type.
 template <typename Word>
 void pack_words(const Source (&rows)[kPanel], size_t words, uint8_t* panel) noexcept {
   constexpr size_t kChunk = kChunkBytes / sizeof(Word);
@@ -264,7 +264,8 @@ void pack_words(const Source (&rows)[kPanel], size_t words, uint8_t* panel) noex
                   sizeof(Word));
 }
 
-void pack_bf16(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcept {
+// Of 16-bit types: two k of a row to a word.
+void pack_pairs(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcept {
   pack_words<uint32_t>(rows, k / 2, panel);
   if (k % 2 == 0) return;
   for (size_t col = 0; col < kPanel; ++col)  // the last pair has one element and a zero
@@ -288,8 +289,13 @@ void pack_rhs(DType type, const void* file_rows, size_t row_stride_bytes, size_t
     auto* panel = reinterpret_cast<uint8_t*>(dst) + p * planes.panel_bytes;
     switch (type) {
       case DType::kF32: pack_words<uint32_t>(rows, k, panel); break;
-      case DType::kF16: pack_words<uint16_t>(rows, k, panel); break;
-      case DType::kBF16: pack_bf16(rows, k, panel); break;
+      case DType::kF16:
+        if constexpr (kF16Pairs)
+          pack_pairs(rows, k, panel);
+        else
+          pack_words<uint16_t>(rows, k, panel);
+        break;
+      case DType::kBF16: pack_pairs(rows, k, panel); break;
       case DType::kQ8_0: pack_blocks<PackQ8_0>(rows, k, panel); break;
       case DType::kQ4_0: pack_blocks<PackQ4_0>(rows, k, panel); break;
       case DType::kQ4_1: pack_blocks<PackQ4_1>(rows, k, panel); break;

@@ -29,6 +29,11 @@ int bit_at(const uint8_t* block, size_t col, size_t e) noexcept {
   return block[col * 4 + e % 4] >> (e / 4) & 1;
 }
 
+// Index of element k of column `col` where two k lie side by side.
+size_t in_pairs(size_t k, size_t col) noexcept {
+  return (k / 2 * 16 + col) * 2 + k % 2;
+}
+
 float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, size_t k) noexcept {
   const size_t block = k / 32, e = k % 32, super = k / 256;
   switch (type) {
@@ -37,10 +42,10 @@ float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, 
       std::memcpy(&v, panel + (k * 16 + col) * 4, sizeof v);
       return v;
     }
-    case DType::kF16: return half_at(panel, k * 16 + col);
+    case DType::kF16: return half_at(panel, kF16Pairs ? in_pairs(k, col) : k * 16 + col);
     case DType::kBF16: {
       uint16_t v;
-      std::memcpy(&v, panel + ((k / 2 * 16 + col) * 2 + k % 2) * 2, sizeof v);
+      std::memcpy(&v, panel + in_pairs(k, col) * 2, sizeof v);
       return bf16_to_f32(v);
     }
     case DType::kQ8_0: {

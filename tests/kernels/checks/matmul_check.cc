@@ -28,14 +28,20 @@ std::vector<Shape> shapes(const KernelVariant& v) {
   for (uint32_t m = 1; m <= std::min(limit, 17u); ++m) out.push_back({m, 17, 2 * block});
   for (uint32_t m : {23u, 31u, 32u, 33u, 47u, 48u, 49u, 63u, 64u, 65u, 96u, limit - 1, limit})
     if (m > 17 && m <= limit) out.push_back({m, 33, block});
+  // A kernel may take several blocks of quantised weights at a time.
+  const uint32_t several = (block == kQ8Block ? 9 : 2) * block;
   for (uint32_t n : {1u, 2u, 15u, 16u, 17u, 31u, 32u, 33u, 47u, 48u, 63u, 64u, 65u, 80u, 130u}) {
-    out.push_back({1, n, 2 * block});
+    out.push_back({1, n, several});
     out.push_back({rows(5), n, 2 * block});
     out.push_back({rows(16), n, block});
   }
-  for (uint32_t k = 1; k <= (block == 1 ? 17u : 9u); ++k) out.push_back({rows(3), 33, k * block});
+  for (uint32_t k = 1; k <= (block == 1 ? 17u : 9u); ++k) {
+    out.push_back({rows(3), 33, k * block});
+    if (block == kQ8Block) out.push_back({1, 33, k * block});
+  }
   for (uint32_t k : {32u, 63u, 100u, 256u, 512u, 1024u, 2304u})
     if (k % block == 0) out.push_back({rows(2), 18, k});
+  if (v.max_m != 0) out.push_back({1, 17, 33u << 10});  // longer than what a kernel may keep for all columns
   out.push_back({limit, 49, 3 * block});
   out.push_back({rows(37), 147, (block > 32 ? 1 : 3) * block});  // several panels of both, and what remains of both
   return out;
@@ -65,8 +71,8 @@ Quants quants_of(DType type) {
 
 // kRandom: every bit pattern of quants and scales, random activations. kExtreme: rows of the largest quants of one sign
 // and activations of the largest magnitude, so that all products of a sum have their largest size and one sign: what
-// overflows narrow sums.
-enum class Values { kRandom, kExtreme };
+// overflows narrow sums. kHuge: random activations whose scales are too large for f16.
+enum class Values { kRandom, kExtreme, kHuge };
 
 Weights make_weights(DType type, size_t n, size_t k, Values values, reference::Random& random) {
   const size_t row_bytes = file_bytes(type, k);
@@ -96,8 +102,10 @@ Weights make_weights(DType type, size_t n, size_t k, Values values, reference::R
 
 void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values, Comparator& comparator) {
   const auto [m, n, k] = s;
-  const bool extreme = values == Values::kExtreme;
-  const auto name = [&] { return fmt::format("{} m={} n={} k={}{}", v.id, m, n, k, extreme ? " extreme" : ""); };
+  const bool extreme = values == Values::kExtreme, huge = values == Values::kHuge;
+  const auto name = [&] {
+    return fmt::format("{} m={} n={} k={}{}", v.id, m, n, k, extreme ? " extreme" : huge ? " huge" : "");
+  };
   reference::Random random(1 + m + 1000 * n + 1000000ull * k);
   const Weights weights = make_weights(v.rhs, n, k, values, random);
   GuardedBuffer rhs(rhs_bytes(v.rhs, n, k), 64, edge);
@@ -106,7 +114,7 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
 
   std::vector<float> lhs_values(size_t{m} * k);
   for (size_t row = 0; row < m; ++row) {
-    const float size = std::ldexp(1.0f, static_cast<int>(row % 7) - 3);
+    const float size = std::ldexp(1.0f, (huge ? 27 : 0) + static_cast<int>(row % 7) - 3);
     random.fill_uniform(lhs_values.data() + row * k, k, -size, size);
     if (extreme) std::fill_n(lhs_values.data() + row * k, k, row % 3 == 0 ? -size : size);
   }
@@ -181,6 +189,10 @@ void check_matmul(const KernelVariant& v, Comparator& comparator) {
   const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);
   for (uint32_t m : {1u, 4u, 19u})
     check_case(v, {std::min(m, limit), 18, 3 * block}, Edge::kEnd, Values::kExtreme, comparator);
+  if (is_q8(v.lhs_layout))
+    for (uint32_t m : {1u, 4u})
+      check_case(v, {std::min(m, limit), 70, (block == kQ8Block ? 6 : 1) * block}, Edge::kEnd, Values::kHuge,
+                 comparator);
 }
 
 }  // namespace smepilot::test
