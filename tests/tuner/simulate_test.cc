@@ -158,7 +158,9 @@ TEST(SimulateMatmul, EveryWorkerDoesOneThingAtATime) {
     return std::pair(a.worker, a.begin_ns) < std::pair(b.worker, b.begin_ns);
   });
   for (size_t i = 1; i < r.events.size(); ++i)
-    if (r.events[i].worker == r.events[i - 1].worker) EXPECT_GE(r.events[i].begin_ns, r.events[i - 1].end_ns - 1e-9);
+    if (r.events[i].worker == r.events[i - 1].worker) {
+      EXPECT_GE(r.events[i].begin_ns, r.events[i - 1].end_ns - 1e-9);
+    }
 }
 
 TEST(SimulateMatmul, OneUnitLeavesTheOtherIdle) {
@@ -183,7 +185,9 @@ TEST(SimulateMatmul, DynamicEndIsNeverMuchWorseThanStaticAndMendsABadSplit) {
     const double dynamic = simulate_matmul(has, c).ns;
     const double slow_task = 2.0 * c.mc * c.nc * c.k * has.workers[kCpu] / has.both_gflops[kCpu];
     EXPECT_LE(dynamic, fixed + 1.2 * slow_task) << split;
-    if (split == 256 || split == 1920) EXPECT_LT(dynamic, 0.9 * fixed) << split;
+    if (split == 256 || split == 1920) {
+      EXPECT_LT(dynamic, 0.9 * fixed) << split;
+    }
   }
 }
 
@@ -252,8 +256,9 @@ TEST(SimulateAttention, StagesKeepTheirOrder) {
       if (std::string(e.name) != "softmax") continue;
       EXPECT_GE(e.begin_ns, at("scores", e.index, e.tile).end_ns - 1e-9);
       EXPECT_LE(e.end_ns, at("values", e.index, e.tile).begin_ns + 1e-9);
-      if (pipeline == SimPipeline::kFull && e.tile > 0)
+      if (pipeline == SimPipeline::kFull && e.tile > 0) {
         EXPECT_GE(e.begin_ns, at("softmax", e.index, e.tile - 1).end_ns - 1e-9);
+      }
     }
   }
 }
