@@ -89,6 +89,9 @@ PlatformProfile profile_of(const Platform& platform, const Calibration& calibrat
   for (unsigned w = 1; w <= std::max(platform.cores, 1u); ++w)
     out.add("exp.cpu", calibration.exp_geps * w, w, 0, w == 1 ? Basis::kMeasured : Basis::kDerived,
             w == 1 ? "" : "one worker's rate times the workers");
+  if (platform.matrix_unit != "sme")  // AMX leaves them to the vector part of the same core
+    for (unsigned w = 1; w <= platform.matrix_units; ++w)
+      out.add("exp.matrix", calibration.exp_geps * w, w, 0, Basis::kDerived, "by the cores of the unit's workers");
   for (const ForkJoin& f : calibration.fork_join) {
     out.add("cost.fork_join", f.ns, f.workers);
     out.add("cost.barrier", f.barrier_ns, f.workers);

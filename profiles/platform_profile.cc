@@ -21,7 +21,7 @@ constexpr const char* kBasisNames[] = {"quoted", "digitised", "third-party", "de
 constexpr double kMostValue = 1e15;
 constexpr uint64_t kMostWorkers = 4096;
 
-const ProfileField kFields[] = {
+constexpr ProfileField kFields[] = {
     {"cores", "cores"},
     {"matrix.units", "units"},
     {"matrix.svl", "bit"},
@@ -162,7 +162,7 @@ Result<ProfileNumber> read_number(const json& value, const std::string& path, co
 Status read_field(const json& value, const ProfileField& field, PlatformProfile& p) {
   std::vector<ProfileNumber>& points = p.numbers[field.name];
   if (value.is_null()) return {};
-  const std::string path = "numbers." + field.name;
+  const std::string path = std::string("numbers.") + field.name;
   if (!value.is_array()) {
     SMEPILOT_ASSIGN(ProfileNumber n, read_number(value, path, field.unit, p));
     points.push_back(std::move(n));
@@ -182,7 +182,7 @@ Status read_field(const json& value, const ProfileField& field, PlatformProfile&
 Status read_numbers(const json& object, PlatformProfile& p) {
   Reader in(p.file, "numbers", object);
   for (const ProfileField& field : kFields) {
-    const json* const value = in.any(field.name.c_str());
+    const json* const value = in.any(field.name);
     if (value == nullptr) break;
     SMEPILOT_TRY(read_field(*value, field, p));
   }

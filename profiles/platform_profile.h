@@ -38,7 +38,7 @@ struct ProfileNumber {
 
 // A field that every profile has, with a number, or points by worker count, or null.
 struct ProfileField {
-  std::string name;  // "compute.matrix.f16"
+  const char* name;  // "compute.matrix.f16"
   const char* unit;  // "GFLOP/s"
 };
 std::span<const ProfileField> profile_fields();

@@ -12,7 +12,7 @@
 namespace smepilot {
 namespace {
 
-// What can be planned with these numbers: for each multiplied type, the modes that have rates.
+// What can be planned with these numbers: for each type of weights, the modes that have rates.
 std::string plans_for(const PlatformProfile& p) {
   std::string out;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}) {
@@ -25,7 +25,7 @@ std::string plans_for(const PlatformProfile& p) {
       if (sim_machine(p, need).ok())
         modes += fmt::format("{}{}", modes.empty() ? "" : "+", kModeNames[static_cast<size_t>(mode)]);
     }
-    if (!modes.empty()) out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", multiplied_dtype(dtype), modes);
+    if (!modes.empty()) out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", traits(dtype).name, modes);
   }
   return out.empty() ? "nothing" : out;
 }

@@ -49,9 +49,12 @@ std::string to_json(const Prediction& prediction, const PlatformProfile& profile
 
 std::string not_counted(const PlatformProfile& profile) {
   std::string out;
-  for (const char* field : {"cost.fork_join", "cost.streaming"})
-    if (!profile.find(field)) out += fmt::format("{}{}", out.empty() ? "" : ", ", field);
-  return out.empty() ? "" : fmt::format("Not counted, as nothing is published: {}.\n", out);
+  for (const std::string field : {"cost.fork_join", "cost.streaming"})
+    if (!profile.find(field) && (field != "cost.streaming" || profile.matrix_unit == "sme"))
+      out += fmt::format("{}{}", out.empty() ? "" : ", ", field);
+  return out.empty()
+             ? ""
+             : fmt::format("Not counted, as nothing is {}: {}.\n", profile.measured ? "measured" : "published", out);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "db/plan_store.h"
 #include "kernels/base/atomic_file.h"
 #include "kernels/base/text.h"
 #include "tuner/cli.h"
@@ -178,11 +179,29 @@ int attention_verb(const Cli& cli, const AttentionOptions& o) {
 // --- model ---
 
 struct ModelOptions : Common {
-  std::string model, dtype, pipeline = "full";
+  std::string model, dtype, plan, pipeline = "full";
   uint32_t prefill = 0, decode = 0, context = 0;
   std::vector<std::string> modes;
   bool dynamic = false;
 };
+
+// A plan by its number in the database, or from a file.
+Result<Plan> plan_named(const Cli& cli, const std::string& name, const ModelShape& model) {
+  Plan plan;
+  const std::optional<double> id = parse_double(name);
+  if (id) {
+    SMEPILOT_ASSIGN(Database db, Database::open(cli.db_path, OpenMode::kReadOnly));
+    SMEPILOT_ASSIGN(std::optional<Plan> found, PlanStore(db).get(static_cast<int64_t>(*id)));
+    if (!found) return error("{}: there is no plan {}; see: smetune plan list", db.path(), name);
+    plan = std::move(*found);
+  } else {
+    SMEPILOT_ASSIGN(plan, read_plan_file(name));
+  }
+  if (plan.model_hash != model.hash())
+    return error("plan {}: it is for model {} ({}), this one is {} ({})", name, plan.model_name, plan.model_hash,
+                 model.name, model.hash());
+  return plan;
+}
 
 // All steps once, one after the other.
 SimResult timeline_of(const SimModel& model, SimMachine& widest) {
@@ -218,6 +237,13 @@ int model_verb(const Cli& cli, const ModelOptions& o) {
   auto modes = modes_from(o.modes);
   if (!modes.ok()) return fail(modes.status());
   pass.modes = *modes;
+  std::optional<Plan> plan;
+  if (!o.plan.empty()) {
+    auto found = plan_named(cli, o.plan, *model);
+    if (!found.ok()) return fail(found.status());
+    plan = std::move(*found);
+    pass.plan = &*plan;
+  }
   auto simulated = simulate_model(*profile, *model, pass);
   if (!simulated.ok()) return fail(simulated.status());
   const std::string label = label_of(*profile, {});
@@ -235,9 +261,13 @@ int model_verb(const Cli& cli, const ModelOptions& o) {
         {"label", label}, {"platform", profile->name}, {"what", what}, {"ns", simulated->ns}, {"tokens_per_s", rate}};
     j["operators"] = Json::array();
     for (const SimStep& s : simulated->steps) {
-      Json step{{"role", s.role},          {"shape", describe(s.shape)},
-                {"calls", s.calls},        {"mode", kModeNames[static_cast<size_t>(s.choice.mode)]},
-                {"split", s.choice.split}, {"predicted_ns", s.choice.ns}};
+      Json step{{"role", s.role},
+                {"shape", describe(s.shape)},
+                {"calls", s.calls},
+                {"planned", s.planned},
+                {"mode", kModeNames[static_cast<size_t>(s.choice.mode)]},
+                {"split", s.choice.split},
+                {"predicted_ns", s.choice.ns}};
       step.update(result_json(s.machine, s.result));
       j["operators"].push_back(step);
     }
@@ -377,6 +407,8 @@ void add_model(Cli& cli, CLI::App* parent) {
   verb->add_option("--decode", o->decode, "Sequences of a decode step")->check(CLI::Range(1u, 4096u));
   verb->add_option("--context", o->context, "Positions in the cache afterwards [the prompt; 512]")
       ->check(CLI::Range(1u, 1u << 20));
+  verb->add_option("--plan", o->plan,
+                   "Modes, workers and splits of that plan: its number, or a file\n[the lowest predicted price]");
   verb->add_option("--modes", o->modes, "Choose among these only (cpu, sme, coop)")->delimiter(',');
   verb->add_option("--pipeline", o->pipeline, "Of attention on both units: full, two-stage, none")
       ->check(CLI::IsMember({"full", "two-stage", "none"}))

@@ -84,9 +84,10 @@ Status add_operator(const PlatformProfile& profile, const ModelOperator& o, cons
   return {};
 }
 
-std::string kernel_name(const PredictedOperator& o, const char* unit) {
-  return fmt::format("predicted.{}.{}.{}", kOpNames[static_cast<size_t>(o.shape.kind)], multiplied_dtype(o.shape.dtype),
-                     unit);
+std::string kernel_name(const PlatformProfile& profile, const PredictedOperator& o, ExecutionUnit unit) {
+  return fmt::format("predicted.{}.{}.{}", kOpNames[static_cast<size_t>(o.shape.kind)],
+                     multiplied_dtype(profile, unit, o.shape.dtype),
+                     unit == ExecutionUnit::kCpu ? "cpu" : unit_text(ExecutionMode::kMatrix, profile));
 }
 
 PlanEntry entry_of(const PredictedOperator& o, const PlatformProfile& profile, uint32_t m_min, uint32_t m_max) {
@@ -103,14 +104,14 @@ PlanEntry entry_of(const PredictedOperator& o, const PlatformProfile& profile, u
   e.kv_max = attention ? o.shape.kv_len : 0;
   e.mode = c.mode;
   const bool matrix = c.mode == ExecutionMode::kMatrix;
-  e.variant = kernel_name(o, matrix ? unit_text(c.mode, profile) : "cpu");
+  e.variant = kernel_name(profile, o, matrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu);
   e.workers = static_cast<uint16_t>(matrix ? c.matrix_workers : c.workers);
   if (attention)
     e.kv_tile = AttentionConfig{}.kv_tile;
   else
     e.mc = MatmulConfig{}.mc, e.nc = MatmulConfig{}.nc;
   if (c.mode == ExecutionMode::kCoop) {
-    e.coop.variant = kernel_name(o, unit_text(ExecutionMode::kMatrix, profile));
+    e.coop.variant = kernel_name(profile, o, ExecutionUnit::kMatrix);
     e.coop.workers = c.matrix_workers;
     if (attention) {
       e.coop.rows = AttentionPipeline{}.rows;
@@ -146,7 +147,12 @@ Result<PredictedOperator> predict_operator(const PlatformProfile& profile, const
   PredictedOperator out;
   out.role = role;
   out.shape = shape;
+  // Calibration measures every type that a unit multiplies: what it has no rate of, that unit cannot.
+  const std::string matrix_rate =
+      fmt::format("compute.matrix.{}", multiplied_dtype(profile, ExecutionUnit::kMatrix, shape.dtype));
+  const bool cores_only = profile.measured && modes.size() > 1 && !profile.find(matrix_rate);
   for (const ExecutionMode mode : modes) {
+    if (cores_only && mode != ExecutionMode::kCpu) continue;
     if (mode == ExecutionMode::kCoop && modes.size() > 1 && !divisible(shape)) continue;
     SimNeed need;
     need.who = fmt::format("{} ({}) in mode {}", role, describe(shape), unit_text(mode, profile));
@@ -158,6 +164,8 @@ Result<PredictedOperator> predict_operator(const PlatformProfile& profile, const
     SMEPILOT_ASSIGN(const SimMachine machine, sim_machine(profile, need));
     out.modes.push_back(price(shape, mode, machine));
   }
+  if (out.modes.empty())
+    return error("{}: no mode of those asked for can run {} ({})", profile.file, role, describe(shape));
   for (size_t i = 1; i < out.modes.size(); ++i) {
     const bool second_unit = out.modes[i].mode == ExecutionMode::kCoop;
     if (out.modes[i].ns < out.choice().ns * (second_unit ? kWorthwhile : 1)) out.best = i;

@@ -54,12 +54,14 @@ Plan predicted_plan(const Prediction& prediction, const PlatformProfile& profile
 std::string predicted_label(const PlatformProfile& profile);
 std::string prediction_text(const Prediction& prediction, const PlatformProfile& profile, const ModelShape& model);
 
-// One pass of a model under the predicted modes, operator after operator with a barrier between them.
+// One pass of a model, operator after operator with a barrier between them: each as a plan says, or in the mode with
+// the lowest price where there is none or it does not cover the call.
 struct SimStep {
   std::string role;
   OperatorShape shape = {};
   uint32_t calls = 0;
   ModePrice choice;
+  bool planned = false;  // by the given plan
   SimMachine machine;
   SimResult result;  // of one call
 };
@@ -71,6 +73,7 @@ struct SimPassOptions {
   uint32_t m = 1, kv_len = 1;
   Pass pass = Pass::kPrefill;
   std::vector<ExecutionMode> modes;  // empty: all
+  const Plan* plan = nullptr;
   SimPipeline pipeline = SimPipeline::kFull;
   bool dynamic = false;
   bool keep_events = false;

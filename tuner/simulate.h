@@ -101,8 +101,9 @@ SimResult simulate_attention(const SimMachine& machine, const SimAttention& atte
 // The split with which both units end together, a multiple of 16; machine: of kCoop.
 uint32_t balanced_split(const SimMachine& machine, uint32_t n);
 
-// The element type that weights, or a KV cache, are multiplied in: "f32", "f16", "bf16", "int8".
-const char* multiplied_dtype(DType dtype) noexcept;
+// The element type that a unit of that machine multiplies such weights, or such a KV cache, in: "f32" "f16" "bf16"
+// "int8". As compute_dtype() (profiles/roofline.h), but of kernels that this build need not have.
+const char* multiplied_dtype(const PlatformProfile& profile, ExecutionUnit unit, DType dtype);
 
 // --- the machine ---
 

@@ -43,14 +43,15 @@ struct Workers {
 };
 
 // As many as the rates are of: those of both units, else those of each, else all cores and one per unit.
-Workers workers_for(const PlatformProfile& p, const SimNeed& need, const std::string& dtype) {
+Workers workers_for(const PlatformProfile& p, const SimNeed& need, const std::string& cpu_dtype,
+                    const std::string& dtype) {
   const auto whole = [&](const char* field) { return static_cast<unsigned>(p.find(field).value_or(0)); };
   const unsigned cores = whole("cores"), units = std::max(whole("matrix.units"), 1u);
   const std::string coop = "compute.coop." + dtype;
   Workers w;
   w.matrix = p.workers_of("compute.matrix." + dtype);
   if (w.matrix == 0 || w.matrix > units) w.matrix = units;
-  w.cpu = p.workers_of("compute.cpu." + dtype);
+  w.cpu = p.workers_of("compute.cpu." + cpu_dtype);
   if (need.mode == ExecutionMode::kCoop) {
     if (const unsigned beside = p.matrix_workers_of(coop); beside != 0) w.matrix = beside;
     if (const unsigned beside = p.workers_of(coop); beside != 0)
@@ -87,9 +88,18 @@ void set_memory(Fields& in, const PlatformProfile& p, const SimNeed& need, const
 
 }  // namespace
 
+const char* multiplied_dtype(const PlatformProfile& profile, ExecutionUnit unit, DType dtype) {
+  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) return "int8";
+  const bool x86 = profile.isa.find("avx") != std::string::npos;
+  if (!x86 || dtype == DType::kF32) return traits(dtype).name;
+  if (unit == ExecutionUnit::kMatrix) return profile.matrix_unit == "amx" ? "bf16" : "f32";
+  return dtype == DType::kBF16 && profile.isa.find("avx512bf16") != std::string::npos ? "bf16" : "f32";
+}
+
 Result<SimMachine> sim_machine(const PlatformProfile& profile, const SimNeed& need, const SimRates& rates) {
-  const std::string dtype = multiplied_dtype(need.dtype);
-  const Workers w = workers_for(profile, need, dtype);
+  const std::string dtype = multiplied_dtype(profile, ExecutionUnit::kMatrix, need.dtype);
+  const std::string cpu_dtype = multiplied_dtype(profile, ExecutionUnit::kCpu, need.dtype);
+  const Workers w = workers_for(profile, need, cpu_dtype, dtype);
   const bool coop = need.mode == ExecutionMode::kCoop, attention = need.kind == OpKind::kAttention;
   const bool cores_multiply = !coop || !attention || need.cores_multiply;
   Fields in(profile, need);
@@ -99,7 +109,7 @@ Result<SimMachine> sim_machine(const PlatformProfile& profile, const SimNeed& ne
   if (w.matrix != 0)
     m.gflops[kMatrix] = rates.matrix_gflops > 0 ? rates.matrix_gflops : in.need("compute.matrix." + dtype, w.matrix);
   if (w.cpu != 0 && cores_multiply)
-    m.gflops[kCpu] = rates.cpu_gflops > 0 ? rates.cpu_gflops : in.need("compute.cpu." + dtype, w.cpu);
+    m.gflops[kCpu] = rates.cpu_gflops > 0 ? rates.cpu_gflops : in.need("compute.cpu." + cpu_dtype, w.cpu);
   std::copy(m.gflops, m.gflops + 2, m.both_gflops);
   if (coop && cores_multiply && rates.matrix_gflops <= 0 && rates.cpu_gflops <= 0) {
     // Only the sum is known: both lose the same fraction of their rates, and with other workers than those of the sum

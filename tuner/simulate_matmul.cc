@@ -113,15 +113,6 @@ class PackWork : public SimWork {
 
 }  // namespace
 
-const char* multiplied_dtype(DType dtype) noexcept {
-  switch (dtype) {
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16: return traits(dtype).name;
-    default: return "int8";
-  }
-}
-
 uint32_t balanced_split(const SimMachine& machine, uint32_t n) {
   const double share = machine.both_gflops[kMatrix] / (machine.both_gflops[kMatrix] + machine.both_gflops[kCpu]);
   return round_split(share, n);

@@ -89,6 +89,39 @@ TEST(Predict, LackingNumberIsRefusedWithFieldOperatorAndMode) {
   EXPECT_TRUE(predict(less, llama(), options).ok());
 }
 
+// Calibration measures every type that a unit multiplies: without a rate the operator is the cores' alone.
+TEST(Predict, MeasuredMachineRunsOnItsCoresWhatItsMatrixUnitCannot) {
+  Platform here;
+  here.cpu_model = "Test CPU";
+  here.isa = "avx2+avx512+avx512bf16+amxbf16";
+  here.cores = here.matrix_units = 2;
+  here.matrix_unit = "amx";
+  Calibration c;
+  c.peaks = {{ExecutionUnit::kCpu, "f32", "avx512", 1, 100, {}},
+             {ExecutionUnit::kCpu, "f32", "avx512", 2, 200, {}},
+             {ExecutionUnit::kCpu, "bf16", "avx512bf16", 2, 150, {}},
+             {ExecutionUnit::kMatrix, "bf16", "amxbf16", 1, 2000, {}},
+             {ExecutionUnit::kMatrix, "bf16", "amxbf16", 2, 4000, {}}};
+  c.bandwidths = {{"DRAM", "read", 2, 1u << 30, 30, {}}};
+  c.coop_peaks = {{"bf16", "amxbf16", 1, 1900, {}, "bf16", "avx512bf16", 1, 70, {}}};
+  c.exp_geps = 5;
+  const PlatformProfile p = profile_of(here, c, "desk");
+  EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kMatrix, DType::kF16), "bf16");
+  EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kCpu, DType::kF16), "f32");
+  EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kCpu, DType::kBF16), "bf16");
+  EXPECT_STREQ(multiplied_dtype(m4_pro(), ExecutionUnit::kCpu, DType::kF16), "f16");
+  const auto modes = [&](DType dtype) {
+    const OperatorShape shape{OpKind::kMatmul, dtype, 512, 1024, 1024, 0, 0};
+    const Result<PredictedOperator> o = predict_operator(p, "ffn_up", shape, modes_of(p));
+    EXPECT_TRUE(o.ok()) << o.message();
+    return o.ok() ? o->modes.size() : 0;
+  };
+  EXPECT_EQ(modes(DType::kF32), 1u);
+  EXPECT_EQ(modes(DType::kBF16), 3u);
+  const OperatorShape q8{OpKind::kMatmul, DType::kQ8_0, 1, 1024, 1024, 0, 0};
+  EXPECT_FALSE(predict_operator(p, "ffn_up", q8, modes_of(p)).ok());  // not even the cores' rate is known
+}
+
 TEST(Predict, PublishedProfilesWithoutRatesAreRefused) {
   for (const char* name : {"apple-m4-max", "apple-m5", "mediatek-d9500", "kunpeng-920-72f8", "snapdragon-x2-elite"}) {
     const Result<PlatformProfile> p = load_platform_profile(name);
@@ -187,6 +220,26 @@ TEST(SimulateModel, StepsAddUpAndNoneBeatsItsBound) {
       EXPECT_LE(s.result.ns, 2 * s.choice.ns + 2e5) << s.role;  // the roofline is not far off
     }
     EXPECT_DOUBLE_EQ(sum, r->ns);
+  }
+}
+
+TEST(SimulateModel, FollowsTheGivenPlan) {
+  const ModelShape model = llama();
+  PredictOptions cores;
+  cores.modes = {ExecutionMode::kCpu};
+  const Result<Prediction> p = predict(m4_pro(), model, cores);
+  ASSERT_TRUE(p.ok()) << p.message();
+  const Plan plan = predicted_plan(*p, m4_pro(), model);
+  SimPassOptions options;
+  options.m = options.kv_len = 512;
+  const Result<SimModel> free = simulate_model(m4_pro(), model, options);
+  options.plan = &plan;
+  const Result<SimModel> planned = simulate_model(m4_pro(), model, options);
+  ASSERT_TRUE(free.ok() && planned.ok());
+  EXPECT_GT(planned->ns, 1.5 * free->ns);
+  for (const SimStep& s : planned->steps) {
+    EXPECT_TRUE(s.planned) << s.role;
+    EXPECT_EQ(s.choice.mode, ExecutionMode::kCpu) << s.role;
   }
 }
 
