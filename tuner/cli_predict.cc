@@ -39,7 +39,7 @@ std::string to_json(const Prediction& prediction, const PlatformProfile& profile
                               {"n", o.shape.n},
                               {"k", o.shape.k},
                               {"kv_len", o.shape.kv_len},
-                              {"regime", o.regime},
+                              {"regime", regime_name(o.regime)},
                               {"choice", kModeNames[static_cast<size_t>(o.choice().mode)]},
                               {"predicted_ns", o.choice().ns},
                               {"modes", modes}});

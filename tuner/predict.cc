@@ -52,11 +52,11 @@ ModePrice price(const OperatorShape& shape, ExecutionMode mode, const SimMachine
   return p;
 }
 
-const char* regime_of(const std::vector<ModePrice>& modes) {
+Regime regime_of(const std::vector<ModePrice>& modes) {
   const auto compute =
       std::count_if(modes.begin(), modes.end(), [](const auto& p) { return p.compute_ns >= p.memory_ns; });
-  if (compute == 0) return "memory-bound";
-  return static_cast<size_t>(compute) == modes.size() ? "compute-bound" : "ridge-crossing";
+  if (compute == 0) return Regime::kMemoryBound;
+  return static_cast<size_t>(compute) == modes.size() ? Regime::kComputeBound : Regime::kRidgeCrossing;
 }
 
 // Whether both units can share it: a panel of columns for each, or of query rows.
@@ -125,7 +125,8 @@ PlanEntry entry_of(const PredictedOperator& o, const PlatformProfile& profile, u
   }
   e.measured_m = 0;  // nothing was measured
   e.predicted_ns = c.ns;
-  e.why = fmt::format("{}: {} in every mode's roofline, the lowest price", predicted_label(profile), o.regime);
+  e.why =
+      fmt::format("{}: {} in every mode's roofline, the lowest price", predicted_label(profile), regime_name(o.regime));
   return e;
 }
 
@@ -238,7 +239,7 @@ std::string prediction_text(const Prediction& prediction, const PlatformProfile&
     t.add({shorten(o.role, 24), fmt::format("{}", o.shape.m),
            o.shape.kind == OpKind::kAttention ? fmt::format("{}", o.shape.kv_len) : "", unit_text(c.mode, profile),
            workers, c.split != 0 ? fmt::format("{}/{}", c.split, o.shape.n) : "", format_ns(c.ns),
-           cpu == o.modes.end() ? "-" : format_ns(cpu->ns), o.regime});
+           cpu == o.modes.end() ? "-" : format_ns(cpu->ns), regime_name(o.regime)});
   }
   return out + t.text(110);
 }

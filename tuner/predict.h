@@ -9,6 +9,7 @@
 #include "db/plan.h"
 #include "profiles/model_shape.h"
 #include "profiles/platform_profile.h"
+#include "profiles/roofline.h"
 #include "tuner/simulate.h"
 
 namespace smepilot {
@@ -31,7 +32,7 @@ struct PredictedOperator {
   OperatorShape shape = {};
   std::vector<ModePrice> modes;
   size_t best = 0;
-  const char* regime = "";  // "memory-bound", "ridge-crossing", "compute-bound": over all modes
+  Regime regime = Regime::kMemoryBound;  // over all modes
   const ModePrice& choice() const { return modes[best]; }
 };
 

@@ -39,12 +39,12 @@ PredictedOperator ffn_down(uint32_t m) {
 TEST(Predict, MatmulCrossesFromCoresToBothUnitsAsRowsGrow) {
   const PredictedOperator one = ffn_down(1), many = ffn_down(4096);
   EXPECT_EQ(one.choice().mode, ExecutionMode::kCpu);
-  EXPECT_STREQ(one.regime, "memory-bound");
+  EXPECT_EQ(one.regime, Regime::kMemoryBound);
   const double bytes = 2.0 * 3072 * 8192 + 4.0 * (3072 + 8192);
   EXPECT_NEAR(one.choice().ns, bytes / 247, 1);  // the cores read a little faster than the units
-  EXPECT_STREQ(ffn_down(8).regime, "ridge-crossing");
+  EXPECT_EQ(ffn_down(8).regime, Regime::kRidgeCrossing);
   EXPECT_EQ(many.choice().mode, ExecutionMode::kCoop);
-  EXPECT_STREQ(many.regime, "compute-bound");
+  EXPECT_EQ(many.regime, Regime::kComputeBound);
   EXPECT_EQ(many.choice().workers, 8u);
   EXPECT_EQ(many.choice().matrix_workers, 2u);
   // The paper's rho, rounded to the tile, and its time.
