@@ -219,7 +219,7 @@ std::vector<Pair> pairs() {
   const Result<IsaSet> isa = usable_isa();
   EXPECT_TRUE(isa.ok()) << isa.message();
   std::vector<Pair> out;
-  for (const DType dtype : {DType::kF32, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K}) {
     const Selection selection = select_variants({OpKind::kMatmul, dtype, 64, 64, 256, 0, 0}, *isa);
     for (const KernelVariant* a : selection.usable)
       for (const KernelVariant* b : selection.usable) {
@@ -231,6 +231,24 @@ std::vector<Pair> pairs() {
       }
   }
   return out;
+}
+
+// SME has kernels for all types, and beside each there must be one of the cores that reads what it reads.
+TEST(Coop, SmeHasAPartnerForEveryType) {
+  const Result<IsaSet> isa = usable_isa();
+  ASSERT_TRUE(isa.ok()) << isa.message();
+  if ((*isa & kIsaSme) == 0) GTEST_SKIP() << "no SME here";
+  for (size_t t = 0; t < static_cast<size_t>(DType::kCount); ++t) {
+    const DType dtype = static_cast<DType>(t);
+    const Selection selection = select_variants({OpKind::kMatmul, dtype, 64, 64, 256, 0, 0}, *isa);
+    if (selection.usable.empty()) continue;  // no type of weights
+    bool paired = false;
+    for (const KernelVariant* a : selection.usable)
+      for (const KernelVariant* b : selection.usable)
+        paired |= a->unit == ExecutionUnit::kCpu && b->unit == ExecutionUnit::kMatrix &&
+                  a->lhs_layout == b->lhs_layout && a->rhs_layout == b->rhs_layout;
+    EXPECT_TRUE(paired) << traits(dtype).name;
+  }
 }
 
 TEST(Coop, ResultsAreTheOraclesWhateverTheSplit) {
