@@ -86,6 +86,10 @@ int predict_verb(const Cli& cli, const PredictRequest& request) {
   if (!model.ok()) return fail(model.status());
   model->kv_type = request.kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
   PredictOptions options;
+  if (request.quick) {
+    options.ms = {1, 32, 512};
+    options.contexts = {512};
+  }
   if (!request.ms.empty()) options.ms = request.ms;
   if (!request.contexts.empty()) options.contexts = request.contexts;
   for (auto* v : {&options.ms, &options.contexts}) {

@@ -13,6 +13,7 @@ struct PredictRequest {
   std::string platform, model, dtype, kv_type = "f16";
   std::vector<uint32_t> ms, contexts;  // empty: the defaults
   std::vector<std::string> modes;      // empty: all
+  bool quick = false;                  // fewer M, one context
   bool json = false;
 };
 

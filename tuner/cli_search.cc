@@ -192,10 +192,13 @@ void add_search(Cli& cli) {
   verb->add_flag("--quick", o->quick, "Fewer M, one context, fewer rounds");
   verb->add_flag("--fresh", o->fresh, "Measure everything again");
   verb->add_flag("--json", o->json, "Print the result as JSON");
+  for (const char* measures : {"--op", "--budget", "--strategy", "--factor", "--fresh"})
+    platform->excludes(verb->get_option(measures));
   verb->callback([&cli, o] {
     cli.action = [&cli, o] {
       if (o->platform.empty()) return search_verb(cli, *o);
-      return predict_verb(cli, {o->platform, o->model, o->dtype, o->kv_type, o->ms, o->contexts, o->modes, o->json});
+      return predict_verb(
+          cli, {o->platform, o->model, o->dtype, o->kv_type, o->ms, o->contexts, o->modes, o->quick, o->json});
     };
   });
 }

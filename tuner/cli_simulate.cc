@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "db/plan_store.h"
@@ -100,6 +101,14 @@ Result<SimMachine> machine_for(const Common& c, const PlatformProfile& profile, 
   return sim_machine(profile, need, c.rates);
 }
 
+// A simulation is to take seconds, and its timeline to fit into memory.
+Status check_tasks(double tasks, bool trace, const char* advice) {
+  const double most = trace ? 2e6 : 5e7;
+  if (tasks <= most) return {};
+  return error("about {:.0f} million tasks, at most {:.0f} million are simulated{}; take {}", tasks / 1e6, most / 1e6,
+               trace ? " with --trace" : "", advice);
+}
+
 // --- matmul ---
 
 struct MatmulOptions : Common {
@@ -116,6 +125,8 @@ int matmul_verb(const Cli& cli, const MatmulOptions& o) {
   if (o.call.k % traits(call.dtype).block_elems != 0)
     return fail(
         error("--k {}: expected a multiple of {}, the block of {}", call.k, traits(call.dtype).block_elems, o.dtype));
+  const double tasks = std::ceil(double{1} * call.m / call.mc) * std::ceil(double{1} * call.n / call.nc);
+  if (const Status s = check_tasks(tasks, !o.trace.empty(), "larger ones with --mc and --nc"); !s.ok()) return fail(s);
   const std::string what = fmt::format("matmul {} m={} n={} k={}{}", o.dtype, call.m, call.n, call.k,
                                        call.naive_packing ? ", packed each call" : "");
   SimNeed need;
@@ -160,6 +171,10 @@ int attention_verb(const Cli& cli, const AttentionOptions& o) {
   call.pipeline = pipeline_of(o.pipeline);
   if (call.heads % call.kv_heads != 0)
     return fail(error("--kv-heads {}: expected a divisor of --heads {}", call.kv_heads, call.heads));
+  const double tiles =
+      std::ceil(double{1} * call.m * call.heads / call.rows) * std::ceil(double{1} * call.kv_len / call.kv_tile);
+  if (const Status s = check_tasks(3 * tiles, !o.trace.empty(), "larger ones with --rows and --kv-tile"); !s.ok())
+    return fail(s);
   const std::string what = fmt::format("attention {} m={} kv={} heads={}/{} d={}{}", o.kv_type, call.m, call.kv_len,
                                        call.heads, call.kv_heads, call.head_dim, call.causal ? "" : ", no mask");
   SimNeed need;
@@ -231,6 +246,13 @@ int model_verb(const Cli& cli, const ModelOptions& o) {
   pass.pass = o.prefill != 0 ? Pass::kPrefill : Pass::kDecode;
   pass.m = std::max(o.prefill, o.decode);
   pass.kv_len = o.context != 0 ? o.context : o.prefill != 0 ? o.prefill : 512;
+  const SimAttention tile;
+  const double tiles = std::ceil(double{1} * model->heads * pass.m / tile.rows) *
+                       std::ceil(double{1} * std::max(pass.kv_len, pass.m) / tile.kv_tile);
+  if (const Status s =
+          check_tasks(3 * tiles, pass.pass == Pass::kPrefill && !o.trace.empty(), "a shorter prompt or context");
+      !s.ok())
+    return fail(s);
   pass.pipeline = pipeline_of(o.pipeline);
   pass.dynamic = o.dynamic;
   pass.keep_events = !o.trace.empty();

@@ -82,6 +82,9 @@ TEST_F(SmetunePredict, LackingNumbersAreRefused) {
   EXPECT_EQ(r.code, 1);
   EXPECT_TRUE(has(r, "compute.cpu.int8") && has(r, "attn_q") && has(r, "--modes")) << r.out;
   EXPECT_EQ(run("simulate matmul --platform apple-m5 --m 1 --n 64 --k 64").code, 1);
+  const Ran huge = run("simulate attention --platform apple-m4-pro --m 131072");
+  EXPECT_EQ(huge.code, 1);
+  EXPECT_TRUE(has(huge, "--kv-tile")) << huge.out;
   EXPECT_EQ(run("simulate").code, 2);
   EXPECT_EQ(run("search --model llama-3.2-3b --modes cpu").code, 2);
 }
