@@ -103,7 +103,7 @@ Result<SimMachine> machine_for(const Common& c, const PlatformProfile& profile, 
 
 // A simulation is to take seconds, and its timeline to fit into memory.
 Status check_tasks(double tasks, bool trace, const char* advice) {
-  const double most = trace ? 2e6 : 5e7;
+  const double most = trace ? 2e6 : 1.5e7;
   if (tasks <= most) return {};
   return error("about {:.0f} million tasks, at most {:.0f} million are simulated{}; take {}", tasks / 1e6, most / 1e6,
                trace ? " with --trace" : "", advice);
