@@ -108,6 +108,12 @@ def vectors(operands):
 def loaded_bytes(name, operands, svl):
     if name.startswith("ld1rq"):
         return 16
+    if re.fullmatch(r"ld[1-4]r?", name):  # NEON
+        sizes = {"b": 1, "h": 2, "s": 4, "d": 8}
+        lanes, element = re.search(r"\{ ?v\d+\.(\d*)([bhsd])", operands).groups()
+        one = name.endswith("r") or lanes == ""
+        each = sizes[element] * (1 if one else int(lanes))
+        return each * len(re.findall(r"\bv\d+\.", operands.split("}")[0]))
     if name.startswith("ld1r"):
         return {"b": 1, "h": 2, "w": 4, "d": 8}[name[-1]]
     if re.fullmatch(r"ld(nt)?1s?[bhwd]", name):

@@ -1,8 +1,7 @@
 // SME: outer products of int8, f32, bf16 and f16 into all four tiles, and reading in streaming mode. The work of one
 // instruction grows with the square of the vector length, so its number per repeat shrinks with it.
-#include <arm_sme.h>
-
 #include "kernels/probe/probe_loop.h"
+#include "kernels/sme/streaming.h"
 
 namespace smepilot {
 namespace {
@@ -11,13 +10,18 @@ constexpr int kInner = 64;       // per tile and repeat, where vectors have kLan
 constexpr uint64_t kLanes = 16;  // at SVL 512
 constexpr double kMacs = 4.0 * kInner * kLanes * kLanes;  // of one 32-bit product each
 
+// Where a body leaves what it has added up.
+struct Result {
+  uint64_t* to;
+};
+
 // How many outer products into each tile are a repeat.
 SMEPILOT_INLINE uint64_t per_tile() noexcept __arm_streaming {
   return kInner * kLanes * kLanes / (svcntw() * svcntw());
 }
 
 // All results added up.
-SMEPILOT_INLINE uint64_t integer_sum() noexcept __arm_streaming __arm_inout("za") {
+SMEPILOT_INLINE uint64_t integer_sum() noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b32();
   svint32_t sum = svdup_n_s32(0);
   for (uint32_t r = 0; r < svcntw(); ++r) {
@@ -28,7 +32,7 @@ SMEPILOT_INLINE uint64_t integer_sum() noexcept __arm_streaming __arm_inout("za"
   }
   return static_cast<uint32_t>(svaddv_s32(all, sum));
 }
-SMEPILOT_INLINE uint64_t float_sum() noexcept __arm_streaming __arm_inout("za") {
+SMEPILOT_INLINE uint64_t float_sum() noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b32();
   svfloat32_t sum = svdup_n_f32(0);
   for (uint32_t r = 0; r < svcntw(); ++r) {
@@ -53,32 +57,32 @@ SMEPILOT_INLINE uint64_t float_sum() noexcept __arm_streaming __arm_inout("za") 
     product(3, pred, pred, x, y);                              \
   }
 
-__arm_locally_streaming __arm_new("za") uint64_t flops_int8(const ProbeArgs* a) noexcept {
+void streaming_int8(const ProbeArgs* a, const Result* result) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b8();
   const svint8_t x = svdup_n_s8(5), y = svdup_n_s8(-3);
   SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_s8_m, all, x, y)
-  return integer_sum();
+  *result->to = integer_sum();
 }
-__arm_locally_streaming __arm_new("za") uint64_t flops_f32(const ProbeArgs* a) noexcept {
+void streaming_f32(const ProbeArgs* a, const Result* result) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b32();
   const svfloat32_t x = svdup_n_f32(0.5f);
   SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_f32_m, all, x, x)
-  return float_sum();
+  *result->to = float_sum();
 }
-__arm_locally_streaming __arm_new("za") uint64_t flops_bf16(const ProbeArgs* a) noexcept {
+void streaming_bf16(const ProbeArgs* a, const Result* result) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b16();
   const svbfloat16_t x = svreinterpret_bf16_u16(svdup_n_u16(0x3f00));  // 0.5
   SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_bf16_m, all, x, x)
-  return float_sum();
+  *result->to = float_sum();
 }
-__arm_locally_streaming __arm_new("za") uint64_t flops_f16(const ProbeArgs* a) noexcept {
+void streaming_f16(const ProbeArgs* a, const Result* result) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b16();
   const svfloat16_t x = svreinterpret_f16_u16(svdup_n_u16(0x3800));  // 0.5
   SMEPILOT_OUTER_PRODUCTS(a, svmopa_za32_f16_m, all, x, x)
-  return float_sum();
+  *result->to = float_sum();
 }
 
-__arm_locally_streaming uint64_t read(const ProbeArgs* a) noexcept {
+void streaming_read(const ProbeArgs* a, const Result* result) noexcept SMEPILOT_STREAMING {
   const svbool_t all = svptrue_b64();
   svuint64_t x0 = svdup_n_u64(0), x1 = x0, x2 = x0, x3 = x0;
   const uint64_t* const p = static_cast<const uint64_t*>(a->src);
@@ -96,16 +100,28 @@ __arm_locally_streaming uint64_t read(const ProbeArgs* a) noexcept {
   uint64_t lanes[2048 / 64], sum = 0;
   svst1_u64(all, lanes, sveor_u64_x(all, sveor_u64_x(all, x0, x1), sveor_u64_x(all, x2, x3)));
   for (size_t i = 0; i < step; ++i) sum ^= lanes[i];
+  *result->to = sum;
+}
+
+template <void (*Body)(const ProbeArgs*, const Result*) noexcept SMEPILOT_STREAMING>
+uint64_t run(const ProbeArgs* args) noexcept {
+  uint64_t sum = 0;
+  const Result result = {&sum};
+  call_streaming(Body, args, &result);
   return sum;
 }
 
 }  // namespace
 
 extern const Probe kProbeInt8Sme, kProbeF32Sme, kProbeBf16Sme, kProbeF16Sme, kProbeReadSme;
-const Probe kProbeInt8Sme = {"int8.sme", ProbeKind::kFlopsInt8, kIsaSme, ExecutionUnit::kMatrix, 8 * kMacs, flops_int8};
-const Probe kProbeF32Sme = {"f32.sme", ProbeKind::kFlopsF32, kIsaSme, ExecutionUnit::kMatrix, 2 * kMacs, flops_f32};
-const Probe kProbeBf16Sme = {"bf16.sme", ProbeKind::kFlopsBf16, kIsaSme, ExecutionUnit::kMatrix, 4 * kMacs, flops_bf16};
-const Probe kProbeF16Sme = {"f16.sme", ProbeKind::kFlopsF16, kIsaSme, ExecutionUnit::kMatrix, 4 * kMacs, flops_f16};
-const Probe kProbeReadSme = {"read.sme", ProbeKind::kRead, kIsaSme, ExecutionUnit::kMatrix, 0, read};
+const Probe kProbeInt8Sme = {"int8.sme", ProbeKind::kFlopsInt8, kIsaSme, ExecutionUnit::kMatrix,
+                             8 * kMacs,  run<streaming_int8>};
+const Probe kProbeF32Sme = {"f32.sme", ProbeKind::kFlopsF32, kIsaSme, ExecutionUnit::kMatrix,
+                            2 * kMacs, run<streaming_f32>};
+const Probe kProbeBf16Sme = {"bf16.sme", ProbeKind::kFlopsBf16, kIsaSme, ExecutionUnit::kMatrix,
+                             4 * kMacs,  run<streaming_bf16>};
+const Probe kProbeF16Sme = {"f16.sme", ProbeKind::kFlopsF16, kIsaSme, ExecutionUnit::kMatrix,
+                            4 * kMacs, run<streaming_f16>};
+const Probe kProbeReadSme = {"read.sme", ProbeKind::kRead, kIsaSme, ExecutionUnit::kMatrix, 0, run<streaming_read>};
 
 }  // namespace smepilot

@@ -27,7 +27,7 @@ set(CMAKE_AR llvm-ar-22)
 set(CMAKE_RANLIB llvm-ranlib-22)
 set(CMAKE_NM llvm-nm-22)
 set(CMAKE_OBJDUMP llvm-objdump-22)
-# compiler-rt, not the distribution's libgcc: only it has the support routines of SME.
+# compiler-rt of the same clang: whatever that calls is there, in whichever version.
 set(_link "-fuse-ld=lld-22 -rtlib=compiler-rt -unwindlib=libgcc -resource-dir ${SMEPILOT_AARCH64_DIR}/clang")
 foreach(kind EXE SHARED MODULE)
   set(CMAKE_${kind}_LINKER_FLAGS_INIT "${_link}")

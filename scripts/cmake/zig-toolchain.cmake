@@ -13,7 +13,6 @@ else()
   # Threads of musl have 128 KiB of stack where the program does not say otherwise.
   set(CMAKE_EXE_LINKER_FLAGS_INIT "-static -Wl,-z,stack-size=8388608")
 endif()
-set(SMEPILOT_SME_ABI ON CACHE BOOL "")  # zig's run-time library has none of it
 # Probes are compiled only: to link one, zig would build its C++ library for the very CPU of the probe.
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 foreach(tool C_COMPILER:cc CXX_COMPILER:c++ AR:ar RANLIB:ranlib)
