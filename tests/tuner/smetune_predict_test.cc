@@ -72,6 +72,14 @@ TEST_F(SmetunePredict, SearchPlansForAnotherMachine) {
   bool both = false;
   for (const auto& o : json["operators"]) both |= o["choice"] == "coop" && o["m"] == 512;
   EXPECT_TRUE(both);
+  const Ran planned =
+      run("simulate model --plan 1 --platform apple-m4-pro --model llama-3.2-3b --dtype f16 --prefill 512 --json");
+  ASSERT_EQ(planned.code, 0) << planned.out;
+  for (const auto& o : nlohmann::json::parse(planned.out)["operators"]) EXPECT_TRUE(o["planned"]) << o["role"];
+  const Ran other =
+      run("simulate model --plan 1 --platform apple-m4-pro --model llama-3.2-1b --dtype f16 --prefill 512");
+  EXPECT_EQ(other.code, 1);
+  EXPECT_TRUE(has(other, "llama-3.2-3b")) << other.out;
   const Ran plans = run("plan list");
   EXPECT_TRUE(has(plans, "predicted (published profile)")) << plans.out;
   EXPECT_TRUE(has(run("search --platform apple-m4-pro --model llama-3.2-3b --dtype f16"), "no machine runs it"));
