@@ -13,6 +13,7 @@ constexpr double kSure = 4;              // standard errors before evidence coun
 constexpr double kSmallestStep = 0.01;   // of a share: less is not worth a trial
 constexpr double kAnotherMachine = 0.2;  // change of the logarithm of the cost: waiting for the old one is over
 constexpr uint32_t kFewestPairs = 4;
+constexpr double kClearlyLess = 0.2;  // of a core
 
 // Standard errors that a trial of n pairs must show: more while the error itself is known from few.
 double sure_after(uint32_t pairs) noexcept {
@@ -258,19 +259,36 @@ void AdaptController::take(const AdaptSetting& to) {
     hold_ = policy_.settle;
   direction_ = direction;
   if (current_.mode == ExecutionMode::kCoop) last_coop_ = current_;
+  if (to.mode != ExecutionMode::kCoop) matrix_ = vector_ = {};
   current_ = to;
+  forget();
+  wait_ = hold_;
+}
+
+void AdaptController::start_over() {
+  trial_.reset();
+  matrix_ = vector_ = {};
+  forget();
+  wait_ = policy_.settle;
+}
+
+void AdaptController::forget() {
   calls_of_current_ = 0;
   whole_ = {};
-  if (to.mode != ExecutionMode::kCoop) matrix_ = vector_ = {};
   imbalance_.clear();
   waiting_.clear();
   cost_.clear();
   has_reference_ = false;
-  wait_ = hold_;
   backoff_ = 2 * policy_.settle;
   probe_wait_ = policy_.probe_after;
   probe_backoff_ = 2 * policy_.probe_after;
   probe_last_coop_ = false;
+}
+
+bool PlacementController::clear(unsigned least, unsigned last) const noexcept {
+  const double difference = shares_[last].mean() - shares_[least].mean();
+  const double error = std::hypot(shares_[last].error(), shares_[least].error());
+  return difference > kClearlyLess && difference > kSure * error;
 }
 
 }  // namespace smepilot

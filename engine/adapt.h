@@ -102,6 +102,9 @@ class AdaptController {
   // What the call that next() was asked for took.
   std::optional<AdaptEvent> observe(const AdaptObservation& observation);
 
+  // The machine has been changed under it: what was observed so far is worth nothing.
+  void start_over();
+
   const AdaptSetting& home() const noexcept { return home_; }
   const AdaptSetting& current() const noexcept { return current_; }
   uint64_t calls() const noexcept { return calls_; }
@@ -146,6 +149,7 @@ class AdaptController {
   std::optional<AdaptEvent> judge();
   AdaptEvent end_trial(bool changed, double ratio, double error);
   void take(const AdaptSetting& to);
+  void forget();
 
   AdaptSetting home_, current_, last_coop_;
   AdaptLimits limits_;
@@ -166,6 +170,45 @@ class AdaptController {
   int direction_ = 0;             // of the last change of the share
   double debt_ns_ = 0;            // what trials by schedule have cost and running time has not paid for
   uint64_t calls_ = 0, calls_of_current_ = 0, tried_calls_ = 0;
+};
+
+// Which worker runs on which core: the matrix unit's come first, and where fewer workers are used, the last ones are
+// left out. So of two cores that may be exchanged, the last worker should have the one that others use.
+class PlacementController {
+ public:
+  struct Swap {
+    unsigned a = 0, b = 0;            // workers
+    double share_a = 0, share_b = 0;  // what each had of its core
+  };
+
+  explicit PlacementController(unsigned workers, const AdaptPolicy& policy = {})
+      : shares_(workers), hold_(policy.settle), first_hold_(policy.settle), longest_(policy.longest_wait) {}
+
+  // What each worker that took part in a call had of its core (0 .. 1).
+  void observe(unsigned worker, double share) noexcept { shares_[worker].add(share); }
+  // After each call: two workers that should change places, of those that may.
+  template <typename May>
+  std::optional<Swap> decide(May may) {
+    ++calls_;
+    const unsigned last = static_cast<unsigned>(shares_.size()) - 1;
+    unsigned least = last;
+    for (unsigned w = 0; w < last; ++w)
+      if (shares_[w].count() >= first_hold_ && shares_[w].mean() < shares_[least].mean() && may(w, last)) least = w;
+    if (least == last || calls_ < hold_ || shares_[last].count() < first_hold_ || !clear(least, last)) return {};
+    const Swap swap{least, last, shares_[least].mean(), shares_[last].mean()};
+    // What goes back and forth waits longer each time.
+    hold_ = calls_ > 16 * uint64_t{hold_} ? first_hold_ : std::min(4 * hold_, longest_);
+    calls_ = 0;
+    for (Fading& s : shares_) s.clear();
+    return swap;
+  }
+
+ private:
+  bool clear(unsigned least, unsigned last) const noexcept;
+
+  std::vector<Fading> shares_;
+  uint32_t hold_, first_hold_, longest_;
+  uint64_t calls_ = 0;  // since the last exchange
 };
 
 }  // namespace smepilot

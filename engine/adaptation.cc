@@ -8,11 +8,13 @@
 #include "db/execution.h"
 #include "kernels/base/text.h"
 #include "kernels/driver/trace.h"
+#include "profiles/matrix_units.h"
 
 namespace smepilot {
 namespace {
 
 constexpr size_t kMostRecords = 1000;
+constexpr uint64_t kWatchCoresEvery = 4;  // calls
 
 double work_of(const MatmulCall& call) noexcept {
   return static_cast<double>(call.lhs.m) * call.rhs->n * call.rhs->k;
@@ -104,6 +106,12 @@ std::string rates_text(const AdaptRates& r) {
 
 std::string describe(const AdaptRecord& r) {
   const AdaptEvent& e = r.event;
+  if (r.place) {
+    const AdaptedPlace& p = *r.place;
+    return fmt::format(
+        "step {}: worker {} goes to CPU {}, worker {} to CPU {}: they had {:.0f} and {:.0f} % of their cores", r.step,
+        p.swap.a, p.cpu_b, p.swap.b, p.cpu_a, 100 * p.swap.share_a, 100 * p.swap.share_b);
+  }
   return fmt::format(
       "step {}, {} m={}: {} -> {}{}: {}; GOP/s {} -> {}; {:.1f} ± {:.1f} % less time in {} pairs of calls", r.step,
       r.role, r.m, describe(e.from), describe(e.to), e.changed ? "" : " tried, not taken", adapt_reason_name(e.reason),
@@ -112,6 +120,13 @@ std::string describe(const AdaptRecord& r) {
 
 std::string to_json(const AdaptRecord& r) {
   const AdaptEvent& e = r.event;
+  if (r.place) {
+    const AdaptedPlace& p = *r.place;
+    return fmt::format(
+        R"({{"step": {}, "change": {}, "workers": [{}, {}], "from_cpus": [{}, {}], "to_cpus": [{}, {}], )"
+        R"("core_shares": [{:.4f}, {:.4f}]}})",
+        r.step, r.number, p.swap.a, p.swap.b, p.cpu_a, p.cpu_b, p.cpu_b, p.cpu_a, p.swap.share_a, p.swap.share_b);
+  }
   return fmt::format(
       R"({{"step": {}, "change": {}, "operator": "{}", "m": {}, "changed": {}, "from": {}, "to": {}, "reason": "{}", )"
       R"("gops_before": {}, "gops_after": {}, "saved": {:.5f}, "error": {:.5f}, "pairs": {}}})",
@@ -119,8 +134,25 @@ std::string to_json(const AdaptRecord& r) {
       adapt_reason_name(e.reason), rates_json(e.before), rates_json(e.after), e.saved, e.error, e.pairs);
 }
 
-Adaptation::Adaptation(unsigned workers, Log log, const AdaptPolicy& policy)
-    : workers_(workers), log_(std::move(log)), policy_(policy), time_(workers) {}
+bool exchangeable(const Platform& platform, int cpu_a, int cpu_b) {
+  const auto together = [&](const std::vector<int>& cpus) {
+    return std::find(cpus.begin(), cpus.end(), cpu_a) != cpus.end() &&
+           std::find(cpus.begin(), cpus.end(), cpu_b) != cpus.end();
+  };
+  const auto alike = [&](const CoreClass& c) { return together(c.cpus); };
+  if (std::none_of(platform.core_classes.begin(), platform.core_classes.end(), alike)) return false;
+  if (is_testbed(platform) || platform.matrix_units == 0 || platform.matrix_units >= platform.cores) return true;
+  return std::any_of(platform.unit_cpus.begin(), platform.unit_cpus.end(), together);
+}
+
+Adaptation::Adaptation(WorkerPool& pool, Log log, const Platform* platform, const AdaptPolicy& policy)
+    : pool_(&pool),
+      workers_(pool.size()),
+      log_(std::move(log)),
+      platform_(pool.cpus().size() == pool.size() && pool.size() > 1 ? platform : nullptr),
+      policy_(policy),
+      placement_(pool.size(), policy),
+      time_(pool.size()) {}
 
 AdaptedOperator& Adaptation::find(const char* role, std::span<const MatmulCall> calls, uint32_t rows) {
   const auto shape = [](const MatmulCall& c) { return AdaptedShape{c.rhs->dtype, c.rhs->n, c.rhs->k}; };
@@ -244,17 +276,35 @@ void Adaptation::executed() {
   if (o.attention && o.mode == ExecutionMode::kCoop)
     for (unsigned w = 0; w < time_.workers(); ++w)
       for (size_t s = 0; s < std::size(o.stage_ns); ++s) o.stage_ns[s] += static_cast<double>(time_[w].stage_ns[s]);
-  const std::optional<AdaptEvent> event = o.controller.observe(seen);
-  if (!event) return;
-  if (event->changed) {
-    o.last_change = *event;
-    ++changes_;
+  if (const std::optional<AdaptEvent> event = o.controller.observe(seen)) {
+    if (event->changed) {
+      o.last_change = *event;
+      trace_instant("adapt", o.role.c_str(), event->to.mode, ++changes_);
+    }
+    note({step_, event->changed ? changes_ : 0, o.role, m_, *event, {}});
   }
-  const AdaptRecord record{step_, event->changed ? changes_ : 0, o.role, m_, *event};
-  if (event->changed) trace_instant("adapt", o.role.c_str(), event->to.mode, changes_);
-  if (records_.size() == kMostRecords) records_.erase(records_.begin());
-  records_.push_back(record);
+  if (platform_ != nullptr) watch_places();
+}
+
+void Adaptation::watch_places() {
+  for (unsigned w = 0; w < time_.workers(); ++w)
+    if (time_[w].core_share >= 0) placement_.observe(w, time_[w].core_share);
+  time_.watch_cores(++measured_ % kWatchCoresEvery == 0);
+  const std::span<const int> cpus = pool_->cpus();
+  const auto swap =
+      placement_.decide([&](unsigned a, unsigned b) { return exchangeable(*platform_, cpus[a], cpus[b]); });
+  if (!swap) return;
+  const AdaptedPlace place{*swap, cpus[swap->a], cpus[swap->b]};
+  if (!pool_->swap_cpus(swap->a, swap->b)) return;
+  for (const auto& o : operators_) o->controller.start_over();
+  trace_instant("adapt", "workers", ExecutionMode::kCpu, ++changes_);
+  note({step_, changes_, "workers", 0, {}, place});
+}
+
+void Adaptation::note(AdaptRecord record) {
   if (log_) log_(record);
+  if (records_.size() == kMostRecords) records_.erase(records_.begin());
+  records_.push_back(std::move(record));
 }
 
 std::string Adaptation::table() const {

@@ -10,6 +10,7 @@
 
 #include "engine/adapt.h"
 #include "kernels/driver/operators.h"
+#include "profiles/platform.h"
 
 namespace smepilot {
 
@@ -35,13 +36,23 @@ struct AdaptedOperator {
   AdaptEvent last_change;  // if the current setting is not the plan's
 };
 
+// Two workers have changed places.
+struct AdaptedPlace {
+  PlacementController::Swap swap;
+  int cpu_a = 0, cpu_b = 0;  // where they were
+};
+
 struct AdaptRecord {
   uint64_t step = 0;    // forward passes begun
   uint32_t number = 0;  // of the change, from 1 on; 0: a trial that changed nothing
   std::string role;
   uint32_t m = 0;
   AdaptEvent event;
+  std::optional<AdaptedPlace> place;  // then m and event mean nothing
 };
+
+// Whether workers may exchange these cores: of one kind, and serving the same matrix unit if not every core has one.
+bool exchangeable(const Platform& platform, int cpu_a, int cpu_b);
 
 // "step 3, ffn_down m=512: coop, 67 % … -> coop, 50 % …: why; rates; 21.0 ± 3.0 % less time in 8 pairs of calls"
 std::string describe(const AdaptRecord& record);
@@ -52,8 +63,10 @@ class Adaptation {
  public:
   using Log = std::function<void(const AdaptRecord&)>;
 
-  // workers: of the pool. log: called for every trial that has ended, between operators.
-  explicit Adaptation(unsigned workers, Log log = {}, const AdaptPolicy& policy = {});
+  // Of the pool's workers, which change places if `platform` is given. log: called for every trial that has ended and
+  // every change, between operators.
+  explicit Adaptation(WorkerPool& pool, Log log = {}, const Platform* platform = nullptr,
+                      const AdaptPolicy& policy = {});
 
   void begin_step() noexcept { ++step_; }
   // The calls of an operator as they are to be executed now; valid until the next call of a function of this object.
@@ -76,9 +89,16 @@ class Adaptation {
  private:
   AdaptedOperator& find(const char* role, std::span<const MatmulCall> calls, uint32_t rows);
 
+  void note(AdaptRecord record);
+  void watch_places();
+
+  WorkerPool* pool_;
   unsigned workers_;
   Log log_;
+  const Platform* platform_;
   AdaptPolicy policy_;
+  PlacementController placement_;
+  uint64_t measured_ = 0;  // calls
   CallTime time_;
   std::vector<std::unique_ptr<AdaptedOperator>> operators_;
   std::vector<MatmulCall> calls_;  // as configured

@@ -64,12 +64,15 @@ Status start_adaptation(const RunOptions& options, Session& s) {
     note("adapt: with one worker there is nothing to move");
   else if (!s.engine->shares_matmuls())
     note("adapt: no operator is shared by both units here; there is nothing to move but the number of workers");
-  s.adaptation = std::make_unique<Adaptation>(s.engine->workers(), [log = s.adapt_log](const AdaptRecord& record) {
-    if (record.event.changed) note("adapt: " + describe(record));
-    if (log == nullptr) return;
-    fmt::print(log.get(), "{}\n", to_json(record));
-    std::fflush(log.get());  // so that it can be watched, and an interrupted run has it
-  });
+  s.adaptation = std::make_unique<Adaptation>(
+      s.engine->pool(),
+      [log = s.adapt_log](const AdaptRecord& record) {
+        if (record.number != 0) note("adapt: " + describe(record));
+        if (log == nullptr) return;
+        fmt::print(log.get(), "{}\n", to_json(record));
+        std::fflush(log.get());  // so that it can be watched, and an interrupted run has it
+      },
+      &s.engine->platform());
   s.engine->set_adaptation(s.adaptation.get());
   return {};
 }

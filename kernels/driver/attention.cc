@@ -436,14 +436,14 @@ void attention(WorkerPool& pool, const AttentionConfig& config, std::span<const 
     const unsigned workers = std::min<unsigned>(config.workers, tasks);
     if (time != nullptr) time->begin(workers, false);
     pool.run(workers, [&](unsigned worker, unsigned) {
+      WorkerTime* const mine = time != nullptr ? time->start(worker) : nullptr;
       uint32_t done = 0;
       for (uint32_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks; ++done)
         call.task(task, worker);
-      WorkerTime* const mine = time != nullptr ? time->worker(worker) : nullptr;
       if (mine == nullptr) return;
       mine->tasks = done;
       mine->unit = config.variant->unit;
-      mine->end_ns = trace_detail::now_ns();
+      time->finish(*mine);
     });
     if (time != nullptr) time->end();
   }

@@ -185,9 +185,10 @@ class Pipeline {
     }
   }
 
-  void work(unsigned worker, bool matrix, bool vector, WorkerTime* time) noexcept {
+  void work(unsigned worker, bool matrix, bool vector, CallTime* time) noexcept {
+    WorkerTime* const mine = time != nullptr ? time->start(worker) : nullptr;
     for (unsigned looks = 0; done_.value.load(std::memory_order_acquire) != stages_.blocks().count;) {
-      if ((matrix && multiply(worker, time)) || (vector && soften(worker, time))) {
+      if ((matrix && multiply(worker, mine)) || (vector && soften(worker, mine))) {
         looks = 0;
       } else if (++looks < kLooksBeforeYield) {
         pause_briefly();
@@ -195,9 +196,9 @@ class Pipeline {
         std::this_thread::yield();
       }
     }
-    if (time == nullptr) return;
-    time->unit = matrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
-    time->end_ns = trace_detail::now_ns();
+    if (mine == nullptr) return;
+    mine->unit = matrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
+    time->finish(*mine);
   }
 
  private:
@@ -329,8 +330,7 @@ void run_attention_pipeline(WorkerPool& pool, const AttentionConfig& config, con
   Pipeline pipeline(config, blocks, workers, scratch);
   if (time != nullptr) time->begin(workers, workers > 1);
   pool.run(workers, [&](unsigned worker, unsigned count) {
-    pipeline.work(worker, worker < matrix, worker >= matrix || count == 1,
-                  time != nullptr ? time->worker(worker) : nullptr);
+    pipeline.work(worker, worker < matrix, worker >= matrix || count == 1, time);
   });
   if (time != nullptr) time->end();
 }

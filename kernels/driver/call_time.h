@@ -4,6 +4,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <ctime>
 #include <vector>
 
 #include "kernels/abi/execution_mode.h"
@@ -15,10 +16,11 @@ namespace smepilot {
 enum class PipelineStage : uint8_t { kScores, kSoftmax, kValues, kCount };
 
 struct alignas(64) WorkerTime {
-  int64_t end_ns = 0;    // when it found nothing left to do
-  double work = 0;       // matmul: multiply-accumulates that it did
-  uint32_t tasks = 0;    // how many tasks those were; of a pipeline, stages of tiles
-  ExecutionUnit unit{};  // whose work it began with
+  int64_t end_ns = 0;      // when it found nothing left to do
+  double core_share = -1;  // of the time until then, what it had of its core; -1: not asked for
+  double work = 0;         // matmul: multiply-accumulates that it did
+  uint32_t tasks = 0;      // how many tasks those were; of a pipeline, stages of tiles
+  ExecutionUnit unit{};    // whose work it began with
   int64_t stage_ns[static_cast<size_t>(PipelineStage::kCount)] = {};  // pipeline only
 };
 
@@ -40,7 +42,21 @@ class CallTime {
     for (unsigned i = 0; i < workers_; ++i) each_[i] = {};
     begin_ns_ = trace_detail::now_ns();
   }
-  WorkerTime* worker(unsigned index) noexcept { return index < workers_ ? &each_[index] : nullptr; }
+  // Asks the calls from here on for what each worker has of its core, which costs two system calls per worker.
+  void watch_cores(bool watch) noexcept { watch_cores_ = watch; }
+  // A worker begins; what it is to be filled with at its end, by finish(), or nullptr.
+  WorkerTime* start(unsigned index) noexcept {
+    if (index >= workers_) return nullptr;
+    if (watch_cores_) each_[index].core_share = static_cast<double>(thread_ns());  // until finish()
+    return &each_[index];
+  }
+  void finish(WorkerTime& time) const noexcept {
+    time.end_ns = trace_detail::now_ns();
+    if (!watch_cores_) return;
+    const double passed = static_cast<double>(time.end_ns - begin_ns_);
+    const double used = static_cast<double>(thread_ns()) - time.core_share;
+    time.core_share = passed > 0 ? std::clamp(used / passed, 0.0, 1.0) : -1;
+  }
   void end() noexcept { end_ns_ = trace_detail::now_ns(); }
   void forget() noexcept { workers_ = 0; }  // nothing was measured
 
@@ -71,9 +87,14 @@ class CallTime {
   }
 
  private:
+  static int64_t thread_ns() noexcept {
+    timespec t = {};
+    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0 ? int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec : 0;
+  }
+
   std::vector<WorkerTime> each_;
   unsigned workers_ = 0;
-  bool apart_ = false;
+  bool apart_ = false, watch_cores_ = false;
   int64_t begin_ns_ = 0, end_ns_ = 0;
 };
 

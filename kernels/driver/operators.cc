@@ -156,7 +156,8 @@ class Group {
   unsigned workers() const noexcept { return workers_; }
   bool apart() const noexcept { return apart_; }
 
-  void work(unsigned worker, WorkerTime* time) noexcept {
+  void work(unsigned worker, CallTime* time) noexcept {
+    WorkerTime* const mine = time != nullptr ? time->start(worker) : nullptr;
     Done done;
     const Side side =
         apart_ ? (worker < matrix_workers_ ? kMatrix : kVector) : (queues_[kVector].tasks() != 0 ? kVector : kMatrix);
@@ -165,11 +166,11 @@ class Group {
       left_tasks(other(side), side, done);
     else
       own_tasks(other(side), done);
-    if (time == nullptr) return;
-    time->work = done.work;
-    time->tasks = done.tasks;
-    time->unit = side == kMatrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
-    time->end_ns = trace_detail::now_ns();
+    if (mine == nullptr) return;
+    mine->work = done.work;
+    mine->tasks = done.tasks;
+    mine->unit = side == kMatrix ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
+    time->finish(*mine);
   }
 
  private:
@@ -253,8 +254,7 @@ void matmul_group(WorkerPool& pool, std::span<const MatmulCall> calls, CallTime*
   if (calls.empty()) return;
   Group group(calls, pool.size());
   if (time != nullptr) time->begin(group.workers(), group.apart());
-  pool.run(group.workers(),
-           [&](unsigned worker, unsigned) { group.work(worker, time != nullptr ? time->worker(worker) : nullptr); });
+  pool.run(group.workers(), [&](unsigned worker, unsigned) { group.work(worker, time); });
   if (time != nullptr) time->end();
 }
 

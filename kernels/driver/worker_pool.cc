@@ -57,6 +57,7 @@ constexpr uint64_t kStop = kActiveMask;
 WorkerPool::WorkerPool(unsigned workers, std::span<const int> cpus) {
   workers = std::clamp(workers, 1u, 1024u);
   if (!cpus.empty()) {
+    cpus_.assign(cpus.begin(), cpus.end());
     saved_cpus_ = current_affinity();
     set_affinity({cpus[0]});
   }
@@ -109,6 +110,15 @@ void WorkerPool::run_erased(unsigned workers, Erased fn, void* context) noexcept
   if (parked_.value.load() != 0) epoch_.value.notify_all();
   fn(context, 0, workers);
   wait_running([&] { return remaining_.value.load(std::memory_order_acquire) == 0; });
+}
+
+bool WorkerPool::swap_cpus(unsigned a, unsigned b) {
+  if (std::max(a, b) >= std::min<size_t>(size(), cpus_.size())) return false;
+  std::swap(cpus_[a], cpus_[b]);
+  run(size(), [&](unsigned worker, unsigned) {
+    if (worker == a || worker == b) set_affinity({cpus_[worker]});
+  });
+  return true;
 }
 
 void WorkerPool::barrier(unsigned workers) noexcept {

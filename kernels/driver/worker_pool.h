@@ -21,6 +21,11 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
+  // Where the workers are pinned to; empty if they are not.
+  std::span<const int> cpus() const noexcept { return cpus_; }
+  // Two workers change places. False: they are not pinned. Not to be called while operators run.
+  bool swap_cpus(unsigned a, unsigned b);
+
   unsigned size() const noexcept { return static_cast<unsigned>(threads_.size()) + 1; }
 
   // Calls fn(worker, workers) once on each of workers 0 .. workers-1 (the caller is 0) and returns when all have
@@ -52,7 +57,7 @@ class WorkerPool {
   Erased fn_ = nullptr;
   void* context_ = nullptr;
   std::vector<std::thread> threads_;
-  std::vector<int> saved_cpus_;
+  std::vector<int> cpus_, saved_cpus_;
 };
 
 }  // namespace smepilot
