@@ -189,9 +189,10 @@ LeftOperand Transformer::norm(uint32_t m, const float* weight, const float* resi
   const float eps = file_->hyper.rms_eps;
   const LeftOperand result{norm_, m, d, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
-  pool_->run(most, [&](unsigned worker, unsigned workers) {
+  TaskCounter tasks(panels);
+  pool_->run(most, [&](unsigned worker, unsigned) {
     const TraceScope trace("norm", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p = worker; p < panels; p += workers) {
+    for (uint32_t p; tasks.take(p);) {
       const uint32_t row = p * kPanel, rows = std::min(kPanel, m - row);
       float* x = x_ + size_t{row} * d;
       float* out = norm_ + size_t{row} * d;
@@ -270,29 +271,32 @@ void Transformer::rotate(const LayerWeights& w, uint32_t m, bool rotated) {
   const HyperParameters& hp = file_->hyper;
   const uint32_t hd = hp.head_dim, heads = hp.heads * hd, kv = hp.kv_heads * hd, half = hp.rope_dims / 2;
   const ElementwiseConfig& e = dispatch_->elementwise();
-  pool_->run(m < kPanel ? 1 : e.workers, [&](unsigned worker, unsigned workers) {
-    const TraceScope trace("rope", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t row = worker; row < m; row += workers) {
-      float* q = q_ + size_t{row} * heads;
-      float* k = k_ + size_t{row} * kv;
-      add_bias(q, w.attn_q_bias, heads);
-      add_bias(k, w.attn_k_bias, kv);
-      add_bias(v_ + size_t{row} * kv, w.attn_v_bias, kv);
-      if (w.attn_q_norm != nullptr) {
-        const NormArgs args{q, w.attn_q_norm, q, hd, hd, hp.heads, hd, hp.rms_eps};
-        e.norm->norm(&args);
-      }
-      if (w.attn_k_norm != nullptr) {
-        const NormArgs args{k, w.attn_k_norm, k, hd, hd, hp.kv_heads, hd, hp.rms_eps};
-        e.norm->norm(&args);
-      }
-      if (!rotated) continue;
-      const float* table = rope_ + size_t{positions_[row]} * 2 * half;
-      const RopeArgs q_args{q, table, heads, 1, hp.heads, hd, half, hp.rope_interleaved};
-      const RopeArgs k_args{k, table, kv, 1, hp.kv_heads, hd, half, hp.rope_interleaved};
-      e.rope->rope(&q_args);
-      e.rope->rope(&k_args);
+  const auto rotate_row = [&](uint32_t row) {
+    float* q = q_ + size_t{row} * heads;
+    float* k = k_ + size_t{row} * kv;
+    add_bias(q, w.attn_q_bias, heads);
+    add_bias(k, w.attn_k_bias, kv);
+    add_bias(v_ + size_t{row} * kv, w.attn_v_bias, kv);
+    if (w.attn_q_norm != nullptr) {
+      const NormArgs args{q, w.attn_q_norm, q, hd, hd, hp.heads, hd, hp.rms_eps};
+      e.norm->norm(&args);
     }
+    if (w.attn_k_norm != nullptr) {
+      const NormArgs args{k, w.attn_k_norm, k, hd, hd, hp.kv_heads, hd, hp.rms_eps};
+      e.norm->norm(&args);
+    }
+    if (!rotated) return;
+    const float* table = rope_ + size_t{positions_[row]} * 2 * half;
+    const RopeArgs q_args{q, table, heads, 1, hp.heads, hd, half, hp.rope_interleaved};
+    const RopeArgs k_args{k, table, kv, 1, hp.kv_heads, hd, half, hp.rope_interleaved};
+    e.rope->rope(&q_args);
+    e.rope->rope(&k_args);
+  };
+  TaskCounter tasks(ceil_div(m, kPanel));
+  pool_->run(m < kPanel ? 1 : e.workers, [&](unsigned worker, unsigned) {
+    const TraceScope trace("rope", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
+    for (uint32_t p; tasks.take(p);)
+      for (uint32_t row = p * kPanel; row < std::min((p + 1) * kPanel, m); ++row) rotate_row(row);
   });
 }
 
@@ -377,9 +381,10 @@ LeftOperand Transformer::swiglu(uint32_t rows, uint32_t cols, const FormSet& for
   const uint32_t panels = ceil_div(rows, kPanel);
   const LeftOperand result{gate_, rows, cols, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
-  pool_->run(most, [&](unsigned worker, unsigned workers) {
+  TaskCounter tasks(panels);
+  pool_->run(most, [&](unsigned worker, unsigned) {
     const TraceScope trace("swiglu", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p = worker; p < panels; p += workers) {
+    for (uint32_t p; tasks.take(p);) {
       const uint32_t row = p * kPanel, count = std::min(kPanel, rows - row);
       float* gate = gate_ + size_t{row} * cols;
       const SwigluArgs args{gate, up_ + size_t{row} * cols, gate, cols, cols, cols, count, cols};

@@ -262,9 +262,10 @@ void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& 
               uint32_t rows, uint32_t k, std::byte* dst) noexcept {
   SMEPILOT_DCHECK(config.packer(form.layout) != nullptr);
   const uint32_t panels = ceil_div(rows, kPanel);
-  pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned workers) {
+  TaskCounter tasks(panels);
+  pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned) {
     const TraceScope trace("pack", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p = worker; p < panels; p += workers) {
+    for (uint32_t p; tasks.take(p);) {
       const uint32_t m = p * kPanel;
       pack_lhs_panel(config, form, x + m * stride, stride, std::min(kPanel, rows - m), k,
                      dst + lhs_bytes(form.layout, m, k));
