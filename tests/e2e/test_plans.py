@@ -7,7 +7,7 @@ import unittest
 from programs import RUN, ProgramTest, write_model
 
 
-class Plans(ProgramTest):
+class PlanTest(ProgramTest):
     """A plan made by the roofline planner, which measures nothing, from a calibration with plain numbers."""
 
     def setUp(self):
@@ -65,6 +65,8 @@ class Plans(ProgramTest):
         for part in ("falling back to the roofline heuristic", "edited.json", *parts):
             self.assertIn(part, err)
 
+
+class Plans(PlanTest):
     def test_plan_is_used(self):
         for plan in ("db", "auto", self.plan):
             out, err = self.assert_works(["-m", self.model, "--plan", plan, "--db", self.db, *self.text])

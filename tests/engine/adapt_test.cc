@@ -21,8 +21,8 @@ constexpr double kWork = 1e6;
 struct Machine {
   std::function<double(uint64_t call)> matrix, vector;
   double noise = 0;
-  double barrier_ns = 0;       // of calls that both sides share
-  double hiccup_every = 0;     // one call of so many takes ten times as long
+  double barrier_ns = 0;                                                 // of calls that both sides share
+  double hiccup_every = 0;                                               // one call of so many takes ten times as long
   std::function<double(uint64_t call, uint32_t workers)> cpu_time = {};  // of kCpu; by default, of `vector`
 
   AdaptObservation call(const AdaptSetting& s, uint64_t number, Rng& rng) const {
@@ -123,7 +123,7 @@ TEST(Adapt, StepsAreBounded) {
   const Series r = run(c, machine, 2000);
   EXPECT_NEAR(c.current().share, 0.0909, 0.03);
   for (const AdaptEvent& e : r.events)
-    if (e.changed) EXPECT_LE(std::abs(e.to.share - e.from.share), AdaptPolicy{}.max_step + 1e-9);
+    EXPECT_LE(std::abs(e.to.share - e.from.share), AdaptPolicy{}.max_step + 1e-9);
   // And so are the bounds.
   AdaptController at_bound(coop(0.5), limits(false));
   run(at_bound, {steady(1e-4), steady(1), 0.02}, 3000);
@@ -167,7 +167,7 @@ TEST(Adapt, FollowsARamp) {
   EXPECT_NEAR(c.current().share, 1.0 / 3, 0.04);
   EXPECT_LE(r.changes(), 20u);
   for (const AdaptEvent& e : r.events)
-    if (e.changed) EXPECT_LT(e.to.share, e.from.share);
+    EXPECT_TRUE(!e.changed || e.to.share < e.from.share);
   EXPECT_LT(r.ns, 0.9 * r.static_ns);
 }
 
@@ -212,9 +212,11 @@ TEST(Adapt, FewerWorkersWhereTheyAreFaster) {
   const AdaptSetting home{ExecutionMode::kCpu, 0, 4};
   AdaptController c(home, {});
   bool shared = true;  // the fourth worker's core
-  const Machine machine{steady(1), steady(1), 0.05, 0, 0, [&](uint64_t, uint32_t workers) {
-                          return kWork / workers * (shared && workers == 4 ? 2 : 1);
-                        }};
+  const Machine machine{
+      steady(1), steady(1),
+      0.05,      0,
+      0,         [&](uint64_t, uint32_t workers) {
+                          return kWork / workers * (shared && workers == 4 ? 2 : 1); }};
   run(c, machine, 1000);
   EXPECT_EQ(c.current(), (AdaptSetting{ExecutionMode::kCpu, 0, 3}));
   EXPECT_EQ(c.home(), home);
@@ -226,8 +228,8 @@ TEST(Adapt, FewerWorkersWhereTheyAreFaster) {
 TEST(Adapt, ExplorationIsBounded) {
   AdaptController c({ExecutionMode::kCpu, 0, 2}, {});
   // Two workers take three times as long as one, for ever.
-  const Machine machine{steady(1), steady(1), 0.02, 0, 0,
-                        [](uint64_t, uint32_t workers) { return workers == 2 ? 3 * kWork : kWork; }};
+  const Machine machine{
+      steady(1), steady(1), 0.02, 0, 0, [](uint64_t, uint32_t workers) { return workers == 2 ? 3 * kWork : kWork; }};
   run(c, machine, 200);
   ASSERT_EQ(c.current().workers, 1u);
   const uint64_t tried = c.tried_calls();
@@ -263,6 +265,58 @@ TEST(Adapt, IgnoresWhatIsNoObservation) {
   o.ns = -5;
   EXPECT_FALSE(c.observe(o).has_value());
   EXPECT_EQ(c.calls(), 0u);
+}
+
+// The core shares of two workers, call by call.
+Series place(PlacementController& controller, const std::function<std::pair<double, double>(uint64_t)>& shares,
+             uint64_t calls, double noise, bool may = true) {
+  Rng rng(3);
+  Series r;
+  for (uint64_t i = 0; i < calls; ++i) {
+    auto [a, b] = shares(i);
+    const bool swapped = r.events.size() % 2 != 0;
+    if (swapped) std::swap(a, b);
+    controller.observe(0, std::clamp(a * std::exp(noise * rng.normal()), 0.0, 1.0));
+    controller.observe(1, std::clamp(b * std::exp(noise * rng.normal()), 0.0, 1.0));
+    if (controller.decide([&](unsigned, unsigned) { return may; })) r.events.push_back({});
+  }
+  return r;
+}
+
+TEST(Placement, GivesTheSharedCoreToTheLastWorker) {
+  PlacementController c(2);
+  EXPECT_EQ(place(c, [](uint64_t) { return std::pair{0.5, 1.0}; }, 1000, 0.1).events.size(), 1u);
+  PlacementController other(2);
+  EXPECT_TRUE(place(other, [](uint64_t) { return std::pair{1.0, 0.5}; }, 1000, 0.1).events.empty());
+  PlacementController apart(2);
+  EXPECT_TRUE(place(apart, [](uint64_t) { return std::pair{0.5, 1.0}; }, 1000, 0.1, false).events.empty());
+}
+
+TEST(Placement, NoiseMovesNobody) {
+  PlacementController c(2);
+  EXPECT_TRUE(place(c, [](uint64_t) { return std::pair{0.9, 0.95}; }, 20000, 0.2).events.empty());
+}
+
+TEST(Placement, ChasesALoadThatFollowsLessAndLessOften) {
+  PlacementController c(2);
+  Series r;
+  for (uint64_t i = 0; i < 20000; ++i) {  // whoever is first has the shared core
+    c.observe(0, 0.5);
+    c.observe(1, 1.0);
+    if (c.decide([](unsigned, unsigned) { return true; })) r.events.push_back({});
+  }
+  EXPECT_GE(r.events.size(), 2u);
+  EXPECT_LE(r.events.size(), 12u);
+}
+
+TEST(Adapt, StartsOverOnAnotherMachine) {
+  AdaptController c(coop(2.0 / 3), limits());
+  run(c, {steady(1), steady(1), 0.05}, 200);
+  ASSERT_NEAR(c.current().share, 0.5, 0.04);
+  c.start_over();
+  EXPECT_EQ(c.calls_of_current(), 0u);
+  run(c, {steady(4), steady(1), 0.05}, 400);
+  EXPECT_NEAR(c.current().share, 0.8, 0.04);
 }
 
 }  // namespace
