@@ -24,7 +24,7 @@ namespace smepilot {
 namespace {
 
 constexpr uint32_t kM = 32, kN = 256, kK = 64;
-constexpr int kTimesSlower = 12;
+constexpr int kTimesSlower = 40;
 constexpr int kMostCalls = 20000;
 
 MatmulFn original = nullptr;
@@ -67,13 +67,19 @@ class SlowSide : public testing::Test {
     expected_ = dst_;
   }
 
-  // Until the operator has moved, or far too many calls.
-  void run(Adaptation& adaptation) {
-    const auto moved = [&] {
-      return !adaptation.operators().empty() &&
-             adaptation.operators()[0]->controller.current() != adaptation.operators()[0]->controller.home();
-    };
-    for (int i = 0; i < kMostCalls && !moved(); ++i) step(adaptation);
+  // Until the operator has moved so, or far too many calls: other work on this machine may have misled it first.
+  template <typename Moved>
+  void run(Adaptation& adaptation, Moved moved) {
+    for (int i = 0; i < kMostCalls; ++i) {
+      step(adaptation);
+      if (moved(adaptation.operators()[0]->controller.current())) return;
+    }
+  }
+  static bool less_for_matrix(const AdaptSetting& s) {
+    return s.mode == ExecutionMode::kCpu || (s.mode == ExecutionMode::kCoop && s.share < 0.5);
+  }
+  static bool more_for_matrix(const AdaptSetting& s) {
+    return s.mode == ExecutionMode::kMatrix || (s.mode == ExecutionMode::kCoop && s.share > 0.5);
   }
   void step(Adaptation& adaptation) {
     std::fill(dst_.begin(), dst_.end(), -1.0f);
@@ -96,13 +102,12 @@ TEST_F(SlowSide, TheMatrixUnitGetsLess) {
   matrix_.matmul = many_times;
   std::vector<AdaptRecord> log;
   Adaptation adaptation(pool_, [&](const AdaptRecord& r) { log.push_back(r); });
-  run(adaptation);
+  run(adaptation, less_for_matrix);
   ASSERT_EQ(adaptation.operators().size(), 1u);
   const AdaptedOperator& o = *adaptation.operators()[0];
   EXPECT_EQ(o.controller.home(), (AdaptSetting{ExecutionMode::kCoop, 0.5, 2}));
   const AdaptSetting& now = o.controller.current();
-  ASSERT_NE(now, o.controller.home());
-  EXPECT_TRUE(now.mode == ExecutionMode::kCpu || (now.mode == ExecutionMode::kCoop && now.share < 0.5));
+  EXPECT_TRUE(less_for_matrix(now)) << describe(now);
   EXPECT_GE(adaptation.changes(), 1u);
   const auto changed = std::find_if(log.begin(), log.end(), [](const AdaptRecord& r) { return r.event.changed; });
   ASSERT_NE(changed, log.end());
@@ -123,10 +128,9 @@ TEST_F(SlowSide, TheCoresGetLess) {
   matrix_.matmul = original;
   fast_.matmul = many_times;
   Adaptation adaptation(pool_);
-  run(adaptation);
+  run(adaptation, more_for_matrix);
   const AdaptSetting& now = adaptation.operators()[0]->controller.current();
-  EXPECT_TRUE(now.mode == ExecutionMode::kMatrix || (now.mode == ExecutionMode::kCoop && now.share > 0.5))
-      << describe(now);
+  EXPECT_TRUE(more_for_matrix(now)) << describe(now);
 }
 
 // What a call reports adds up, whoever took which task.
@@ -181,7 +185,7 @@ PlanEntry entry_of(const MatmulCall& call, uint32_t m_min, uint32_t m_max) {
 TEST_F(SlowSide, IsLearned) {
   matrix_.matmul = many_times;
   Adaptation adaptation(pool_);
-  run(adaptation);
+  run(adaptation, less_for_matrix);
   Plan plan;
   plan.id = 7;
   plan.fingerprint = "0123456789abcdef";
@@ -198,9 +202,12 @@ TEST_F(SlowSide, IsLearned) {
   EXPECT_EQ(weak.entries, 0u);
   EXPECT_EQ(weak.weak, 1u);
   // Whatever else it does, it will have run long enough some time.
-  for (int i = 0; i < kMostCalls && adaptation.operators()[0]->controller.calls_of_current() < kEnoughCalls; ++i)
+  const AdaptController& controller = adaptation.operators()[0]->controller;
+  for (int i = 0;
+       i < kMostCalls && (controller.calls_of_current() < kEnoughCalls || controller.current() == controller.home());
+       ++i)
     step(adaptation);
-  const AdaptSetting now = adaptation.operators()[0]->controller.current();
+  const AdaptSetting now = controller.current();
   const LearnedPlan learned = learn_plan(plan, adaptation, "a build");
   EXPECT_EQ(learned.entries, 1u);
   EXPECT_EQ(learned.weak, 0u);
@@ -212,7 +219,7 @@ TEST_F(SlowSide, IsLearned) {
   const PlanEntry& e = learned.plan.entries[1];
   EXPECT_EQ(e.mode, now.mode);
   if (e.mode == ExecutionMode::kCoop) {
-    EXPECT_LT(e.coop.split, kN / 2);
+    EXPECT_EQ(e.coop.split, round_split(now.share, kN));
     EXPECT_EQ(e.coop.variant, "matrix");
   } else {
     EXPECT_EQ(e.coop, CoopPart{});
