@@ -5,19 +5,8 @@ namespace smepilot {
 namespace {
 
 template <DType D>
-void matmul(const MatmulArgs* args) noexcept {
-  switch (args->m) {
-    case 1: return few_rows<D, 1>(args);
-    case 2: return few_rows<D, 2>(args);
-    case 3: return few_rows<D, 3>(args);
-    case 4: return few_rows<D, 4>(args);
-    default: return many_rows<D>(args);
-  }
-}
-
-template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return matmul_variant(id, kIsaNeon | kIsaDotprod, DType::kQ8, D, kMr, matmul<D>);
+  return matmul_variant(id, kIsaNeon | kIsaDotprod, DType::kQ8, D, kMr, matmul<Sdot<D>>);
 }
 
 }  // namespace

@@ -78,7 +78,8 @@ SMEPILOT_INLINE void decode_quads(const uint8_t* panel, const RhsPlanes& at, siz
 
 template <DType D>
 struct DirectQuads {
-  DirectBlocks<D> blocks;
+  DirectBlocks<D, Quants::kRaw> blocks;
+  DirectQuads(const uint8_t* panel, const RhsPlanes& at, size_t kb) noexcept : blocks(panel, at, kb) {}
   SMEPILOT_INLINE Quad weights(uint32_t b, int s, int g) const noexcept {
     return load_quad<D>(panel_view<D>(blocks.panel, blocks.at, blocks.kb + b), s, g);
   }
@@ -207,68 +208,29 @@ SMEPILOT_INLINE void add_square_blocks(const LhsView& lhs, const Blocks& blocks,
   }
 }
 
-// 2 to 4 rows: the weights are used once, straight from the panel.
-template <DType D, int R>
-void few_square_rows(const MatmulArgs* args) noexcept {
-  const uint32_t blocks = args->k / kQ8Block;
-  const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
-  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
-    alignas(64) float sums[(R + 1) / 2 * 2][16] = {};
-    // Both passes over a chunk of the panel before the next chunk, so that the second finds its lines in L1.
-    for (uint32_t kb = 0; kb < blocks; kb += kChunkBlocks) {
-      const uint32_t count = blocks - kb < kChunkBlocks ? blocks - kb : kChunkBlocks;
-      const LhsView view = lhs_view<D>(lhs + size_t{kb} * R * kLhsQ8BlockBytes, R, 0);
-      add_square_blocks<D, R>(view, DirectQuads<D>{DirectBlocks<D>(panel, at, kb)}, count, sums);
-    }
-    store_rows(sums, R, args->n - n, args->dst + n, args->dst_stride);
-  }
-}
-
 template <DType D>
-void many_square_rows(const MatmulArgs* args) noexcept {
-  const uint32_t blocks = args->k / kQ8Block, m = args->m;
-  const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
-  DecodedQuads decoded;
-  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
-    alignas(64) float sums[kMr][16] = {};
-    for (uint32_t kb = 0; kb < blocks; kb += kChunkBlocks) {
-      const uint32_t count = blocks - kb < kChunkBlocks ? blocks - kb : kChunkBlocks;
-      decode_quads<D>(panel, at, kb, count, decoded);
-      const ChunkQuads<D> weights{decoded};
-      for (uint32_t row = 0; row < m; row += kTile) {
-        const uint32_t first = row / kPanel * kPanel, height = m - first < kPanel ? m - first : kPanel;
-        const uint8_t* block = lhs + lhs_q8_bytes(first, args->k) + size_t{kb} * height * kLhsQ8BlockBytes;
-        const LhsView view = lhs_view<D>(block, height, row - first);
-        switch (m - row) {
-          case 1: add_square_blocks<D, 1>(view, weights, count, sums + row); break;
-          case 2: add_square_blocks<D, 2>(view, weights, count, sums + row); break;
-          case 3: add_square_blocks<D, 3>(view, weights, count, sums + row); break;
-          default: add_square_blocks<D, 4>(view, weights, count, sums + row); break;
-        }
-      }
-    }
-    store_rows(sums, m, args->n - n, args->dst + n, args->dst_stride);
+struct Smmla {
+  static constexpr DType kType = D;
+  static constexpr uint32_t kTile = 4;
+  template <int R>
+  static constexpr int kPasses = 2;
+  using Direct = DirectQuads<D>;
+  using Chunk = DecodedQuads;
+  using Chunked = ChunkQuads<D>;
+  static SMEPILOT_INLINE void decode_chunk(const uint8_t* panel, const RhsPlanes& at, size_t kb, uint32_t count,
+                                           Chunk& out) noexcept {
+    decode_quads<D>(panel, at, kb, count, out);
   }
-}
-
-template <DType D>
-void matmul(const MatmulArgs* args) noexcept {
-  switch (args->m) {
-    case 1: return few_rows<D, 1>(args);
-    case 2: return few_square_rows<D, 2>(args);
-    case 3: return few_square_rows<D, 3>(args);
-    case 4: return few_square_rows<D, 4>(args);
-    default: return many_square_rows<D>(args);
+  template <int R, bool, typename Blocks>
+  static SMEPILOT_INLINE void add(const uint8_t* block, size_t height, size_t row, const Blocks& blocks, uint32_t count,
+                                  float (*sums)[16]) noexcept {
+    add_square_blocks<D, R>(lhs_view<D>(block, height, row), blocks, count, sums);
   }
-}
+};
 
 template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return matmul_variant(id, kIsaNeon | kIsaDotprod | kIsaI8mm, DType::kQ8, D, kMr, matmul<D>);
+  return matmul_variant(id, kIsaNeon | kIsaDotprod | kIsaI8mm, DType::kQ8, D, kMr, matmul<Smmla<D>, Sdot<D>>);
 }
 
 }  // namespace

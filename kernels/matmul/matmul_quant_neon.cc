@@ -5,22 +5,14 @@
 //
 // Register tile: 2 rows x 16 columns, one row where weights have 8 bits. Zero points are subtracted when weights are
 // loaded; for more rows than one tile, 256 k of a panel are decoded once into L1 and used by all rows of the call.
-#include <arm_neon.h>
-
-#include "kernels/abi/compiler.h"
-#include "kernels/abi/describe.h"
-#include "kernels/matmul/rhs_block_neon.h"
+#include "kernels/matmul/quant_rows_neon.h"
 
 namespace smepilot {
 namespace {
 
-constexpr uint32_t kMr = 32;  // rows of one call
 // Weights of 8 bits, signed.
 template <DType D>
 inline constexpr bool kEightBits = D == DType::kQ8_0 || D == DType::kIQ4_NL || D == DType::kQ3_K;
-// Rows of the register tile. The 32-bit sums of 8-bit weights leave room for only one.
-template <DType D>
-inline constexpr uint32_t kTile = kEightBits<D> ? 1 : 2;
 
 // A block of the lhs, from a row of its panel on; the planes are at byte offsets from q. See layout.h.
 struct LhsView {
@@ -57,29 +49,6 @@ SMEPILOT_INLINE int8x16_t broadcast4(const LhsView& lhs, int r, int i) noexcept 
   __asm__("" : "+w"(x));
   return x;
 }
-
-// Where a pass finds its weights: in the panel, from block kb on, or decoded.
-template <DType D>
-struct DirectBlocks {
-  const uint8_t* panel;
-  RhsPlanes at;
-  ScaleView scales;
-  DirectBlocks(const uint8_t* p, const RhsPlanes& planes) noexcept
-      : panel(p), at(planes), scales(scale_view(p, planes)) {}
-  SMEPILOT_INLINE Pair weights(uint32_t b, int i, int g) const noexcept {
-    return load_pair<D, Quants::kSigned>(panel_view<D>(panel, at, b), i, g);
-  }
-  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept { return load_scales<D>(scales, b, c); }
-};
-
-template <DType D>
-struct DecodedBlocks {
-  const Decoded& decoded;
-  SMEPILOT_INLINE Pair weights(uint32_t b, int i, int g) const noexcept { return decoded.pair(b, i, g); }
-  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept {
-    return decoded_scales<D>(decoded.scales, b, c);
-  }
-};
 
 // Products of 16 weights with 16 lhs values, as 2 x 8 sums of 16 bits: columns 0, 1 and columns 2, 3.
 struct Sums16 {
@@ -243,59 +212,29 @@ SMEPILOT_INLINE void add_blocks(LhsView lhs, const Blocks& blocks, uint32_t coun
   }
 }
 
-// At most one register tile of rows: the weights are used once, straight from the panel.
-template <DType D, int R>
-void few_rows(const MatmulArgs* args) noexcept {
-  const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const LhsView lhs = lhs_view(static_cast<const uint8_t*>(args->lhs), R, 0);
-  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
-    alignas(64) float sums[R][16] = {};
-    add_blocks<D, R>(lhs, DirectBlocks<D>(panel, at), args->k / kQ8Block, sums);
-    store_rows(sums, R, args->n - n, args->dst + n, args->dst_stride);
-  }
-}
-
 template <DType D>
-void many_rows(const MatmulArgs* args) noexcept {
-  const uint32_t blocks = args->k / kQ8Block, m = args->m;
-  const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
-  Decoded decoded;
-  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
-    alignas(64) float sums[kMr][16] = {};
-    for (uint32_t kb = 0; kb < blocks; kb += kChunkBlocks) {
-      const uint32_t count = blocks - kb < kChunkBlocks ? blocks - kb : kChunkBlocks;
-      decode<D, Quants::kSigned>(panel, at, kb, count, decoded);
-      const DecodedBlocks<D> weights{decoded};
-      for (uint32_t row = 0; row < m; row += kTile<D>) {
-        const uint32_t first = row / kPanel * kPanel, height = m - first < kPanel ? m - first : kPanel;
-        const uint8_t* block = lhs + lhs_q8_bytes(first, args->k) + size_t{kb} * height * kLhsQ8BlockBytes;
-        const LhsView view = lhs_view(block, height, row - first);
-        if (kTile<D> == 2 && m - row >= 2)
-          add_blocks<D, kTile<D>>(view, weights, count, sums + row);
-        else
-          add_blocks<D, 1>(view, weights, count, sums + row);
-      }
-    }
-    store_rows(sums, m, args->n - n, args->dst + n, args->dst_stride);
+struct Smlal {
+  static constexpr DType kType = D;
+  static constexpr uint32_t kTile = kEightBits<D> ? 1 : 2;  // the 32-bit sums of 8-bit weights leave room for only one
+  template <int R>
+  static constexpr int kPasses = 1;
+  using Direct = DirectBlocks<D, Quants::kSigned>;
+  using Chunk = Decoded;
+  using Chunked = DecodedBlocks<D>;
+  static SMEPILOT_INLINE void decode_chunk(const uint8_t* panel, const RhsPlanes& at, size_t kb, uint32_t count,
+                                           Chunk& out) noexcept {
+    decode<D, Quants::kSigned>(panel, at, kb, count, out);
   }
-}
-
-template <DType D>
-void matmul(const MatmulArgs* args) noexcept {
-  if (args->m == 1)
-    few_rows<D, 1>(args);
-  else if (args->m == kTile<D>)
-    few_rows<D, kTile<D>>(args);
-  else
-    many_rows<D>(args);
-}
+  template <int R, bool, typename Blocks>
+  static SMEPILOT_INLINE void add(const uint8_t* block, size_t height, size_t row, const Blocks& blocks, uint32_t count,
+                                  float (*sums)[16]) noexcept {
+    add_blocks<D, R>(lhs_view(block, height, row), blocks, count, sums);
+  }
+};
 
 template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return matmul_variant(id, kIsaNeon, DType::kQ8, D, kMr, matmul<D>);
+  return matmul_variant(id, kIsaNeon, DType::kQ8, D, kMr, matmul<Smlal<D>>);
 }
 
 }  // namespace

@@ -9,17 +9,10 @@
 // and 4 columns of a row: 8 dot products and 4 more (set, convert, two multiplies), so 2/3 of the SDOT peak is the
 // ceiling of the formats with one scale per block.
 #pragma once
-#include <arm_neon.h>
-
-#include "kernels/abi/compiler.h"
-#include "kernels/abi/describe.h"
-#include "kernels/matmul/rhs_block_neon.h"
+#include "kernels/matmul/quant_rows_neon.h"
 
 namespace smepilot {
 namespace {
-
-constexpr uint32_t kMr = 32;   // rows of one call
-constexpr uint32_t kTile = 4;  // rows of the register tile
 
 template <DType D>
 inline constexpr bool kZeroStart = kZeroPoint<D> == 0;
@@ -113,30 +106,6 @@ SMEPILOT_INLINE float32x4_t add_scaled(float32x4_t acc, int32x4_t low, int32x4_t
   }
 }
 
-// Where a pass finds its weights: in the panel, from block kb on, or decoded.
-template <DType D>
-struct DirectBlocks {
-  const uint8_t* panel;
-  RhsPlanes at;
-  ScaleView scales;
-  size_t kb;
-  DirectBlocks(const uint8_t* p, const RhsPlanes& planes, size_t block) noexcept
-      : panel(p), at(planes), scales(scale_view(p, planes)), kb(block) {}
-  SMEPILOT_INLINE Pair weights(uint32_t b, int i, int g) const noexcept {
-    return load_pair<D, Quants::kRaw>(panel_view<D>(panel, at, kb + b), i, g);
-  }
-  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept { return load_scales<D>(scales, kb + b, c); }
-};
-
-template <DType D>
-struct DecodedBlocks {
-  const Decoded& decoded;
-  SMEPILOT_INLINE Pair weights(uint32_t b, int i, int g) const noexcept { return decoded.pair(b, i, g); }
-  SMEPILOT_INLINE Scales load_scale(uint32_t b, int c) const noexcept {
-    return decoded_scales<D>(decoded.scales, b, c);
-  }
-};
-
 // Adds block b: R rows x columns 8g .. 8g+7. kAlone: the panel has only this one row, so its quants are contiguous.
 template <DType D, int R, bool kAlone, int C, typename Blocks>
 SMEPILOT_INLINE void add_pair(const LhsView& lhs, const Blocks& blocks, uint32_t b, int g, const RowPlanes& p,
@@ -195,58 +164,27 @@ SMEPILOT_INLINE void add_pass(LhsView lhs, const Blocks& blocks, uint32_t count,
 template <int R>
 inline constexpr int kPassColumns = R >= 3 ? 2 : 4;
 
-template <DType D, int R, bool kAlone, typename Blocks>
-SMEPILOT_INLINE void add_blocks(const LhsView& lhs, const Blocks& blocks, uint32_t count, float (*sums)[16]) noexcept {
-  for (int c = 0; c < 4; c += kPassColumns<R>) add_pass<D, R, kAlone, kPassColumns<R>>(lhs, blocks, count, c, sums);
-}
-
-// At most one register tile of rows: the weights are used once or twice, straight from the panel.
-template <DType D, int R>
-void few_rows(const MatmulArgs* args) noexcept {
-  const uint32_t blocks = args->k / kQ8Block;
-  // One pass takes all of k; where there are two, the second should find the weights in L1.
-  const uint32_t step = kPassColumns<R> == 4 ? blocks : kChunkBlocks;
-  const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
-  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
-    alignas(64) float sums[R][16] = {};
-    for (uint32_t kb = 0; kb < blocks; kb += step) {
-      const LhsView view = lhs_view<D>(lhs + size_t{kb} * R * kLhsQ8BlockBytes, R, 0);
-      add_blocks<D, R, R == 1>(view, DirectBlocks<D>(panel, at, kb), blocks - kb < step ? blocks - kb : step, sums);
-    }
-    store_rows(sums, R, args->n - n, args->dst + n, args->dst_stride);
-  }
-}
-
 template <DType D>
-void many_rows(const MatmulArgs* args) noexcept {
-  const uint32_t blocks = args->k / kQ8Block, m = args->m;
-  const RhsPlanes at = rhs_planes(D, args->k);
-  const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
-  const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
-  Decoded decoded;
-  for (uint32_t n = 0; n < args->n; n += kPanel, panel += args->rhs_stride) {
-    alignas(64) float sums[kMr][16] = {};
-    for (uint32_t kb = 0; kb < blocks; kb += kChunkBlocks) {
-      const uint32_t count = blocks - kb < kChunkBlocks ? blocks - kb : kChunkBlocks;
-      decode<D, Quants::kRaw>(panel, at, kb, count, decoded);
-      const DecodedBlocks<D> weights{decoded};
-      for (uint32_t row = 0; row < m; row += kTile) {
-        const uint32_t first = row / kPanel * kPanel, height = m - first < kPanel ? m - first : kPanel;
-        const uint8_t* block = lhs + lhs_q8_bytes(first, args->k) + size_t{kb} * height * kLhsQ8BlockBytes;
-        const LhsView view = lhs_view<D>(block, height, row - first);
-        switch (m - row) {
-          case 1: add_blocks<D, 1, false>(view, weights, count, sums + row); break;
-          case 2: add_blocks<D, 2, false>(view, weights, count, sums + row); break;
-          case 3: add_blocks<D, 3, false>(view, weights, count, sums + row); break;
-          default: add_blocks<D, 4, false>(view, weights, count, sums + row); break;
-        }
-      }
-    }
-    store_rows(sums, m, args->n - n, args->dst + n, args->dst_stride);
+struct Sdot {
+  static constexpr DType kType = D;
+  static constexpr uint32_t kTile = 4;
+  template <int R>
+  static constexpr int kPasses = 4 / kPassColumns<R>;
+  using Direct = DirectBlocks<D, Quants::kRaw>;
+  using Chunk = Decoded;
+  using Chunked = DecodedBlocks<D>;
+  static SMEPILOT_INLINE void decode_chunk(const uint8_t* panel, const RhsPlanes& at, size_t kb, uint32_t count,
+                                           Chunk& out) noexcept {
+    decode<D, Quants::kRaw>(panel, at, kb, count, out);
   }
-}
+  template <int R, bool kOnly, typename Blocks>
+  static SMEPILOT_INLINE void add(const uint8_t* block, size_t height, size_t row, const Blocks& blocks, uint32_t count,
+                                  float (*sums)[16]) noexcept {
+    const LhsView lhs = lhs_view<D>(block, height, row);
+    for (int c = 0; c < 4; c += kPassColumns<R>)
+      add_pass<D, R, kOnly && R == 1, kPassColumns<R>>(lhs, blocks, count, c, sums);
+  }
+};
 
 }  // namespace
 }  // namespace smepilot
