@@ -2,10 +2,11 @@
 // at any vector length; softmax and finish are the cores'. Internal linkage: included by one translation unit of each
 // step.
 //
-// Both products are f32 outer products: K and V are f16, which f32 holds exactly, and queries and probabilities stay as
-// they are, so the results are those of the vector cores. A vector of K or V is converted once for four vectors of
-// query rows, which fill the four ZA tiles and lie side by side, so that SME2 loads them with one instruction: queries
-// in groups of 64 rows, [head_dim][rows of the group], probabilities as the scores lie.
+// Both products are f32 outer products: K and V are f16, which f32 holds exactly, or Q8_0, whose integers are
+// multiplied with their scale, and queries and probabilities stay as they are, so the results are those of the vector
+// cores. A vector of K or V is converted once for four vectors of query rows, which fill the four ZA tiles and lie side
+// by side, so that SME2 loads them with one instruction: queries in groups of 64 rows, [head_dim][rows of the group],
+// probabilities as the scores lie.
 #pragma once
 #include "kernels/abi/attention_stages.h"
 #include "kernels/abi/compiler.h"
@@ -36,6 +37,8 @@ SMEPILOT_INLINE uint32_t vector_lanes() noexcept __arm_streaming {
   return svcntw() < kPanel ? static_cast<uint32_t>(svcntw()) : kPanel;
 }
 
+static_assert(kQ8Zero == 0);  // keys of Q8_0 are signed
+
 SMEPILOT_INLINE svfloat32_t load_f16(svbool_t mask, const uint16_t* p) noexcept __arm_streaming {
   return svcvt_f32_f16_x(svptrue_b32(), svreinterpret_f16_u32(svld1uh_u32(mask, p)));
 }
@@ -54,8 +57,7 @@ SMEPILOT_INLINE void mopas(svfloat32_t x, svfloat32_t r0, svfloat32_t r1, svfloa
 // One step, an element or a position: N vectors of rows, one after the other, times one of K or V. Whole: a vector has
 // no more lanes than are used.
 template <int N, bool Rows, bool Whole>
-SMEPILOT_INLINE void step(const float* rows, const uint16_t* x, svbool_t mask) noexcept SMEPILOT_STREAMING {
-  const svfloat32_t v = load_f16(mask, x);
+SMEPILOT_INLINE void step(const float* rows, svfloat32_t v) noexcept SMEPILOT_STREAMING {
 #if SMEPILOT_SME2
   if constexpr (N == 4 && Whole) {
     const svfloat32x4_t r = svld1_f32_x4(svptrue_c32(), rows);
@@ -72,17 +74,57 @@ SMEPILOT_INLINE void step(const float* rows, const uint16_t* x, svbool_t mask) n
   mopas<N, Rows>(v, r0, r1, r2, r3);
 }
 
+// Steps of an f16 cache, of which one vector lies x_step after the other.
 template <int N, bool Rows, bool Whole>
 SMEPILOT_INLINE void steps(const float* rows, size_t row_step, const uint16_t* x, size_t x_step, svbool_t mask,
                            uint32_t count) noexcept SMEPILOT_STREAMING {
   for (uint32_t i = count / 4; i > 0; --i, rows += 4 * row_step, x += 4 * x_step) {
     __asm__("" : "+r"(rows), "+r"(x));  // one pointer each, and multiples of the steps that stay in registers
-    step<N, Rows, Whole>(rows, x, mask);
-    step<N, Rows, Whole>(rows + row_step, x + x_step, mask);
-    step<N, Rows, Whole>(rows + 2 * row_step, x + 2 * x_step, mask);
-    step<N, Rows, Whole>(rows + 3 * row_step, x + 3 * x_step, mask);
+    step<N, Rows, Whole>(rows, load_f16(mask, x));
+    step<N, Rows, Whole>(rows + row_step, load_f16(mask, x + x_step));
+    step<N, Rows, Whole>(rows + 2 * row_step, load_f16(mask, x + 2 * x_step));
+    step<N, Rows, Whole>(rows + 3 * row_step, load_f16(mask, x + 3 * x_step));
   }
-  for (uint32_t i = count % 4; i > 0; --i, rows += row_step, x += x_step) step<N, Rows, Whole>(rows, x, mask);
+  for (uint32_t i = count % 4; i > 0; --i, rows += row_step, x += x_step) step<N, Rows, Whole>(rows, load_f16(mask, x));
+}
+
+// Elements of a Q8_0 panel of K, its positions from `first` on.
+template <int N, bool Whole>
+SMEPILOT_INLINE void key_steps(const float* rows, size_t row_step, const uint8_t* panel, uint32_t first, svbool_t lanes,
+                               uint32_t head_dim) noexcept SMEPILOT_STREAMING {
+  const svbool_t all = svptrue_b32();
+  const auto* scales = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(head_dim)) + first;
+  const uint8_t* words = panel + first * size_t{4};  // four elements of a position side by side
+  for (uint32_t d = 0; d < head_dim; d += kQ8Block, scales += kPanel) {
+    const svfloat32_t scale = load_f16(lanes, scales);
+    for (uint32_t i = 0; i < kQ8Block / 4; ++i, words += 4 * kPanel, rows += 4 * row_step) {
+      const svint32_t w = svld1_s32(lanes, reinterpret_cast<const int32_t*>(words));
+#define SMEPILOT_ELEMENT(bytes) svmul_f32_x(all, svcvt_f32_s32_x(all, bytes), scale)
+      step<N, false, Whole>(rows, SMEPILOT_ELEMENT(svextb_s32_x(all, w)));
+      step<N, false, Whole>(rows + row_step, SMEPILOT_ELEMENT(svextb_s32_x(all, svasr_n_s32_x(all, w, 8))));
+      step<N, false, Whole>(rows + 2 * row_step, SMEPILOT_ELEMENT(svextb_s32_x(all, svasr_n_s32_x(all, w, 16))));
+      step<N, false, Whole>(rows + 3 * row_step, SMEPILOT_ELEMENT(svasr_n_s32_x(all, w, 24)));
+#undef SMEPILOT_ELEMENT
+    }
+  }
+}
+
+// Positions of a Q8_0 cache from the panel `v` on, elements d .., which are of one block.
+template <int N, bool Whole>
+SMEPILOT_INLINE void value_steps(const float* rows, size_t row_step, const uint8_t* v, uint32_t d, uint32_t head_dim,
+                                 svbool_t mask, uint32_t count) noexcept SMEPILOT_STREAMING {
+  const svbool_t all = svptrue_b32();
+  for (uint32_t at = 0; at < count; at += kPanel, v += kv_panel_bytes(DType::kQ8_0, head_dim)) {
+    const auto* x = reinterpret_cast<const int8_t*>(v) + d;
+    const auto* scales = reinterpret_cast<const uint16_t*>(v + kv_scale_offset(head_dim)) + d / kQ8Block;
+    for (uint32_t i = smaller(kPanel, count - at); i > 0; --i) {
+      const svfloat32_t scale = svcvt_f32_f16_x(all, svreinterpret_f16_u32(svdup_n_u32(*scales)));
+      step<N, true, Whole>(rows, svmul_f32_x(all, svcvt_f32_s32_x(all, svld1sb_s32(mask, x)), scale));
+      rows += row_step;
+      x += head_dim;
+      scales += head_dim / kQ8Block;
+    }
+  }
 }
 
 // --- queries: groups of up to 64 rows, [head_dim][rows of the group], scaled; rows that do not exist are 0 ---
@@ -113,14 +155,17 @@ void streaming_pack_queries(const AttentionTile* t, const void*) noexcept SMEPIL
 // --- scores: a line of K is the tiles' rows, query rows are their columns ---
 
 // One panel of positions with N vectors of rows.
-template <int N, bool Whole>
-SMEPILOT_INLINE void score_tiles(const AttentionTile& t, const float* q, uint32_t width, const uint16_t* k,
+template <DType D, int N, bool Whole>
+SMEPILOT_INLINE void score_tiles(const AttentionTile& t, const float* q, uint32_t width, const uint8_t* k,
                                  float* scores) noexcept SMEPILOT_STREAMING {
   const uint32_t vl = vector_lanes();
   const svbool_t lanes = svwhilelt_b32_u32(0, vl);
   for (uint32_t p = 0; p < kPanel; p += vl) {
     svzero_za();
-    steps<N, false, Whole>(q, width, k + p, kPanel, lanes, t.head_dim);
+    if constexpr (D == DType::kQ8_0)
+      key_steps<N, Whole>(q, width, k, p, lanes, t.head_dim);
+    else
+      steps<N, false, Whole>(q, width, reinterpret_cast<const uint16_t*>(k) + p, kPanel, lanes, t.head_dim);
     for (uint32_t i = 0; i < vl; ++i, scores += t.stride) {
       svst1_hor_za32(0, i, lanes, scores);
       if constexpr (N > 1) svst1_hor_za32(1, i, lanes, scores + vl);
@@ -130,32 +175,33 @@ SMEPILOT_INLINE void score_tiles(const AttentionTile& t, const float* q, uint32_
   }
 }
 
-template <bool Whole>
+template <DType D, bool Whole>
 SMEPILOT_INLINE void all_scores(const AttentionTile& t) noexcept SMEPILOT_STREAMING {
   const uint32_t vl = vector_lanes();
-  const size_t panel = size_t{t.head_dim} * kPanel;
+  const size_t panel = kv_panel_bytes(D, t.head_dim);
   for (uint32_t group = 0; group < t.rows; group += kGroup) {
     const uint32_t width = smaller(kGroup, t.stride - group), count = most_visible(t, group);
-    const auto* k = static_cast<const uint16_t*>(t.k) + t.kv_begin / kPanel * panel;
+    const auto* k = static_cast<const uint8_t*>(t.k) + t.kv_begin / kPanel * panel;
     const float* const q = static_cast<const float*>(t.queries) + size_t{group} * t.head_dim;
     for (uint32_t p = 0; p < count; p += kPanel, k += panel)
       for (uint32_t r = 0; r < width; r += 4 * vl) {
         float* const to = t.scores + size_t{p} * t.stride + group + r;
         switch (smaller((width - r) / vl, 4)) {
-          case 1: score_tiles<1, Whole>(t, q + r, width, k, to); break;
-          case 2: score_tiles<2, Whole>(t, q + r, width, k, to); break;
-          case 3: score_tiles<3, Whole>(t, q + r, width, k, to); break;
-          default: score_tiles<4, Whole>(t, q + r, width, k, to); break;
+          case 1: score_tiles<D, 1, Whole>(t, q + r, width, k, to); break;
+          case 2: score_tiles<D, 2, Whole>(t, q + r, width, k, to); break;
+          case 3: score_tiles<D, 3, Whole>(t, q + r, width, k, to); break;
+          default: score_tiles<D, 4, Whole>(t, q + r, width, k, to); break;
         }
       }
   }
 }
 
+template <DType D>
 void streaming_scores(const AttentionTile* t, const void*) noexcept SMEPILOT_STREAMING {
   if (svcntw() <= kPanel)
-    all_scores<true>(*t);
+    all_scores<D, true>(*t);
   else
-    all_scores<false>(*t);
+    all_scores<D, false>(*t);
 }
 
 // --- values: query rows are the tiles' rows, a line of V is their columns ---
@@ -178,7 +224,7 @@ SMEPILOT_INLINE uint32_t rows_from(uint32_t rows, uint32_t first, uint32_t vl) n
 }
 
 // Elements d .. of N vectors of rows from `row` on, over `count` positions.
-template <int N, bool Whole>
+template <DType D, int N, bool Whole>
 SMEPILOT_INLINE void value_tiles(const AttentionTile& t, uint32_t row, uint32_t d,
                                  uint32_t count) noexcept SMEPILOT_STREAMING {
   const uint32_t vl = vector_lanes(), rows = t.rows - row;
@@ -193,53 +239,61 @@ SMEPILOT_INLINE void value_tiles(const AttentionTile& t, uint32_t row, uint32_t 
     if constexpr (N > 2) load_rows<2>(t, row + 2 * vl, rows_from(rows, 2 * vl, vl), o + 2 * next, dim, lanes);
     if constexpr (N > 3) load_rows<3>(t, row + 3 * vl, rows_from(rows, 3 * vl, vl), o + 3 * next, dim, lanes);
   }
-  // The panels of V are rows of positions, without a gap between them.
-  const auto* v = static_cast<const uint16_t*>(t.v) + size_t{t.kv_begin} * t.head_dim + d;
+  const auto* v = static_cast<const uint8_t*>(t.v) + t.kv_begin / kPanel * kv_panel_bytes(D, t.head_dim);
   const svbool_t mask = svand_b_z(lanes, lanes, svwhilelt_b32_u32(d, t.head_dim));
-  steps<N, true, Whole>(t.scores + row, t.stride, v, t.head_dim, mask, count);
+  if constexpr (D == DType::kQ8_0)
+    value_steps<N, Whole>(t.scores + row, t.stride, v, d, t.head_dim, mask, count);
+  else  // panels are rows of positions, without a gap between them
+    steps<N, true, Whole>(t.scores + row, t.stride, reinterpret_cast<const uint16_t*>(v) + d, t.head_dim, mask, count);
   store_rows<0>(rows_from(rows, 0, vl), o, dim, lanes);
   if constexpr (N > 1) store_rows<1>(rows_from(rows, vl, vl), o + next, dim, lanes);
   if constexpr (N > 2) store_rows<2>(rows_from(rows, 2 * vl, vl), o + 2 * next, dim, lanes);
   if constexpr (N > 3) store_rows<3>(rows_from(rows, 3 * vl, vl), o + 3 * next, dim, lanes);
 }
 
-template <bool Whole>
+template <DType D, bool Whole>
 SMEPILOT_INLINE void all_values(const AttentionTile& t) noexcept SMEPILOT_STREAMING {
   const uint32_t vl = vector_lanes();
   for (uint32_t group = 0; group < t.rows; group += kGroup) {
     const uint32_t width = smaller(kGroup, t.stride - group), count = most_visible(t, group);
     for (uint32_t d = 0; d < t.head_dim; d += vl)
       for (uint32_t r = 0; r < width && group + r < t.rows; r += 4 * vl) switch (smaller((width - r) / vl, 4)) {
-          case 1: value_tiles<1, Whole>(t, group + r, d, count); break;
-          case 2: value_tiles<2, Whole>(t, group + r, d, count); break;
-          case 3: value_tiles<3, Whole>(t, group + r, d, count); break;
-          default: value_tiles<4, Whole>(t, group + r, d, count); break;
+          case 1: value_tiles<D, 1, Whole>(t, group + r, d, count); break;
+          case 2: value_tiles<D, 2, Whole>(t, group + r, d, count); break;
+          case 3: value_tiles<D, 3, Whole>(t, group + r, d, count); break;
+          default: value_tiles<D, 4, Whole>(t, group + r, d, count); break;
         }
   }
 }
 
+template <DType D>
 void streaming_values(const AttentionTile* t, const void*) noexcept SMEPILOT_STREAMING {
   if (svcntw() <= kPanel)
-    all_values<true>(*t);
+    all_values<D, true>(*t);
   else
-    all_values<false>(*t);
+    all_values<D, false>(*t);
 }
 
 void pack_queries(const AttentionTile* t) noexcept {
   call_streaming<AttentionTile, void>(streaming_pack_queries, t, nullptr);
 }
+template <DType D>
 void scores(const AttentionTile* t) noexcept {
-  call_streaming<AttentionTile, void>(streaming_scores, t, nullptr);
+  call_streaming<AttentionTile, void>(streaming_scores<D>, t, nullptr);
 }
+template <DType D>
 void values(const AttentionTile* t) noexcept {
-  call_streaming<AttentionTile, void>(streaming_values, t, nullptr);
+  call_streaming<AttentionTile, void>(streaming_values<D>, t, nullptr);
 }
 
-constexpr AttentionStages kStages = {query_bytes, pack_queries, scores, nullptr, values, nullptr};
+template <DType D>
+constexpr AttentionStages kStages = {query_bytes, pack_queries, scores<D>, nullptr, values<D>, nullptr};
 
+// D: of the KV cache.
+template <DType D>
 constexpr KernelVariant variant(const char* id) noexcept {
-  return attention_tile_variant(id, kIsaNeon | kIsaSme | (SMEPILOT_SME2 ? kIsaSme2 : 0u), DType::kF32, DType::kF16,
-                                kMostTileRows, &kStages, ExecutionUnit::kMatrix);
+  return attention_tile_variant(id, kIsaNeon | kIsaSme | (SMEPILOT_SME2 ? kIsaSme2 : 0u), DType::kF32, D, kMostTileRows,
+                                &kStages<D>, ExecutionUnit::kMatrix);
 }
 
 }  // namespace
