@@ -177,10 +177,15 @@ std::optional<AdaptController::Proposal> AdaptController::propose_balance() cons
 std::optional<AdaptController::Proposal> AdaptController::propose_one_side() const {
   if (current_.mode != ExecutionMode::kCoop || !limits_.alone || imbalance_.count() < policy_.settle) return {};
   const double cpu_workers = std::max(1.0, static_cast<double>(current_.workers) - limits_.matrix_workers);
-  const double matrix = matrix_.value(), vector = vector_.value() * limits_.cpu_workers / cpu_workers;
-  const double both = whole_.value();
-  if (std::max(matrix, vector) * (1 - policy_.worthwhile) < both) return {};
-  if (matrix > vector) return Proposal{{ExecutionMode::kMatrix, 0, limits_.matrix_workers}, AdaptReason::kOneSide};
+  const double matrix = matrix_.value(), vector = vector_.value();
+  if (!(matrix > 0) || !(vector > 0) || !(whole_.value() > 0)) return {};
+  const double alone = vector * limits_.cpu_workers / cpu_workers;
+  // Times of a unit of work: as it is, and with a better division, which does not take the barrier away.
+  const double done = matrix_.work / (matrix_.work + vector_.work), now = 1 / whole_.value();
+  const double barrier = std::max(0.0, now - std::max(done / matrix, (1 - done) / vector));
+  const double together = std::min(now, 1 / (matrix + vector) + barrier);
+  if (1 / std::max(matrix, alone) > together * (1 - policy_.worthwhile)) return {};
+  if (matrix > alone) return Proposal{{ExecutionMode::kMatrix, 0, limits_.matrix_workers}, AdaptReason::kOneSide};
   return Proposal{{ExecutionMode::kCpu, 0, limits_.cpu_workers}, AdaptReason::kOneSide};
 }
 

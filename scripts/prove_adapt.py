@@ -195,7 +195,7 @@ def main():
     p.add_argument("--cpus", default="0,1", help="cores to load, one after the other (default: 0,1)")
     p.add_argument("--duty", type=float, default=1.0, help="share of the time that the load is busy (default: 1)")
     p.add_argument("-r", "--rounds", type=int, default=3, help="rounds (default: 3)")
-    p.add_argument("--steps", type=int, default=8, help="repetitions of the test in a run (default: 8)")
+    p.add_argument("--steps", type=int, default=12, help="repetitions of the test in a run (default: 12)")
     p.add_argument("-t", "--threads", type=int, default=0, help="workers (default: the plan's)")
     p.add_argument("--keep-dynamic", action="store_true", help="leave dynamic splits as they are")
     p.add_argument("--no-testbed", action="store_true", help="on a machine with a matrix unit of its own")
