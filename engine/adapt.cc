@@ -94,7 +94,7 @@ double AdaptController::current_ns_per_work() const noexcept {
 void AdaptController::learn(const AdaptObservation& o) {
   ++calls_of_current_;
   whole_.add(o.work, o.ns);
-  waiting_.add(o.waiting);
+  waiting_.add(o.waiting * o.ns, o.ns);  // by time: a few long calls may have it all
   cost_.add(std::log(o.ns / o.work));
   if (o.apart && o.matrix.ns > 0 && o.vector.ns > 0) {
     matrix_.add(o.matrix.work, o.matrix.ns);
@@ -191,7 +191,7 @@ std::optional<AdaptController::Proposal> AdaptController::propose_one_side() con
 
 std::optional<AdaptController::Proposal> AdaptController::propose_fewer() const {
   if (current_.mode == ExecutionMode::kCoop || current_.workers < 2) return {};
-  if (waiting_.mean() - kSure * waiting_.error() < policy_.most_waiting) return {};
+  if (waiting_.value() < policy_.most_waiting) return {};
   AdaptSetting to = current_;
   --to.workers;
   return Proposal{to, AdaptReason::kFewerWorkers};
@@ -281,7 +281,7 @@ void AdaptController::forget() {
   calls_of_current_ = 0;
   whole_ = {};
   imbalance_.clear();
-  waiting_.clear();
+  waiting_ = {};
   cost_.clear();
   has_reference_ = false;
   backoff_ = 2 * policy_.settle;

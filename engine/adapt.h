@@ -155,8 +155,8 @@ class AdaptController {
   AdaptLimits limits_;
   AdaptPolicy policy_;
   Rate whole_, matrix_, vector_;
-  Fading imbalance_;  // (matrix - vector) / the longer one: > 0 if the cores wait for the matrix unit
-  Fading waiting_;
+  Fading imbalance_;      // (matrix - vector) / the longer one: > 0 if the cores wait for the matrix unit
+  Rate waiting_;          // of the time of its workers, what they waited
   Fading cost_;           // logarithm of ns / work
   double reference_ = 0;  // of cost_, when the last trial ended
   bool has_reference_ = false;

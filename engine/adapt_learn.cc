@@ -58,6 +58,7 @@ LearnedPlan learn_plan(const Plan& plan, const Adaptation& adaptation, const std
   out.plan.planner = "adapted";
   std::vector<double> heard(plan.entries.size(), 0);  // time of the operator that decides about an entry
   for (const auto& o : adaptation.operators()) {
+    if (o->shapes.empty()) continue;  // element-wise: not a plan's affair
     const AdaptController& c = o->controller;
     const bool moved = c.current() != c.home();
     if (moved && c.calls_of_current() < kEnoughCalls) {

@@ -112,10 +112,11 @@ std::string describe(const AdaptRecord& r) {
         "step {}: worker {} goes to CPU {}, worker {} to CPU {}: they had {:.0f} and {:.0f} % of their cores", r.step,
         p.swap.a, p.cpu_b, p.swap.b, p.cpu_a, 100 * p.swap.share_a, 100 * p.swap.share_b);
   }
-  return fmt::format(
-      "step {}, {} m={}: {} -> {}{}: {}; GOP/s {} -> {}; {:.1f} ± {:.1f} % less time in {} pairs of calls", r.step,
-      r.role, r.m, describe(e.from), describe(e.to), e.changed ? "" : " tried, not taken", adapt_reason_name(e.reason),
-      rates_text(e.before), rates_text(e.after), 100 * e.saved, 100 * e.error, e.pairs);
+  const std::string rates =
+      r.elementwise ? "" : fmt::format("GOP/s {} -> {}; ", rates_text(e.before), rates_text(e.after));
+  return fmt::format("step {}, {} m={}: {} -> {}{}: {}; {}{:.1f} ± {:.1f} % less time in {} pairs of calls", r.step,
+                     r.role, r.m, describe(e.from), describe(e.to), e.changed ? "" : " tried, not taken",
+                     adapt_reason_name(e.reason), rates, 100 * e.saved, 100 * e.error, e.pairs);
 }
 
 std::string to_json(const AdaptRecord& r) {
@@ -131,7 +132,8 @@ std::string to_json(const AdaptRecord& r) {
       R"({{"step": {}, "change": {}, "operator": "{}", "m": {}, "changed": {}, "from": {}, "to": {}, "reason": "{}", )"
       R"("gops_before": {}, "gops_after": {}, "saved": {:.5f}, "error": {:.5f}, "pairs": {}}})",
       r.step, r.number, json_escape(r.role), r.m, e.changed, setting_json(e.from), setting_json(e.to),
-      adapt_reason_name(e.reason), rates_json(e.before), rates_json(e.after), e.saved, e.error, e.pairs);
+      adapt_reason_name(e.reason), r.elementwise ? "null" : rates_json(e.before),
+      r.elementwise ? "null" : rates_json(e.after), e.saved, e.error, e.pairs);
 }
 
 bool exchangeable(const Platform& platform, int cpu_a, int cpu_b) {
@@ -160,7 +162,7 @@ AdaptedOperator& Adaptation::find(const char* role, std::span<const MatmulCall> 
   const Home home = home_of(calls, workers_);
   // By the first and the last: experts are alike, and layers differ in the types of whole matrices at most.
   for (const auto& o : operators_)
-    if (!o->attention && o->octave == octave && o->mode == home.setting.mode && o->role == role &&
+    if (!o->attention && !o->shapes.empty() && o->octave == octave && o->mode == home.setting.mode && o->role == role &&
         o->shapes.front() == shape(calls.front()) && o->shapes.back() == shape(calls.back()))
       return *o;
   auto made = std::make_unique<AdaptedOperator>(AdaptedOperator{role,
@@ -186,6 +188,43 @@ AdaptedOperator& Adaptation::find(const char* role, std::span<const MatmulCall> 
   return *operators_.back();
 }
 
+void Adaptation::begin(AdaptedOperator& o, uint32_t rows) noexcept {
+  under_way_ = &o;
+  m_ = rows;
+  o.m_min = std::min(o.m_min, rows);
+  o.m_max = std::max(o.m_max, rows);
+  time_.forget();
+}
+
+unsigned Adaptation::configure(const char* role, unsigned workers, uint32_t rows) {
+  const uint32_t octave = octave_of(rows);
+  auto found = std::find_if(operators_.begin(), operators_.end(), [&](const auto& o) {
+    return !o->attention && o->shapes.empty() && o->octave == octave && o->role == role;
+  });
+  if (found == operators_.end()) {
+    const AdaptSetting home{ExecutionMode::kCpu, 0, workers};
+    found =
+        operators_.insert(found, std::make_unique<AdaptedOperator>(AdaptedOperator{role,
+                                                                                   false,
+                                                                                   ExecutionMode::kCpu,
+                                                                                   octave,
+                                                                                   {},
+                                                                                   UINT32_MAX,
+                                                                                   0,
+                                                                                   0,
+                                                                                   0,
+                                                                                   0,
+                                                                                   0,
+                                                                                   0,
+                                                                                   {},
+                                                                                   AdaptController(home, {}, policy_),
+                                                                                   {}}));
+  }
+  begin(**found, rows);
+  work_ = rows;
+  return std::min<unsigned>(workers, (*found)->controller.next().workers);
+}
+
 std::span<const MatmulCall> Adaptation::configure(const char* role, std::span<const MatmulCall> calls) {
   uint32_t rows = 0;
   work_ = 0;
@@ -194,11 +233,7 @@ std::span<const MatmulCall> Adaptation::configure(const char* role, std::span<co
     work_ += work_of(call);
   }
   AdaptedOperator& o = find(role, calls, rows);
-  under_way_ = &o;
-  m_ = rows;
-  o.m_min = std::min(o.m_min, rows);
-  o.m_max = std::max(o.m_max, rows);
-  time_.forget();
+  begin(o, rows);
   const AdaptSetting& setting = o.controller.next();
   if (setting == o.controller.home()) return calls;
   calls_.assign(calls.begin(), calls.end());
@@ -246,11 +281,8 @@ AttentionConfig Adaptation::configure(const AttentionConfig& config, std::span<c
     under_way_ = operators_.back().get();
   }
   AdaptedOperator& o = *under_way_;
-  m_ = rows;
-  o.m_min = std::min(o.m_min, rows);
-  o.m_max = std::max(o.m_max, rows);
+  begin(o, rows);
   o.kv_len = std::max(o.kv_len, longest);
-  time_.forget();
   AttentionConfig out = config;
   const AdaptSetting& setting = o.controller.next();
   if (config.mode != ExecutionMode::kCoop)
@@ -281,7 +313,7 @@ void Adaptation::executed() {
       o.last_change = *event;
       trace_instant("adapt", o.role.c_str(), event->to.mode, ++changes_);
     }
-    note({step_, event->changed ? changes_ : 0, o.role, m_, *event, {}});
+    note({step_, event->changed ? changes_ : 0, o.role, m_, o.shapes.empty(), *event, {}});
   }
   if (platform_ != nullptr) watch_places();
 }
@@ -298,7 +330,7 @@ void Adaptation::watch_places() {
   if (!pool_->swap_cpus(swap->a, swap->b)) return;
   for (const auto& o : operators_) o->controller.start_over();
   trace_instant("adapt", "workers", ExecutionMode::kCpu, ++changes_);
-  note({step_, changes_, "workers", 0, {}, place});
+  note({step_, changes_, "workers", 0, false, {}, place});
 }
 
 void Adaptation::note(AdaptRecord record) {

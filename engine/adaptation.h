@@ -24,9 +24,9 @@ struct AdaptedShape {
 struct AdaptedOperator {
   std::string role;
   bool attention = false;
-  ExecutionMode mode{};  // in the plan
-  uint32_t octave = 0;   // of the rows of all its calls
-  std::vector<AdaptedShape> shapes;
+  ExecutionMode mode{};                                              // in the plan
+  uint32_t octave = 0;                                               // of the rows of all its calls
+  std::vector<AdaptedShape> shapes;                                  // none: element-wise work, which no plan knows
   uint32_t m_min = 0, m_max = 0;                                     // rows of a call so far
   uint32_t kv_heads = 0, head_dim = 0;                               // attention: of the model
   uint32_t kv_len = 0;                                               // attention: the longest so far
@@ -47,6 +47,7 @@ struct AdaptRecord {
   uint32_t number = 0;  // of the change, from 1 on; 0: a trial that changed nothing
   std::string role;
   uint32_t m = 0;
+  bool elementwise = false;  // rates are rows per ns, not multiply-accumulates
   AdaptEvent event;
   std::optional<AdaptedPlace> place;  // then m and event mean nothing
 };
@@ -73,6 +74,8 @@ class Adaptation {
   std::span<const MatmulCall> configure(const char* role, std::span<const MatmulCall> calls);
   AttentionConfig configure(const AttentionConfig& config, std::span<const AttentionSequence> sequences,
                             uint32_t heads);
+  // Element-wise work on so many rows: how many of these workers are to do it now.
+  unsigned configure(const char* role, unsigned workers, uint32_t rows);
   // What the operator is to be given to measure itself, and the call that says that it has been executed.
   CallTime* time() noexcept { return &time_; }
   void executed();
@@ -87,6 +90,7 @@ class Adaptation {
   std::string json() const;
 
  private:
+  void begin(AdaptedOperator& o, uint32_t rows) noexcept;
   AdaptedOperator& find(const char* role, std::span<const MatmulCall> calls, uint32_t rows);
 
   void note(AdaptRecord record);

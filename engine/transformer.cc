@@ -190,7 +190,7 @@ LeftOperand Transformer::norm(uint32_t m, const float* weight, const float* resi
   const LeftOperand result{norm_, m, d, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
   TaskCounter tasks(panels);
-  pool_->run(most, [&](unsigned worker, unsigned) {
+  run_elementwise("norm", most, m, [&](unsigned worker, unsigned) {
     const TraceScope trace("norm", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p; tasks.take(p);) {
       const uint32_t row = p * kPanel, rows = std::min(kPanel, m - row);
@@ -267,7 +267,7 @@ void Transformer::record_group(const char* role, std::span<const MatmulCall> cal
 }
 
 // Biases, the norms of each head, and the rotation, in place, of every row of q_, k_ and v_.
-void Transformer::rotate(const LayerWeights& w, uint32_t m, bool rotated) {
+unsigned Transformer::rotate(const LayerWeights& w, uint32_t m, bool rotated) {
   const HyperParameters& hp = file_->hyper;
   const uint32_t hd = hp.head_dim, heads = hp.heads * hd, kv = hp.kv_heads * hd, half = hp.rope_dims / 2;
   const ElementwiseConfig& e = dispatch_->elementwise();
@@ -293,7 +293,7 @@ void Transformer::rotate(const LayerWeights& w, uint32_t m, bool rotated) {
     e.rope->rope(&k_args);
   };
   TaskCounter tasks(ceil_div(m, kPanel));
-  pool_->run(m < kPanel ? 1 : e.workers, [&](unsigned worker, unsigned) {
+  return run_elementwise("rope_kv", m < kPanel ? 1 : e.workers, m, [&](unsigned worker, unsigned) {
     const TraceScope trace("rope", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p; tasks.take(p);)
       for (uint32_t row = p * kPanel; row < std::min((p + 1) * kPanel, m); ++row) rotate_row(row);
@@ -362,8 +362,9 @@ void Transformer::attention_block(uint32_t layer, const LeftOperand& x, std::spa
   const Timing timing(stats_);
   {
     const TraceOperator timeline("rope_kv");
-    rotate(w, m, hp.rope_free_every == 0 || (layer + 1) % hp.rope_free_every != 0);
-    write_kv(*pool_, dispatch_->elementwise().workers, sequences_, k_, kv, v_, kv);
+    const unsigned rotating = rotate(w, m, hp.rope_free_every == 0 || (layer + 1) % hp.rope_free_every != 0);
+    const unsigned workers = dispatch_->elementwise().workers;
+    write_kv(*pool_, m < kPanel ? workers : rotating, sequences_, k_, kv, v_, kv);
   }
   timing.done("rope_kv", dispatch_->elementwise().workers, OpKind::kRope, m, heads + kv);
   attend(m);
@@ -382,7 +383,7 @@ LeftOperand Transformer::swiglu(uint32_t rows, uint32_t cols, const FormSet& for
   const LeftOperand result{gate_, rows, cols, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
   TaskCounter tasks(panels);
-  pool_->run(most, [&](unsigned worker, unsigned) {
+  run_elementwise("swiglu", most, rows, [&](unsigned worker, unsigned) {
     const TraceScope trace("swiglu", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
     for (uint32_t p; tasks.take(p);) {
       const uint32_t row = p * kPanel, count = std::min(kPanel, rows - row);

@@ -76,7 +76,7 @@ class Transformer {
   LeftOperand norm(uint32_t m, const float* weight, const float* residual, const FormSet& forms);
   LeftOperand pack_attention(uint32_t m, const FormSet& forms);
   void attention_block(uint32_t layer, const LeftOperand& x, std::span<const SequenceTokens> batch);
-  void rotate(const LayerWeights& w, uint32_t m, bool rotated);
+  unsigned rotate(const LayerWeights& w, uint32_t m, bool rotated);  // returns how many workers did it
   void attend(uint32_t m);
   void dense_ffn(const LayerWeights& w, const LayerMatrices& id, const LeftOperand& x);
   LeftOperand swiglu(uint32_t rows, uint32_t cols, const FormSet& forms);
@@ -98,6 +98,25 @@ class Transformer {
   // The forms of x behind the first.
   void convert(const LeftOperand& x);
   void run_group(const char* role, std::span<const MatmulCall> calls);
+  // Element-wise work on m rows by `workers` workers, or fewer: fn(worker, workers). Returns how many.
+  template <typename Fn>
+  unsigned run_elementwise(const char* role, unsigned workers, uint32_t m, Fn fn) {
+    if (adaptation_ == nullptr || workers < 2) {
+      pool_->run(workers, fn);
+      return workers;
+    }
+    const unsigned taken = adaptation_->configure(role, workers, m);
+    CallTime& time = *adaptation_->time();
+    time.begin(taken, false);
+    pool_->run(taken, [&](unsigned worker, unsigned count) {
+      WorkerTime* const mine = time.start(worker);
+      fn(worker, count);
+      if (mine != nullptr) time.finish(*mine);
+    });
+    time.end();
+    adaptation_->executed();
+    return taken;
+  }
   // For the statistics.
   void record_group(const char* role, std::span<const MatmulCall> calls, const Timing& timing);
   void record_attention(const AttentionConfig& config, uint32_t m, const Timing& timing);
