@@ -28,13 +28,18 @@ MemoryNeed memory_need(const HyperParameters& hp, const MemoryRequest& request) 
   need.weights = request.weight_bytes;
   need.kv_cache = kv_cache_bytes(hp, request.context, request.sequences, request.kv_type);
   need.logits = uint64_t{request.sequences} * hp.vocab * sizeof(float);
-  // What Transformer sets aside for a pass of m rows: the residual stream, its norm and projection; q, k, v and the
-  // attention's result; the feed-forward's two halves; what matmuls read of them, packed; the rotation's table.
+  // What Transformer sets aside for a pass of m rows: the residual stream, its norm and projection; in the same memory
+  // q, k, v, the attention's result and its scratch, or the feed-forward's two halves; what matmuls read of all these,
+  // packed; the rotation's table.
   const uint64_t m = request.rows, d = hp.embedding, heads = uint64_t{hp.heads} * hp.head_dim;
   const uint64_t kv = uint64_t{hp.kv_heads} * hp.head_dim;
   const bool moe = hp.experts != 0;
   const uint64_t routed = moe ? m * hp.experts_used : m, ff = moe ? hp.expert_feed_forward : hp.feed_forward;
-  uint64_t floats = m * (3 * d + 2 * heads + 2 * kv) + 2 * routed * ff + uint64_t{request.context} * hp.rope_dims;
+  uint64_t floats = m * 3 * d + uint64_t{request.context} * hp.rope_dims;
+  const uint64_t attention =
+      m * (2 * heads + 2 * kv) * sizeof(float) +
+      attention_scratch_bytes(request.workers, request.rows, hp.heads, round_up(request.context, kPanel), hp.head_dim);
+  const uint64_t feed_forward = 2 * routed * ff * sizeof(float);
   const auto packed = [&](uint64_t rows, uint64_t k) {
     return request.packed == Layout::kRowMajor ? 0 : lhs_bytes(request.packed, rows, k);
   };
@@ -43,10 +48,7 @@ MemoryNeed memory_need(const HyperParameters& hp, const MemoryRequest& request) 
     floats += 2 * routed * d + m * hp.experts;
     forms += packed(routed, d);
   }
-  need.scratch =
-      floats * sizeof(float) + forms +
-      attention_scratch_bytes(request.workers, request.rows, hp.heads, round_up(request.context, kPanel), hp.head_dim) +
-      kOverhead;
+  need.scratch = floats * sizeof(float) + std::max(attention, feed_forward) + forms + kOverhead;
   return need;
 }
 

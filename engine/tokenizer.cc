@@ -34,6 +34,7 @@ TokenId Tokenizer::SpecialTokens::match(std::string_view text) const {
 Result<Tokenizer> Tokenizer::from_gguf(const GgufFile& gguf) {
   Tokenizer t;
   SMEPILOT_TRY(t.load(gguf));
+  gguf.release(gguf.head());  // texts and merges were copied
   return t;
 }
 

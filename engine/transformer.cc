@@ -8,6 +8,7 @@
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
 #include "kernels/driver/trace.h"
+#include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
 
 namespace smepilot {
@@ -114,17 +115,22 @@ void Transformer::carve(Carver& carver, const PackedBytes& packed) {
   const size_t ff = hp.experts == 0 ? hp.feed_forward : hp.expert_feed_forward;
   carver.take(&x_, m * d);
   carver.take(&norm_, m * d);
-  carver.take(&q_, m * heads);
-  carver.take(&k_, m * kv);
-  carver.take(&v_, m * kv);
-  carver.take(&attn_, m * heads);
   carver.take(&proj_, m * d);
-  carver.take(&gate_, routed * ff);
-  carver.take(&up_, routed * ff);
+  carver.take_one_of(
+      [&] {
+        carver.take(&q_, m * heads);
+        carver.take(&k_, m * kv);
+        carver.take(&v_, m * kv);
+        carver.take(&attn_, m * heads);
+        carver.take(&attn_scratch_,
+                    attention_scratch_bytes(pool_->size(), limits_.rows, hp.heads, limits_.capacity, hp.head_dim));
+      },
+      [&] {
+        carver.take(&gate_, routed * ff);
+        carver.take(&up_, routed * ff);
+      });
   carver.take(&rope_, size_t{limits_.capacity} * hp.rope_dims);
   carver.take(&packed_, std::max(m * packed.layer, routed * packed.swiglu));
-  carver.take(&attn_scratch_,
-              attention_scratch_bytes(pool_->size(), limits_.rows, hp.heads, limits_.capacity, hp.head_dim));
   carver.take(&positions_, m);
   if (hp.experts == 0) return;
   carver.take(&expert_out_, routed * d);
@@ -167,17 +173,24 @@ uint32_t Transformer::place(std::span<const SequenceTokens> batch) {
   return row;
 }
 
+// An embedding that is the output matrix, too, is read as it is packed: reading rows of the file maps a lot around
+// them.
 void Transformer::embed(std::span<const SequenceTokens> batch, uint32_t m) {
   const uint32_t d = file_->hyper.embedding;
   const GgufTensor& table = *file_->token_embd;
   const size_t row_bytes = file_bytes(table.dtype, d);
+  const auto embedding_row = [&](size_t token, float* out) {
+    if (file_->tied_output())
+      unpack_rhs_row(weights_->output.dtype, weights_->output.data, token, d, out);
+    else
+      reference::dequantize_row(table.dtype, table.bytes.data() + token * row_bytes, d, out);
+  };
   pool_->run(m < kPanel ? 1 : dispatch_->elementwise().workers, [&](unsigned worker, unsigned workers) {
     uint32_t row = 0;
     for (const SequenceTokens& s : batch)
       for (const int32_t token : s.tokens)
         if (const uint32_t r = row++; r % workers == worker)
-          reference::dequantize_row(table.dtype, table.bytes.data() + static_cast<size_t>(token) * row_bytes, d,
-                                    x_ + size_t{r} * d);
+          embedding_row(static_cast<size_t>(token), x_ + size_t{r} * d);
   });
 }
 

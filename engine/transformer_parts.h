@@ -1,5 +1,6 @@
 // What the files of the forward pass share: memory handed out in pieces, and time measured for the statistics.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,6 +20,20 @@ class Carver {
     used_ += (count * sizeof(T) + 127) / 64 * 64;
   }
   size_t used() const noexcept { return used_; }
+
+  // The same memory for pieces that are never in use at the same time: each call takes its own, from the same place on.
+  template <typename... Take>
+  void take_one_of(const Take&... take) {
+    const size_t begin = used_;
+    size_t end = begin;
+    const auto one = [&](const auto& call) {
+      used_ = begin;
+      call();
+      end = std::max(end, used_);
+    };
+    (one(take), ...);
+    used_ = end;
+  }
 
  private:
   std::byte* base_;

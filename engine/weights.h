@@ -1,5 +1,6 @@
 // The weights of a model in memory: every matrix packed into the layout that the kernels read (or mapped as an earlier
-// run packed it), norm vectors as f32, and the token embedding left in the file, where only the rows in use are read.
+// run packed it), norm vectors as f32. A token embedding that is not the output matrix, too, is left in the file, where
+// only the rows in use are read.
 #pragma once
 #include <cstdint>
 #include <memory>

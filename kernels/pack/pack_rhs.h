@@ -22,5 +22,7 @@ inline void pack_rhs(DType type, const void* file_rows, size_t row_stride_bytes,
 // The values of packed weights: out[n][k], rows out_stride floats apart. The same bits as reference::dequantize_row of
 // the file's rows.
 void unpack_rhs(DType type, const std::byte* packed, size_t n, size_t k, float* out, size_t out_stride) noexcept;
+// Row `row` of the matrix alone, [k].
+void unpack_rhs_row(DType type, const std::byte* packed, size_t row, size_t k, float* out) noexcept;
 
 }  // namespace smepilot

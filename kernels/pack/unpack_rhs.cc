@@ -116,11 +116,13 @@ float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, 
 }  // namespace
 
 void unpack_rhs(DType type, const std::byte* packed, size_t n, size_t k, float* out, size_t out_stride) noexcept {
+  for (size_t row = 0; row < n; ++row) unpack_rhs_row(type, packed, row, k, out + row * out_stride);
+}
+
+void unpack_rhs_row(DType type, const std::byte* packed, size_t row, size_t k, float* out) noexcept {
   const RhsPlanes planes = rhs_planes(type, k);
-  for (size_t row = 0; row < n; ++row) {
-    const auto* panel = reinterpret_cast<const uint8_t*>(packed) + row / kPanel * planes.panel_bytes;
-    for (size_t i = 0; i < k; ++i) out[row * out_stride + i] = element(type, panel, planes, row % kPanel, i);
-  }
+  const auto* panel = reinterpret_cast<const uint8_t*>(packed) + row / kPanel * planes.panel_bytes;
+  for (size_t i = 0; i < k; ++i) out[i] = element(type, panel, planes, row % kPanel, i);
 }
 
 }  // namespace smepilot
