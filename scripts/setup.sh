@@ -21,7 +21,8 @@ packages=(
   cmake ninja-build ccache pkg-config git ca-certificates
   libfmt-dev libsqlite3-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libhwloc-dev
   libgtest-dev libbenchmark-dev sqlite3
-  python3 python3-numpy python3-matplotlib python3-jinja2 python3-pip unzip
+  python3 python3-numpy python3-matplotlib python3-jinja2 python3-jsonschema python3-pip unzip
+  chromium  # opens the report in a test
 )
 
 missing=()

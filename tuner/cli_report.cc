@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kPackage = "smepilot_report";
 
 struct Options {
-  std::string out = "report.html";
+  std::string out;  // empty: what suits the format
+  std::string format = "html";
   std::string model;
   int64_t plan = 0;  // 0: the newest
 };
@@ -58,15 +59,13 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
     if (!db.ok()) return fail(db.status());
   }
   const std::string python = interpreter();
-  std::vector<std::string> args = {python, "-m", kPackage, "--db", cli.db_path, "--out", o.out};
-  if (!o.model.empty()) {
-    args.push_back("--model");
-    args.push_back(o.model);
-  }
-  if (o.plan != 0) {
-    args.push_back("--plan");
-    args.push_back(std::to_string(o.plan));
-  }
+  std::vector<std::string> args = {python, "-m", kPackage, "--db", cli.db_path, "--format", o.format};
+  const auto add = [&](const char* option, const std::string& value) {
+    if (!value.empty()) args.insert(args.end(), {option, value});
+  };
+  add("--out", o.out);
+  add("--model", o.model);
+  add("--plan", o.plan != 0 ? std::to_string(o.plan) : "");
   args.insert(args.end(), extra.begin(), extra.end());
   std::vector<char*> argv;
   for (std::string& a : args) argv.push_back(a.data());
@@ -103,12 +102,17 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
 
 void add_report(Cli& cli) {
   CLI::App* verb =
-      add_verb(&cli.app, "report", "Write a self-contained HTML report of the database",
+      add_verb(&cli.app, "report", "Write a report of the database: a self-contained HTML page, Markdown or JSON",
                "  smetune report -o report.html\n"
-               "Needs Python 3 with matplotlib and jinja2; SMEPILOT_PYTHON names another interpreter. Options\n"
-               "after -- go to the generator.");
+               "  smetune report --format md                 to the terminal, or for a pull request\n"
+               "  smetune report --format json | jq .summary.sentence\n"
+               "Needs Python 3, for HTML with matplotlib and jinja2; SMEPILOT_PYTHON names another interpreter.\n"
+               "Options after -- go to the generator.");
   auto o = std::make_shared<Options>();
-  verb->add_option("-o,--out", o->out, "File to write")->capture_default_str();
+  verb->add_option("-o,--out", o->out, "File to write, - for standard output (default: report.html for html, else -)");
+  verb->add_option("--format", o->format, "html, md or json")
+      ->check(CLI::IsMember({"html", "md", "json"}))
+      ->capture_default_str();
   verb->add_option("--model", o->model, "Only this model (name or hash as in the database)");
   verb->add_option("--plan", o->plan, "This plan instead of the newest (see smetune plan list)")
       ->check(CLI::PositiveNumber);

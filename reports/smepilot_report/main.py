@@ -1,45 +1,76 @@
-"""Command line: reads a database, writes a page. Exit codes: 0 done, 1 failed, 2 usage."""
+"""Command line: reads a database, writes a report. Exit codes: 0 done, 1 failed, 2 usage."""
 
 import argparse
+import json
 import os
 import secrets
 import sys
 
 from smepilot_report import data as rows
+from smepilot_report import document, markdown
 from smepilot_report.database import Reader, ReportError
 
 PACKAGES = "python3-jinja2 python3-matplotlib"  # of Debian
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="smepilot_report", description="Write a self-contained HTML report of a smepilot database."
-    )
+    parser = argparse.ArgumentParser(prog="smepilot_report", description="Write a report of a smepilot database.")
     parser.add_argument("--db", required=True, metavar="PATH", help="database, as smetune writes it")
-    parser.add_argument("--out", required=True, metavar="FILE", help="HTML file to write")
+    parser.add_argument(
+        "--out", metavar="FILE", help="file to write, - for standard output (default: html report.html, else -)"
+    )
+    parser.add_argument("--format", choices=("html", "md", "json"), default="html", help="default: html")
     parser.add_argument("--model", metavar="NAME|HASH", help="only this model")
     parser.add_argument("--plan", type=int, metavar="ID", help="this plan instead of the newest (smetune plan list)")
     options = parser.parse_args(arguments)
+    out = options.out or ("report.html" if options.format == "html" else "-")
     try:
-        _refuse_to_overwrite_database(options)
-        reader = Reader(options.db)
-        try:
-            data = rows.load(reader, options.model, options.plan)
-        finally:
-            reader.close()
-        try:
-            from smepilot_report.page import render  # here: a missing library gets a message instead of a traceback
-        except ImportError as error:
-            raise ReportError(
-                f"a Python package is missing ({error}); on Debian: apt-get install {PACKAGES}; "
-                "SMEPILOT_PYTHON names another interpreter"
-            ) from error
-        write_whole(options.out, render(data))
+        _refuse_to_overwrite(out, options.db)
+        _write(out, _report(options), f"Report of {options.db}")
     except ReportError as error:
         print(f"smepilot_report: {error}", file=sys.stderr)
         return 1
-    print(f"Report of {options.db} written to {options.out}")
     return 0
+
+
+def _report(options):
+    reader = Reader(options.db)
+    try:
+        data = rows.load(reader, options.model, options.plan)
+    finally:
+        reader.close()
+    if options.format == "html":
+        return _page_module().render(data)
+    made = document.build(data)
+    return markdown.render(made) if options.format == "md" else _as_json(made)
+
+
+def _page_module():
+    try:
+        from smepilot_report import page  # here: a missing library gets a message instead of a traceback
+    except ImportError as error:
+        raise ReportError(
+            f"a Python package is missing ({error}); on Debian: apt-get install {PACKAGES}; "
+            "SMEPILOT_PYTHON names another interpreter; --format md and json need neither"
+        ) from error
+    return page
+
+
+def _as_json(value):
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write(out, content, what):
+    if out != "-":
+        write_whole(out, content)
+        print(f"{what} written to {out}")
+        return
+    try:
+        sys.stdout.write(content)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again when it ends
+        raise ReportError(f"standard output: cannot be written: {error.strerror}") from error
 
 
 def write_whole(path, content):
@@ -60,6 +91,6 @@ def write_whole(path, content):
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _refuse_to_overwrite_database(options):
-    if os.path.exists(options.out) and os.path.exists(options.db) and os.path.samefile(options.out, options.db):
-        raise ReportError(f"{options.out}: is the database itself, not a place for the report")
+def _refuse_to_overwrite(out, database):
+    if out != "-" and os.path.exists(out) and os.path.exists(database) and os.path.samefile(out, database):
+        raise ReportError(f"{out}: is the database itself, not a place for the report")

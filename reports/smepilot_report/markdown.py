@@ -1,0 +1,146 @@
+"""The report as Markdown that also reads well as it is: tables are aligned and lines fit 80 columns of a terminal."""
+
+import re
+import textwrap
+
+from smepilot_report.text import clean, nanoseconds, percent, ratio, shorten, significant, span
+
+WIDTH = 80
+
+
+def escape(value):
+    """Foreign text as text: no markup, no table borders, in one line."""
+    return re.sub(r"([\\`*<\[|&$~])", r"\\\1", " ".join(clean(value).split()))
+
+
+def paragraph(value):
+    return textwrap.fill(value, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def item(value, first="- ", then="  "):
+    return textwrap.fill(
+        value, WIDTH, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def table(header, rows, right=()):
+    """Aligned; `right`: the columns of numbers. Where it would be wider than a terminal, the first column is cut."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(3, *(len(row[i]) for row in [header, *rows])) for i in range(len(header))]
+    over = sum(widths) + 3 * len(widths) + 1 - WIDTH
+    if over > 0:
+        widths[0] = max(12, widths[0] - over)
+        for row in rows:
+            row[0] = shorten(row[0], widths[0])
+            row[0] = re.sub(r"\\(…?)$", r"\1", row[0])  # half an escape is none
+
+    def line(cells):
+        padded = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * (w - 1) + ":" if i in right else "-" * w for i, w in enumerate(widths)]
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def render(document):
+    """The text of a report (document.build)."""
+    blocks = ["# smepilot report", paragraph(escape(document["summary"]["sentence"]))]
+    numbers = document["summary"]["numbers"]
+    blocks += [
+        "\n".join(
+            item(
+                f"**{escape(n['value'])}** {escape(n['label'])} ({n['kind']}): {escape(n['interval'])}"
+                + "".join(f"; {escape(note)}" for note in n["notes"])
+            )
+            for n in numbers
+        )
+    ]
+    blocks += [item(f"Mind: {escape(warning)}", "> ", "> ") for warning in document["summary"]["warnings"]]
+    blocks += _machine(document)
+    for model in document["models"]:
+        blocks += _model(model)
+    if not document["models"]:
+        blocks.append(paragraph("No model was searched or run yet: `smetune search --model MODEL`"))
+    blocks.append(paragraph(f"Written {document['created']} from {escape(document['database'])}."))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _machine(document):
+    machine, calibration = document["machine"], document["calibration"]
+    if machine is None:
+        return ["Nothing is stored yet: `smetune calibrate`"]
+    unit = f"{machine['matrix_units']} × {escape(machine['matrix_unit'])}" if machine["matrix_unit"] else "no matrix unit"
+    out = ["## Machine", paragraph(f"{escape(machine['cpu'])}, {machine['cores']} cores, {unit}; {machine['fingerprint']}.")]
+    if calibration is None:
+        return [*out, "It is not calibrated: `smetune calibrate`"]
+    best = {}
+    for peak in calibration["peaks"]:
+        key = (peak["dtype"], peak["unit"])
+        if key not in best or peak["gflops"] > best[key]["gflops"]:
+            best[key] = peak
+    out.append(paragraph(f"Noise floor {percent(calibration['noise_floor'])} (measured)."))
+    out.append(
+        table(
+            ["Peak (measured)", "Unit", "Instructions", "Workers", "GFLOP/s"],
+            [
+                [dtype, unit, escape(p["isa"]), p["workers"], significant(p["gflops"])]
+                for (dtype, unit), p in sorted(best.items())
+            ],
+            right=(3, 4),
+        )
+    )
+    return out
+
+
+def _model(model):
+    out = [f"## {escape(shorten(model['name'], 60))}"]
+    if model["end_to_end"]:
+        out.append("### End to end, tokens/s (measured)")
+        out.append(
+            table(
+                ["What", "Test", "Thr.", "Median", "Interval", "Ours÷it", "Verdict"],
+                [
+                    [
+                        escape(s["label"]),
+                        escape(shorten(s["test"], 16)),
+                        s["threads"],
+                        significant(s["tokens_per_s"]["median"]),
+                        f"{significant(s['tokens_per_s']['low'])}–{significant(s['tokens_per_s']['high'])}",
+                        ratio(s["verdict"]["ratio"]) if s["verdict"] else "—",
+                        s["verdict"]["word"] if s["verdict"] else "ours" if s["reference"] else "—",
+                    ]
+                    for s in model["end_to_end"]
+                ],
+                right=(2, 3, 5),
+            )
+        )
+    else:
+        out.append(paragraph("No end-to-end run is stored: `smepilot-run --bench -m MODEL.gguf --plan db --record`"))
+    if model["plan"]:
+        out.append(f"### Plan {model['plan']['id']} ({model['plan']['planner']})")
+        out.append(
+            table(
+                ["Operator", "M", "Mode", "Measured", "Default", "Gain", "Verdict"],
+                [
+                    [
+                        escape(c["roles"]),
+                        span(c["m_min"], c["m_max"]),
+                        c["mode"],
+                        nanoseconds(c["measured_ns"]) if c["measured_ns"] else "—",
+                        nanoseconds(c["default_ns"]) if c["default_ns"] else "—",
+                        ratio(c["gain"]) if c["gain"] else "—",
+                        "default" if c["is_default"] else c["verdict"]["word"] if c["verdict"] else "not judged",
+                    ]
+                    for c in model["choices"]
+                ],
+                right=(1, 3, 4, 5),
+            )
+        )
+    else:
+        out.append(paragraph("There is no plan of this model for this machine: `smetune search --model MODEL`"))
+    if model["ruled_out"]:
+        counts = {}
+        for reason in model["ruled_out"]:
+            counts[reason["status"]] = counts.get(reason["status"], 0) + reason["count"]
+        out.append(paragraph("Ruled out: " + ", ".join(f"{n} {status}" for status, n in counts.items()) + "."))
+    return out
