@@ -103,7 +103,7 @@ def dots(model, peaks, noise_floor):
     for op in sorted(model.operators, key=lambda op: op["m"]):
         if op["m"] not in phases:
             continue
-        row = _row_of_choice(model, op)
+        row = row_of_choice(model, op)
         moved = operators.bytes_moved(op)
         if row is None or moved is None:
             continue
@@ -159,7 +159,8 @@ def best_peaks(peaks, dtype):
     return best
 
 
-def _row_of_choice(model, op):
+def row_of_choice(model, op):
+    """The measurement of what the plan does with an operator; without a plan, the fastest. None: there is none."""
     measured = [row for row in model.measurements if row["operator_id"] == op["id"] and row["status"] == "ok"]
     if not model.entries:
         return min(measured, key=lambda row: row["median_ns"], default=None)

@@ -1,4 +1,5 @@
-"""Command line: reads a database, writes a report. Exit codes: 0 done, 1 failed, 2 usage."""
+"""Command line: reads a database, writes a report. Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison
+found a significant regression beyond its threshold."""
 
 import argparse
 import json
@@ -7,30 +8,69 @@ import secrets
 import sys
 
 from smepilot_report import data as rows
-from smepilot_report import document, markdown
+from smepilot_report import compare, document, markdown
 from smepilot_report.database import Reader, ReportError
 
+EXIT_REGRESSION = 3
 PACKAGES = "python3-jinja2 python3-matplotlib"  # of Debian
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="smepilot_report", description="Write a report of a smepilot database.")
-    parser.add_argument("--db", required=True, metavar="PATH", help="database, as smetune writes it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--db", metavar="PATH", help="database, as smetune writes it")
     parser.add_argument(
         "--out", metavar="FILE", help="file to write, - for standard output (default: html report.html, else -)"
     )
     parser.add_argument("--format", choices=("html", "md", "json"), default="html", help="default: html")
     parser.add_argument("--model", metavar="NAME|HASH", help="only this model")
     parser.add_argument("--plan", type=int, metavar="ID", help="this plan instead of the newest (smetune plan list)")
+    what.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="two databases, or PATH:PLAN of each; instead of --db"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=_percentage,
+        default=5.0,
+        metavar="PCT",
+        help="with --compare: a significant regression by more ends with exit code 3 (default: 5)",
+    )
     options = parser.parse_args(arguments)
+    if options.compare and options.plan is not None:
+        parser.error("--plan: with --compare, name a plan as PATH:PLAN")
     out = options.out or ("report.html" if options.format == "html" else "-")
     try:
+        if options.compare:
+            return _compare(options, out)
         _refuse_to_overwrite(out, options.db)
         _write(out, _report(options), f"Report of {options.db}")
     except ReportError as error:
         print(f"smepilot_report: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _percentage(text):
+    value = float(text)
+    if not 0 <= value < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a percentage from 0 to less than 100")
+    return value
+
+
+def _compare(options, out):
+    for name in options.compare:
+        _refuse_to_overwrite(out, compare.split_name(name)[0])
+    a, b = (compare.read(name, options.model) for name in options.compare)
+    made = compare.build(a, b, options.threshold / 100)
+    if options.format == "html":
+        content = _page_module().render_comparison(made)
+    else:
+        content = markdown.render_comparison(made) if options.format == "md" else _as_json(made)
+    _write(out, content, f"Comparison of {a.name} with {b.name}")
+    if made["regressions_beyond_threshold"] == 0:
+        return 0
+    print(f"smepilot_report: {made['sentence']}", file=sys.stderr)
+    return EXIT_REGRESSION
 
 
 def _report(options):

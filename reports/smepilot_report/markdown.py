@@ -65,6 +65,44 @@ def render(document):
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def render_comparison(made):
+    """The text of a comparison (compare.build): regressions and gains in full, of the others their number."""
+    blocks = ["# smepilot comparison", paragraph(escape(made["sentence"]))]
+    for name in ("a", "b"):
+        side = made[name]
+        builds = ", ".join(side["revisions"]) or "unknown"
+        blocks.append(item(f"{name.upper()}: {escape(side['database'])}, {escape(side['cpu'])}, build {escape(builds)}"))
+    floor = made["noise_floor"]
+    blocks.append(
+        paragraph(
+            "Ratios above 1 are better; intervals are 95 % bootstrap intervals of the ratio of medians, from raw "
+            f"samples (measured). Noise floor {percent(floor) if floor is not None else 'unknown, taken as 0'}, "
+            f"threshold {percent(made['threshold'])}; ! is a regression beyond it."
+        )
+    )
+    for word, heading in (("regression", "Regressions"), ("gain", "Gains"), ("not judged", "Not judged")):
+        mine = [c for c in made["changes"] if c["verdict"] == word]
+        if mine:
+            blocks += [f"## {heading}", table(["What", "With", "A", "B", "Ratio", "Interval"], map(_change, mine), (2, 3, 4))]
+    blocks.append(f"No difference beyond noise: {made['counts']['no difference']}.")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _change(change):
+    def amount(value):
+        return nanoseconds(value) if change["unit"] == "ns" else f"{significant(value)} t/s"
+
+    interval = "—" if change["ratio_low"] is None else f"{ratio(change['ratio_low'])}–{ratio(change['ratio_high'])}"
+    return [
+        escape(change["what"]),
+        change["how"],
+        amount(change["a"]["median"]),
+        amount(change["b"]["median"]),
+        ratio(change["ratio"]) + ("!" if change["beyond_threshold"] else ""),
+        interval,
+    ]
+
+
 def _machine(document):
     machine, calibration = document["machine"], document["calibration"]
     if machine is None:

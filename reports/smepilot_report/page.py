@@ -82,6 +82,12 @@ def render(data):
     )
 
 
+def render_comparison(made):
+    """A page of a comparison (compare.build)."""
+    template = _environment().get_template("compare.html.j2")
+    return template.render(made=made, style=_asset("style.css"), script=_asset("page.js"))
+
+
 def _cpu(data):
     return str(data.platform["facts"].get("cpu_model", "")) if data.platform else ""
 
