@@ -38,6 +38,8 @@ class ReportData:
     peaks: list = field(default_factory=list)
     bandwidths: list = field(default_factory=list)
     fork_joins: list = field(default_factory=list)
+    coop_peaks: list = field(default_factory=list)  # of both units at once
+    coop_bandwidths: list = field(default_factory=list)
     models: list = field(default_factory=list)
     baselines: list = field(default_factory=list)
 
@@ -158,6 +160,9 @@ def _load_calibration(db, data):
     data.fork_joins = _with_samples(
         db, "fork_join", db.rows("SELECT * FROM fork_join WHERE calibration_id = ? ORDER BY workers", row["id"])
     )
+    if db.schema >= 4:  # older ones know no cooperative execution
+        data.coop_peaks = db.rows("SELECT * FROM coop_peak WHERE calibration_id = ? ORDER BY id", row["id"])
+        data.coop_bandwidths = db.rows("SELECT * FROM coop_bandwidth WHERE calibration_id = ? ORDER BY id", row["id"])
 
 
 def _load_model(db, platform, model, plan):

@@ -18,6 +18,7 @@ class Reader:
 
     def __init__(self, path):
         self.path = str(path)
+        self.schema = 0  # its version
         self._connection = _connect(self.path)
         self._check()
 
@@ -46,6 +47,7 @@ class Reader:
             )
         if not 1 <= version <= SCHEMA_VERSION:
             raise ReportError(f"{self.path}: has schema {version}, this report generator reads 1 to {SCHEMA_VERSION}")
+        self.schema = version
         found = self.rows("PRAGMA integrity_check(1)")[0]["integrity_check"]
         if found != "ok":
             raise ReportError(f"{self.path}: is damaged: {found}")

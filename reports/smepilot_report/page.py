@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from smepilot_report import __name__ as package
-from smepilot_report import analysis, end_to_end, operators, plots, stats, summary, text
+from smepilot_report import analysis, curves, end_to_end, modes, operators, plots, stats, summary, text
 from smepilot_report.data import RUN_STATUSES
 
 DTYPES = ("f32", "int8", "bf16", "f16")  # in order of appearance
@@ -46,7 +46,11 @@ class ModelView:
     status_counts: list
     ran: list
     benches: list
-    verdicts: dict = field(default_factory=dict)
+    map_sizes: list = field(default_factory=list)  # values of M
+    map_lines: list = field(default_factory=list)
+    curves: list = field(default_factory=list)
+    curve_svgs: list = field(default_factory=list)
+    more_curves: int = 0
 
 
 def render(data):
@@ -73,6 +77,7 @@ def render(data):
             sentence=summary.sentence(data, data.models[0] if data.models else None, comparisons),
             cards=cards + ([operator_card] if operator_card else []),
             warnings=summary.warnings(data, data.models),
+            scaling=_scaling(data),
             figures=_bare_figures(data) if not views else [],
             verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),
             created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -105,6 +110,7 @@ def _view(data, model, floor):
             data.bandwidths,
             mine,
             f"Roofline for {dtype} with the operators of {model.model['name']}",
+            (data.coop_peaks, data.coop_bandwidths),
         )
         figures.append(Figure(dtype, mine, Markup(svg) if svg else None))
     files = {bench["model_file"] for bench in model.benches}
@@ -115,6 +121,8 @@ def _view(data, model, floor):
         _cpu(data),
         floor,
     )
+    map_sizes, map_lines = modes.mode_map(model, floor, text.nanoseconds)
+    split_curves, more_curves = modes.split_curves(model)
     return ModelView(
         model.model,
         model.plan,
@@ -131,14 +139,29 @@ def _view(data, model, floor):
         analysis.status_counts(model.measurements),
         analysis.what_ran(model.measurements),
         model.benches,
+        map_sizes,
+        map_lines,
+        split_curves,
+        [Markup(curves.split(f"split-svg-{key}-{curve.number}", curve)) for curve in split_curves],
+        more_curves,
     )
+
+
+def _scaling(data):
+    """(caption, drawing) of what was calibrated by worker count."""
+    out = []
+    for dtype in _dtypes(data.peaks, []):
+        out.append((f"Peak of {dtype}", curves.peak_scaling(f"scaling-{text.anchor(dtype)}", dtype, data.peaks)))
+    out.append(("Read bandwidth of each memory level", curves.bandwidth_scaling("scaling-read", data.bandwidths)))
+    return [(name, Markup(svg)) for name, svg in out if svg]
 
 
 def _bare_figures(data):
     """Ceilings alone, where there is no model to put under them."""
     out = []
+    coop = (data.coop_peaks, data.coop_bandwidths)
     for dtype in _dtypes(data.peaks, []):
-        svg = plots.roofline(f"roof-{dtype}", dtype, data.peaks, data.bandwidths, [], f"Roofline for {dtype}")
+        svg = plots.roofline(f"roof-{dtype}", dtype, data.peaks, data.bandwidths, [], f"Roofline for {dtype}", coop)
         out.append(Figure(dtype, [], Markup(svg) if svg else None))
     return out
 
@@ -175,6 +198,7 @@ def _environment():
         operator=operators.describe_operator,
         group=operators.describe_group,
         blocking=operators.blocking,
+        zip=lambda a, b: list(zip(a, b, strict=True)),
         breakable=_breakable,
         test=lambda row: end_to_end.test_name(end_to_end.test_of(row)),
     )

@@ -34,8 +34,9 @@ BACKING = {"facecolor": COLOURS["bg"], "edgecolor": "none", "alpha": 0.8, "pad":
 LABEL_GAP = 11  # points between the numbers of neighbouring dots
 
 
-def roofline(prefix, dtype, peaks, bandwidths, dots, title):
-    """The SVG of one dtype's roofline with `dots` (of this dtype), or None where nothing of it was measured."""
+def roofline(prefix, dtype, peaks, bandwidths, dots, title, coop=((), ())):
+    """The SVG of one dtype's roofline with `dots` (of this dtype), or None where nothing of it was measured.
+    coop: peaks and bandwidths of both units at once."""
     ceilings = best_peaks(peaks, dtype)
     reads = [row for row in bandwidths if row["op"] == "read"]
     if not ceilings or not reads:
@@ -47,19 +48,59 @@ def roofline(prefix, dtype, peaks, bandwidths, dots, title):
         try:
             figure.patch.set_alpha(0)
             axes.patch.set_alpha(0)
-            _scales(axes, ceilings, reads, dots)
+            _scales(axes, ceilings, reads, dots, coop_peak(dtype, coop[0]))
             figure.canvas.draw()  # fixes the axes, in whose pixels labels are spread
             _draw_ceilings(axes, ceilings)
             _draw_bandwidths(axes, reads, max(peak["gflops"] for peak in ceilings.values()))
+            together = _draw_coop(axes, dtype, *coop)
             figure.canvas.draw()  # again: the labels beside the axes took from their width
             tips = _draw_dots(axes, dots, prefix)
-            return inline(figure, prefix, clean(title), clean(_describe(dtype, ceilings, reads, dots)), tips)
+            return inline(figure, prefix, clean(title), clean(_describe(dtype, ceilings, reads, dots) + together), tips)
         finally:
             pyplot.close(figure)
 
 
-def _scales(axes, ceilings, reads, dots):
+def coop_peak(dtype, peaks):
+    """The fastest calibrated peak of both units at once while the matrix unit computes in `dtype`, or None."""
+    mine = [peak for peak in peaks if peak["matrix_dtype"] == dtype]
+    return max(mine, key=lambda peak: peak["matrix_gflops"] + peak["cpu_gflops"], default=None)
+
+
+def _draw_coop(axes, dtype, peaks, bandwidths):
+    """Ceilings of both units at once; returns them in words."""
+    words = []
+    style = {"color": COLOURS["coop"], "linewidth": 1.4, "linestyle": "-.", "zorder": 2}
+    peak = coop_peak(dtype, peaks)
+    top = axes.get_ylim()[1]
+    if peak is not None:
+        top = peak["matrix_gflops"] + peak["cpu_gflops"]
+        axes.plot(axes.get_xlim(), [top] * 2, **style)
+        axes.annotate(
+            f"both at once: {significant(top)}",
+            (0.99, top),
+            (0, 3),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            ha="right",
+            color=COLOURS["coop"],
+            fontsize=8,
+            bbox=BACKING,
+        )
+        words.append(f"peak {significant(top)} GFLOP/s")
+    best = {}
+    for row in bandwidths:
+        best[row["level"]] = max(best.get(row["level"], 0), row["matrix_gbps"] + row["cpu_gbps"])
+    left = axes.get_xlim()[0]
+    for level, rate in best.items():
+        axes.plot([left, top / rate], [left * rate, top], **{**style, "linewidth": 1.0, "zorder": 1})
+        words.append(f"{level} {significant(rate)} GB/s")
+    return f" Both units at once: {'; '.join(words)}." if words else ""
+
+
+def _scales(axes, ceilings, reads, dots, both):
     gflops = [peak["gflops"] for peak in ceilings.values()]
+    if both is not None:
+        gflops.append(both["matrix_gflops"] + both["cpu_gflops"])
     gbps = [row["gbps"] for row in reads]
     ridges = [peak / rate for peak in gflops for rate in (min(gbps), max(gbps))]
     left = min([1.0, *ridges, *(dot.intensity for dot in dots)]) / 2

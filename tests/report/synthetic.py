@@ -452,3 +452,73 @@ def fill(connection, name=HOSTILE):
         "calibration": calibration,
         "search": search,
     }
+
+
+def add_coop(connection, known):
+    """To what fill() made: rates of both units at once, and one operator divided at several points, with its entry."""
+    insert(
+        connection,
+        "coop_peak",
+        calibration_id=known["calibration"],
+        matrix_dtype="int8",
+        matrix_isa="amxint8",
+        matrix_workers=1,
+        matrix_gflops=4500.5,
+        matrix_samples_json="[4500.5]",
+        cpu_dtype="int8",
+        cpu_isa="avx512vnni",
+        cpu_workers=1,
+        cpu_gflops=700.25,
+        cpu_samples_json="[700.25]",
+    )
+    insert(
+        connection,
+        "coop_bandwidth",
+        calibration_id=known["calibration"],
+        level="DRAM",
+        matrix_workers=1,
+        matrix_gbps=25.5,
+        matrix_samples_json="[25.5]",
+        cpu_workers=1,
+        cpu_gbps=20.25,
+        cpu_samples_json="[20.25]",
+    )
+    coop = {"mode": "coop", "workers": 1, "matrix_variant": AMX, "matrix_workers": 1, "split_of": 1024}
+    times = {256: 60000.0, 512: 50000.0, 768: 40000.0, 896: 42000.0}
+    rows = {}
+    for m, scale in ((1, 0.01), (512, 1.0)):
+        operator = add_operator(connection, known["search"], "ffn_gate", m=m, n=1024, k=256)
+
+        def measure(time, operator=operator, scale=scale, **values):
+            samples = [time * scale * factor for factor in (0.99, 1.0, 1.01, 1.005, 0.995)]
+            return add_measurement(
+                connection,
+                known["search"],
+                known["session"],
+                known["platform"],
+                operator,
+                samples,
+                predicted=time * scale * 0.9,
+                **values,
+            )
+
+        rows[m, "cpu"] = measure(90000.0 if m > 1 else 30000.0, is_default=1)
+        rows[m, "matrix"] = measure(55000.0, variant=AMX, mode="matrix")
+        if m > 1:
+            for split, time in times.items():
+                rows[m, split] = measure(time, split=split, **coop)
+    entry = add_entry(
+        connection,
+        known["plan"],
+        n=1024,
+        k=256,
+        m_min=100,
+        m_max=600,
+        measured_m=512,
+        measured_ns=42000.0,
+        default_ns=90000.0,
+        split=896,
+        **coop,
+    )
+    connection.commit()
+    return {"rows": rows, "entry": entry}

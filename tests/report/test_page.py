@@ -14,7 +14,18 @@ from htmlcheck import Page
 from smepilot_report import plots
 from smepilot_report.main import main
 
-SECTIONS = {"summary", "platform", "roofline", "choices", "endtoend", "ruledout", "rows"}
+SECTIONS = {
+    "summary",
+    "platform",
+    "roofline",
+    "scaling",
+    "modemap",
+    "splits",
+    "choices",
+    "endtoend",
+    "ruledout",
+    "rows",
+}
 ADDRESS = re.compile(r"(?:https?:)?//[a-z0-9]", re.IGNORECASE)
 
 
@@ -38,6 +49,7 @@ class PageOfFullDatabase(unittest.TestCase):
         cls.html = write_page(cls.folder.name, cls.connection)
         cls.page = Page(cls.html)
         cls.svgs = re.findall(r"<svg.*?</svg>", cls.html, re.DOTALL)
+        cls.roofs = [text for text in cls.svgs if "Roofline for" in text]
 
     def rows(self, table):
         cursor = self.connection.execute(f"SELECT * FROM {table}")
@@ -52,7 +64,8 @@ class PageOfFullDatabase(unittest.TestCase):
         for name, content in self.page.sections.items():
             with self.subTest(section=name):
                 self.assertGreater(len(content.split()), 15)
-        self.assertNotIn("smetune search --model MODEL", self.page.text)  # nothing is missing here
+                if name != "splits":  # nothing else is missing here
+                    self.assertNotIn("smetune search --model MODEL", content)
 
     def test_refers_to_nothing_outside(self):
         for tag, name, value in self.page.attributes:
@@ -68,7 +81,8 @@ class PageOfFullDatabase(unittest.TestCase):
             self.assertNotRegex(part, r"@import|https?:|fetch\(|XMLHttpRequest|import\(|eval\(|innerHTML|url\((?!#)")
 
     def test_drawings_are_xml_with_titles(self):
-        self.assertEqual(len(self.svgs), 2)  # f32 and int8
+        self.assertEqual(len(self.roofs), 2)  # f32 and int8
+        self.assertEqual(len(self.svgs), 5)  # and their scaling, and that of the bandwidths
         for text in self.svgs:
             root = ElementTree.fromstring(text)
             children = {child.tag.partition("}")[2]: child for child in root}
@@ -83,7 +97,7 @@ class PageOfFullDatabase(unittest.TestCase):
     def test_drawings_hold_ceilings_levels_and_dots(self):
         by_type = {
             re.search(r"Roofline for (\w+)", text)[1]: "".join(ElementTree.fromstring(text).itertext())
-            for text in self.svgs
+            for text in self.roofs
         }
         self.assertIn("avx512: 199", by_type["f32"])
         self.assertIn("avx512: 102", by_type["f32"])
@@ -220,6 +234,9 @@ class PageOfOther(unittest.TestCase):
         for name, command in (
             ("platform", "smetune calibrate"),
             ("roofline", "smetune calibrate"),
+            ("scaling", "smetune calibrate"),
+            ("modemap", "smetune search"),
+            ("splits", "smetune search"),
             ("choices", "smetune search"),
             ("endtoend", "smepilot-run --bench"),
             ("ruledout", "smetune search"),
@@ -232,7 +249,7 @@ class PageOfOther(unittest.TestCase):
         _, session = synthetic.add_machine(self.connection)
         synthetic.add_calibration(self.connection, session, noise_floor=0.4, busy_fraction=0.7, quick=1)
         page = self.page()
-        self.assertEqual(page.tags.count("svg"), 2)
+        self.assertEqual(page.tags.count("svg"), 5)
         self.assertIn("Other programs took 70 % of the CPU time", page.sections["summary"])
         self.assertIn("noise floor is 40.0 %", page.sections["summary"])
         self.assertIn("smetune search", page.sections["choices"])

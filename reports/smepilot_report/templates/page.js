@@ -46,6 +46,16 @@
       count.textContent = words.length ? `${shown} shown` : "";
     });
   }
+  // The evidence for a cell of the mode map appears below the map, for whoever points at it or moves there by keyboard.
+  for (const table of document.querySelectorAll("table[data-evidence]")) {
+    const place = document.getElementById(table.dataset.evidence);
+    const show = event => {
+      const cell = event.target.closest("td a[title]");
+      if (cell) place.textContent = `${cell.closest("tr").cells[0].firstChild.textContent}: ${cell.title}`;
+    };
+    table.addEventListener("mouseover", show);
+    table.addEventListener("focusin", show);
+  }
   // A link to a row inside a closed part opens that part.
   const reveal = () => {
     const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));

@@ -1,0 +1,119 @@
+"""Draws curves: rates by worker count, and times by split point."""
+
+import matplotlib
+from matplotlib import pyplot
+
+from smepilot_report.analysis import best_peaks
+from smepilot_report.plots import STYLE, UNIT_NAMES
+from smepilot_report.svg import COLOURS, inline
+from smepilot_report.text import clean, nanoseconds, percent, pluralise, significant
+
+
+def _draw(prefix, title, describe, paint):
+    """The SVG of what `paint(axes)` draws; it returns the tips."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(6.4, 3.4), dpi=72, layout="constrained")
+        try:
+            figure.patch.set_alpha(0)
+            axes.patch.set_alpha(0)
+            tips = paint(axes)
+            axes.grid(True, linewidth=0.6)
+            return inline(figure, prefix, clean(title), clean(describe), tips)
+        finally:
+            pyplot.close(figure)
+
+
+def _scaling(prefix, title, lines, unit):
+    """lines: {(label, colour): [(workers, rate)]}. The dashed line is what every worker would add if all scaled."""
+    words = "; ".join(
+        f"{label}: " + ", ".join(f"{significant(rate)} {unit} with {pluralise(n, 'worker')}" for n, rate in points)
+        for (label, _), points in lines.items()
+    )
+
+    def paint(axes):
+        most = max(n for points in lines.values() for n, _ in points)
+        tips = {}
+        for i, ((label, colour), points) in enumerate(lines.items()):
+            first_workers, first = points[0]
+            axes.plot(
+                [first_workers, most],
+                [first, first * most / first_workers],
+                linestyle=(0, (4, 3)),
+                linewidth=0.8,
+                color=COLOURS[colour],
+            )
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=1.8, color=COLOURS[colour], label=label)
+            for n, rate in points:
+                gid = f"point-{i}-{n}"
+                axes.plot([n], [rate], "o", markersize=9, alpha=0, color=COLOURS[colour], gid=gid)
+                tips[gid] = clean(f"{label} with {pluralise(n, 'worker')}: {significant(rate)} {unit}")
+        counts = sorted({n for points in lines.values() for n, _ in points})
+        axes.set(xlabel="workers", ylabel=unit, ylim=(0, None), xticks=counts, xlim=(counts[0] - 0.2, counts[-1] + 0.2))
+        axes.legend(frameon=False, fontsize=8, loc="best")
+        return tips
+
+    return _draw(prefix, title, f"{title}. {words}.", paint)
+
+
+def peak_scaling(prefix, dtype, peaks):
+    """GFLOP/s of each unit by worker count, with the fastest instruction set of each; None: nothing was measured."""
+    lines = {}
+    for (unit, workers), peak in sorted(best_peaks(peaks, dtype).items()):
+        lines.setdefault((UNIT_NAMES[unit], unit), []).append((workers, peak["gflops"]))
+    return _scaling(prefix, f"Peak of {dtype} by workers", lines, "GFLOP/s") if lines else None
+
+
+def bandwidth_scaling(prefix, bandwidths):
+    lines = {}
+    for row in bandwidths:
+        if row["op"] == "read":
+            colour = row["level"] if row["level"] in COLOURS else "muted"
+            lines.setdefault((row["level"], colour), []).append((row["workers"], row["gbps"]))
+    return _scaling(prefix, "Read bandwidth by workers", lines, "GB/s") if lines else None
+
+
+def split(prefix, curve):
+    """Times of one operator by the share of the matrix unit, with their intervals."""
+    alone = "; ".join(f"{UNIT_NAMES[mode]} alone {nanoseconds(row['median_ns'])}" for mode, row in curve.alone.items())
+    words = ", ".join(f"{percent(share, 0)} {nanoseconds(row['median_ns'])}" for share, row, _ in curve.points)
+    title = f"Split of {curve.title}"
+
+    def paint(axes):
+        scale, unit = (1e6, "ms") if curve.fastest[1]["median_ns"] >= 1e6 else (1e3, "µs")
+        shares = [100 * share for share, _, _ in curve.points]
+        middle = [e.median / scale for _, _, e in curve.points]
+        below = [(e.median - e.low) / scale for _, _, e in curve.points]
+        above = [(e.high - e.median) / scale for _, _, e in curve.points]
+        axes.errorbar(shares, middle, yerr=[below, above], color=COLOURS["coop"], marker="o", markersize=4, capsize=3)
+        for mode, row in curve.alone.items():
+            axes.axhline(
+                row["median_ns"] / scale,
+                color=COLOURS[mode],
+                linestyle=(0, (5, 3)),
+                linewidth=1.2,
+                label=f"{UNIT_NAMES[mode]} alone",
+            )
+        tips = {}
+        for i, (share, row, e) in enumerate(curve.points):
+            axes.plot([100 * share], [e.median / scale], "o", markersize=10, alpha=0, gid=f"point-{i}")
+            tips[f"point-{i}"] = clean(
+                f"{row['split_dim']} {row['split']} of {row['split_of']}: {nanoseconds(e.median)} "
+                f"({nanoseconds(e.low)} to {nanoseconds(e.high)}), {pluralise(e.count, 'sample')}, row {row['id']}"
+            )
+        for point, mark, label in ((curve.fastest, "*", "fastest"), (curve.planned, "s", "planned")):
+            if point is not None:
+                axes.plot(
+                    [100 * point[0]],
+                    [point[2].median / scale],
+                    mark,
+                    markersize=14,
+                    color="none" if mark == "s" else COLOURS["coop"],
+                    markeredgecolor=COLOURS["fg"],
+                    markeredgewidth=1.4,
+                    label=label,
+                )
+        axes.set(xlabel="share of the matrix unit, %", ylabel=f"time, {unit}")
+        axes.legend(frameon=False, fontsize=8, loc="best")
+        return tips
+
+    return _draw(prefix, title, f"{title}. Times by the matrix unit's share: {words}. {alone}.", paint)
