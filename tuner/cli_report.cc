@@ -21,6 +21,7 @@ struct Options {
   std::string out;  // empty: what suits the format
   std::string format = "html";
   std::string model;
+  std::string trace, stats;          // files of smepilot-run
   int64_t plan = 0;                  // 0: the newest
   std::vector<std::string> compare;  // two databases
   double threshold_percent = 5;
@@ -74,6 +75,8 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
   }
   add("--out", o.out);
   add("--model", o.model);
+  add("--trace", o.trace);
+  add("--stats", o.stats);
   add("--plan", o.plan != 0 ? std::to_string(o.plan) : "");
   args.insert(args.end(), extra.begin(), extra.end());
   std::vector<char*> argv;
@@ -126,6 +129,8 @@ void add_report(Cli& cli) {
   verb->add_option("--format", o->format, "html, md or json")
       ->check(CLI::IsMember({"html", "md", "json"}))
       ->capture_default_str();
+  verb->add_option("--trace", o->trace, "Timeline that smepilot-run --trace FILE wrote, for the HTML page");
+  verb->add_option("--stats", o->stats, "What smepilot-run --stats --json printed, for the HTML page");
   verb->add_option("--model", o->model, "Only this model (name or hash as in the database)");
   CLI::Option* const compare =
       verb->add_option("--compare", o->compare, "Compare two databases, instead of a report of one")

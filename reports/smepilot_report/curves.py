@@ -117,3 +117,51 @@ def split(prefix, curve):
         return tips
 
     return _draw(prefix, title, f"{title}. Times by the matrix unit's share: {words}. {alone}.", paint)
+
+
+def timeline(prefix, window):
+    """What each worker did in a stretch of time; hatched: nothing."""
+    matrix = sum(t.unit == "matrix" for tasks in window.workers.values() for t in tasks)
+    idle = ", ".join(f"worker {w} {percent(window.idle_share(w), 0)}" for w in window.workers)
+    total = sum(map(len, window.workers.values()))
+    words = f"{window.title}: {significant(window.span)} µs, {pluralise(total, 'task')}, {matrix} on the matrix unit"
+
+    def paint(axes):
+        tips = {}
+        for row, (worker, tasks) in enumerate(window.workers.items()):
+            for begin, end in window.idle[worker]:
+                axes.barh(
+                    row,
+                    end - begin,
+                    left=begin - window.begin,
+                    height=0.7,
+                    color="none",
+                    edgecolor=COLOURS["grid"],
+                    hatch="///",
+                    linewidth=0,
+                )
+            for i, task in enumerate(tasks[:400]):
+                begin, end = max(task.begin, window.begin), min(task.end, window.end)
+                bar = axes.barh(
+                    row,
+                    end - begin,
+                    left=begin - window.begin,
+                    height=0.7,
+                    color=COLOURS["matrix" if task.unit == "matrix" else "decode"],
+                    edgecolor=COLOURS["bg"],
+                    linewidth=0.4,
+                )
+                bar[0].set_gid(f"task-{row}-{i}")
+                tips[f"task-{row}-{i}"] = clean(
+                    f"{task.operator}: {task.name}, worker {worker}, {significant(task.end - task.begin)} µs"
+                )
+        axes.set(
+            xlabel="µs",
+            yticks=range(len(window.workers)),
+            yticklabels=[f"worker {w}" for w in window.workers],
+            xlim=(0, window.span),
+        )
+        axes.invert_yaxis()
+        return tips
+
+    return _draw(prefix, window.title, f"{words}. Idle: {idle}.", paint)

@@ -35,7 +35,11 @@ def main(arguments=None):
         metavar="PCT",
         help="with --compare: a significant regression by more ends with exit code 3 (default: 5)",
     )
+    parser.add_argument("--trace", metavar="FILE", help="timeline that smepilot-run --trace wrote, for the page")
+    parser.add_argument("--stats", metavar="FILE", help="what smepilot-run --stats --json printed, for the page")
     options = parser.parse_args(arguments)
+    if (options.trace or options.stats) and (options.compare or options.format != "html"):
+        parser.error("--trace and --stats are for the HTML page of one database")
     if options.compare and options.plan is not None:
         parser.error("--plan: with --compare, name a plan as PATH:PLAN")
     out = options.out or ("report.html" if options.format == "html" else "-")
@@ -80,7 +84,7 @@ def _report(options):
     finally:
         reader.close()
     if options.format == "html":
-        return _page_module().render(data)
+        return _page_module().render(data, options.trace, options.stats)
     made = document.build(data)
     return markdown.render(made) if options.format == "md" else _as_json(made)
 

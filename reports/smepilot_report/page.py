@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from smepilot_report import __name__ as package
-from smepilot_report import analysis, curves, end_to_end, modes, operators, plots, stats, summary, text
+from smepilot_report import analysis, curves, end_to_end, modes, operators, plots, runs, stats, summary, text
 from smepilot_report.data import RUN_STATUSES
 
 DTYPES = ("f32", "int8", "bf16", "f16")  # in order of appearance
@@ -53,8 +53,9 @@ class ModelView:
     more_curves: int = 0
 
 
-def render(data):
-    """The whole page as text."""
+def render(data, trace=None, stats_path=None):
+    """The whole page as text. trace, stats_path: files that smepilot-run wrote."""
+    windows = runs.read_trace(trace) if trace else []
     floor = data.calibration["noise_floor"] if data.calibration else None
     views = [_view(data, model, floor) for model in data.models]
     files = {c.model_file for view in views for c in view.comparisons}
@@ -77,6 +78,10 @@ def render(data):
             sentence=summary.sentence(data, data.models[0] if data.models else None, comparisons),
             cards=cards + ([operator_card] if operator_card else []),
             warnings=summary.warnings(data, data.models),
+            trace=trace,
+            windows=[(w, Markup(curves.timeline(f"timeline-{i}", w))) for i, w in enumerate(windows)],
+            stats_path=stats_path,
+            run_stats=runs.read_stats(stats_path) if stats_path else None,
             scaling=_scaling(data),
             figures=_bare_figures(data) if not views else [],
             verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),

@@ -23,6 +23,8 @@ SECTIONS = {
     "splits",
     "choices",
     "endtoend",
+    "timeline",
+    "conversions",
     "ruledout",
     "rows",
 }
@@ -237,6 +239,8 @@ class PageOfOther(unittest.TestCase):
             ("scaling", "smetune calibrate"),
             ("modemap", "smetune search"),
             ("splits", "smetune search"),
+            ("timeline", "smepilot-run -m MODEL.gguf"),
+            ("conversions", "--stats --json"),
             ("choices", "smetune search"),
             ("endtoend", "smepilot-run --bench"),
             ("ruledout", "smetune search"),

@@ -1,0 +1,125 @@
+"""What single runs of smepilot-run wrote: a timeline (--trace FILE) and statistics (--stats --json)."""
+
+import json
+import math
+from dataclasses import dataclass, field
+
+from smepilot_report.database import ReportError
+from smepilot_report.text import clean
+
+LAYER_BEGINS = ("attn_qkv", "attn_q")  # the first operator of a layer, in order of preference
+
+
+@dataclass
+class Task:
+    """Something that a worker did. Times in microseconds."""
+
+    worker: int
+    name: str
+    operator: str
+    unit: str
+    begin: float
+    end: float
+
+
+@dataclass
+class Window:
+    """A stretch of the timeline with what each worker did in it."""
+
+    title: str
+    begin: float
+    end: float
+    workers: dict = field(default_factory=dict)  # worker: tasks in order of time
+    idle: dict = field(default_factory=dict)  # worker: [(begin, end)] without any task
+
+    @property
+    def span(self):
+        return self.end - self.begin
+
+    def idle_share(self, worker):
+        return sum(end - begin for begin, end in self.idle[worker]) / self.span
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ReportError(f"{path}: is JSON, but no object")
+    return value
+
+
+def _number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_trace(path):
+    """Windows of the timeline: one layer, and attention within it; empty where the trace has no operators."""
+    events = _read(path).get("traceEvents")
+    if not isinstance(events, list):
+        raise ReportError(f"{path}: has no traceEvents; smepilot-run --trace {path} writes such a file")
+    tasks, operators = [], []
+    for i, e in enumerate(events):
+        if not isinstance(e, dict) or e.get("ph") != "X":
+            continue
+        args = e.get("args") if isinstance(e.get("args"), dict) else {}
+        if not (_number(e.get("ts")) and _number(e.get("dur")) and e["dur"] >= 0 and isinstance(e.get("tid"), int)):
+            raise ReportError(f"{path}: traceEvents[{i}]: expected numbers ts, dur and tid")
+        task = Task(
+            e["tid"],
+            clean(e.get("name", "")),
+            clean(args.get("operator", "")),
+            "matrix" if args.get("unit") in ("matrix", "sme", "amx") else "cpu",
+            e["ts"],
+            e["ts"] + e["dur"],
+        )
+        # An operator is an event of its own, around the tasks of all workers.
+        (operators if not task.operator or task.operator == task.name else tasks).append(task)
+    operators.sort(key=lambda t: t.begin)
+    first = next((n for n in LAYER_BEGINS if any(o.name == n for o in operators)), None)
+    starts = [o.begin for o in operators if o.name == first]
+    if len(starts) < 2 or not tasks:
+        return []
+    at = min(1, len(starts) - 2)  # not the first layer, which finds everything cold
+    begin, end = starts[at], starts[at + 1]
+    windows = [_window(f"Layer {at + 1} of the first pass", tasks, begin, end)]
+    attention = next((o for o in operators if o.name == "attention" and begin <= o.begin < end), None)
+    if attention is not None and attention.end > attention.begin:
+        windows.append(_window("Attention in that layer", tasks, attention.begin, attention.end))
+    return windows
+
+
+def _window(title, tasks, begin, end):
+    window = Window(title, begin, end)
+    for worker in sorted({t.worker for t in tasks}):
+        mine = sorted((t for t in tasks if t.worker == worker and t.end > begin and t.begin < end), key=lambda t: t.begin)
+        window.workers[worker] = mine
+        free, at = [], begin
+        for task in mine:
+            if task.begin > at:
+                free.append((at, task.begin))
+            at = max(at, task.end)
+        if at < end:
+            free.append((at, end))
+        window.idle[worker] = free
+    return window
+
+
+def read_stats(path):
+    """The object that smepilot-run --stats --json printed, its parts that are shown checked."""
+    value = _read(path)
+    for phase in ("prefill", "decode"):
+        part = value.get(phase)
+        if not isinstance(part, dict) or not isinstance(part.get("conversions"), dict):
+            raise ReportError(f"{path}: has no {phase}.conversions; smepilot-run --stats --json prints such an object")
+        for name in ("count", "ns", "priced", "weights"):
+            if not _number(part["conversions"].get(name)):
+                raise ReportError(f"{path}: {phase}.conversions.{name} is not a number")
+        for name in ("passes", "tokens", "ns"):
+            if not _number(part.get(name)):
+                raise ReportError(f"{path}: {phase}.{name} is not a number")
+    return value

@@ -1,0 +1,84 @@
+"""Timeline and conversions, from files as smepilot-run writes them."""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import unittest
+
+import synthetic
+from htmlcheck import Page
+from smepilot_report import runs
+from smepilot_report.database import ReportError
+from smepilot_report.main import main
+
+
+def event(name, operator, worker, begin, length, unit="cpu"):
+    args = {"operator": operator, "mode": "cpu", "unit": unit, "index": 0, "tile": 0}
+    return {"ph": "X", "name": name, "cat": operator, "pid": 1, "tid": worker, "ts": begin, "dur": length, "args": args}
+
+
+def layers():
+    """Three layers of 100 µs: worker 0 works 60 of them, worker 1 the matrix part of 40 in attention."""
+    out = [{"ph": "M", "name": "thread_name", "pid": 1, "tid": 0, "args": {"name": "worker 0 (cpu)"}}]
+    for i in range(3):
+        t = 100.0 * i
+        out += [event("attn_qkv", "", 0, t, 30), event("matmul", "attn_qkv", 0, t, 20)]
+        out += [event("attention", "", 0, t + 40, 50), event("softmax", "attention", 0, t + 50, 40)]
+        out += [event("qk", "attention", 1, t + 40, 20, "matrix"), event("pv", "attention", 1, t + 70, 20, "matrix")]
+    return {"traceEvents": out}
+
+
+PHASE = {"passes": 1, "tokens": 5, "ns": 5e6, "conversions": {"count": 7, "ns": 12500, "priced": 3, "weights": 0}}
+
+
+class Runs(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def file(self, name, value):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(value if isinstance(value, str) else json.dumps(value))
+        return path
+
+    def test_a_layer_and_its_bubbles(self):
+        layer, attention = runs.read_trace(self.file("t.json", layers()))
+        self.assertEqual((layer.begin, layer.end), (100, 200))
+        self.assertEqual(layer.idle, {0: [(120, 150), (190, 200)], 1: [(100, 140), (160, 170), (190, 200)]})
+        self.assertAlmostEqual(layer.idle_share(1), 0.6)
+        self.assertEqual((attention.begin, attention.end), (140, 190))
+        self.assertEqual(attention.idle, {0: [(140, 150)], 1: [(160, 170)]})
+
+    def test_what_is_no_such_file_is_refused(self):
+        for value in ("nonsense", "[]", {"x": 1}, {"traceEvents": [{"ph": "X", "ts": "now"}]}):
+            with self.subTest(value=value), self.assertRaisesRegex(ReportError, "t.json"):
+                runs.read_trace(self.file("t.json", value))
+        with self.assertRaisesRegex(ReportError, "conversions"):
+            runs.read_stats(self.file("s.json", {"prefill": {}}))
+        self.assertEqual(runs.read_trace(self.file("t.json", {"traceEvents": []})), [])
+
+    def test_the_page_shows_both(self):
+        database = os.path.join(self.folder, "test.db")
+        connection = synthetic.create(database)
+        synthetic.fill(connection, "m")
+        connection.close()
+        out = os.path.join(self.folder, "r.html")
+        options = ["--trace", self.file("t.json", layers())]
+        options += ["--stats", self.file("s.json", {"test_bed": False, "prefill": PHASE, "decode": PHASE})]
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(main(["--db", database, "--out", out, *options]), 0)
+        with open(out, encoding="utf-8") as file:
+            page = Page(file.read())
+        self.assertEqual(page.problems, [])
+        timeline = " ".join(page.sections["timeline"].split())
+        self.assertIn("Idle: worker 0 40 % in 2 bubbles; worker 1 60 % in 3 bubbles.", timeline)
+        self.assertIn("attention: qk, worker 1, 20.0 µs", timeline)
+        self.assertIn("12.5 µs", page.sections["conversions"])
+
+
+if __name__ == "__main__":
+    unittest.main()
