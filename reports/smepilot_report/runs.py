@@ -62,7 +62,7 @@ def read_trace(path):
     events = _read(path).get("traceEvents")
     if not isinstance(events, list):
         raise ReportError(f"{path}: has no traceEvents; smepilot-run --trace {path} writes such a file")
-    tasks, operators = [], []
+    tasks = []
     for i, e in enumerate(events):
         if not isinstance(e, dict) or e.get("ph") != "X":
             continue
@@ -77,8 +77,11 @@ def read_trace(path):
             e["ts"],
             e["ts"] + e["dur"],
         )
-        # An operator is an event of its own, around the tasks of all workers.
-        (operators if not task.operator or task.operator == task.name else tasks).append(task)
+        tasks.append(task)
+    # An operator is an event of its own, around the tasks of all workers, which name it.
+    names = {t.operator for t in tasks if t.operator}
+    operators = [t for t in tasks if not t.operator and t.name in names]
+    tasks = [t for t in tasks if t.operator or t.name not in names]
     operators.sort(key=lambda t: t.begin)
     first = next((n for n in LAYER_BEGINS if any(o.name == n for o in operators)), None)
     starts = [o.begin for o in operators if o.name == first]
