@@ -113,7 +113,7 @@ def split(prefix, curve):
                     label=label,
                 )
         axes.set(xlabel="share of the matrix unit, %", ylabel=f"time, {unit}")
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        axes.legend(frameon=False, fontsize=8, loc="best", markerscale=0.6)
         return tips
 
     return _draw(prefix, title, f"{title}. Times by the matrix unit's share: {words}. {alone}.", paint)
