@@ -42,7 +42,8 @@ def _scaling(prefix, title, lines, unit):
                 linewidth=0.8,
                 color=COLOURS[colour],
             )
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=1.8, color=COLOURS[colour], label=label)
+            style = {"marker": "o", "markersize": 5, "linewidth": 1.8, "label": label}
+            axes.plot(*zip(*points, strict=True), color=COLOURS[colour], **style)
             for n, rate in points:
                 gid = f"point-{i}-{n}"
                 axes.plot([n], [rate], "o", markersize=9, alpha=0, color=COLOURS[colour], gid=gid)

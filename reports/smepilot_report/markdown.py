@@ -83,7 +83,8 @@ def render_comparison(made):
     for word, heading in (("regression", "Regressions"), ("gain", "Gains"), ("not judged", "Not judged")):
         mine = [c for c in made["changes"] if c["verdict"] == word]
         if mine:
-            blocks += [f"## {heading}", table(["What", "With", "A", "B", "Ratio", "Interval"], map(_change, mine), (2, 3, 4))]
+            header = ["What", "With", "A", "B", "Ratio", "Interval"]
+            blocks += [f"## {heading}", table(header, map(_change, mine), (2, 3, 4))]
     blocks.append(f"No difference beyond noise: {made['counts']['no difference']}.")
     return "\n\n".join(blocks) + "\n"
 
@@ -108,7 +109,8 @@ def _machine(document):
     if machine is None:
         return ["Nothing is stored yet: `smetune calibrate`"]
     unit = f"{machine['matrix_units']} × {escape(machine['matrix_unit'])}" if machine["matrix_unit"] else "no matrix unit"
-    out = ["## Machine", paragraph(f"{escape(machine['cpu'])}, {machine['cores']} cores, {unit}; {machine['fingerprint']}.")]
+    what = f"{escape(machine['cpu'])}, {machine['cores']} cores, {unit}; {machine['fingerprint']}."
+    out = ["## Machine", paragraph(what)]
     if calibration is None:
         return [*out, "It is not calibrated: `smetune calibrate`"]
     best = {}

@@ -63,7 +63,8 @@ def mode_map(model, noise_floor, duration):
     sizes = sorted({op["m"] for op in model.operators if op["id"] in fastest})
     lines = []
     for same in groups.values():
-        cells = {op["m"]: _cell(model, op, fastest[op["id"]], noise_floor, duration) for op in same if op["id"] in fastest}
+        measured = [op for op in same if op["id"] in fastest]
+        cells = {op["m"]: _cell(model, op, fastest[op["id"]], noise_floor, duration) for op in measured}
         if not cells:
             continue
         roles = sorted({role for op in same for role in op["roles"]})

@@ -99,7 +99,8 @@ def read_trace(path):
 def _window(title, tasks, begin, end):
     window = Window(title, begin, end)
     for worker in sorted({t.worker for t in tasks}):
-        mine = sorted((t for t in tasks if t.worker == worker and t.end > begin and t.begin < end), key=lambda t: t.begin)
+        mine = [t for t in tasks if t.worker == worker and t.end > begin and t.begin < end]
+        mine.sort(key=lambda t: t.begin)
         window.workers[worker] = mine
         free, at = [], begin
         for task in mine:
