@@ -6,14 +6,20 @@
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "profiles/calibrate.h"
+#include "profiles/kernel_efficiency.h"
 #include "profiles/matrix_units.h"
 #include "profiles/roofline.h"
 #include "profiles/roofline_table.h"
 #include "profiles/timer.h"
 #include "tuner/cli.h"
+#include "tuner/hardware_evaluator.h"
+#include "tuner/held_out.h"
 
 namespace smepilot {
 namespace {
+
+// Where the parts of a calibration end in its progress: ceilings, kernels fitted, and then the judging.
+constexpr double kCeilingsEnd = 0.65, kFitEnd = 0.93;
 
 struct Options {
   bool quick = false, json = false;
@@ -65,7 +71,35 @@ std::string to_json(const Calibration& c, const Platform& platform) {
                                     {"cpu_gbps", b.cpu_gbps}});
   if (const UnitScaling scaling = unit_scaling(c); scaling.units != 0)
     j["matrix_units"] = {{"by_scaling", scaling.units}, {"gain", scaling.gain}, {"by_system", platform.matrix_units}};
+  for (const KernelEfficiency& k : c.kernels)
+    j["kernels"].push_back({{"kind", kOpNames[static_cast<size_t>(k.kind)]},
+                            {"dtype", traits(k.dtype).name},
+                            {"variant", k.variant},
+                            {"workers", k.workers},
+                            {"compute", k.compute},
+                            {"memory", k.memory}});
+  for (const TimedOperator& t : c.operators)
+    if (t.held_out)
+      j["held_out"].push_back({{"operator", describe(t.shape)},
+                               {"variant", t.variant},
+                               {"workers", t.workers},
+                               {"predicted_ns", t.predicted_ns},
+                               {"measured_ns", t.measured_ns},
+                               {"error", t.error()}});
+  if (const std::optional<double> e = median_error(c)) j["median_error"] = *e;
   return j.dump(2) + "\n";
+}
+
+// Real operators after the ceilings: first those that teach what kernels keep of them, then those that judge.
+// `part` makes a progress callback of a part of the whole.
+template <typename Part>
+Status add_kernels(const Platform& platform, HeldOutOptions options, const Part& part, Calibration& calibration) {
+  const HardwareOptions hardware{.cold_bytes = options.cold_bytes};
+  HardwareEvaluator evaluator(platform, options.workers, hardware);
+  options.progress = part(kCeilingsEnd, kFitEnd);
+  SMEPILOT_TRY(fit_kernels(platform, evaluator, options, calibration));
+  options.progress = part(kFitEnd, 1);
+  return judge_model(platform, evaluator, options, calibration);
 }
 
 int calibrate_verb(const Cli& cli, const Options& options) {
@@ -83,11 +117,25 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   o.workers = options.workers;
   o.cancel = &cancel;
   const int64_t start = now_ns();
-  o.progress = [&](double fraction, std::string_view label) {
+  const auto show = [&](double fraction, std::string_view label) {
     const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
     line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
   };
+  const auto part = [&](double begin, double end) {
+    return
+        [&show, begin, end](double fraction, std::string_view label) { show(begin + (end - begin) * fraction, label); };
+  };
+  o.progress = part(0, kCeilingsEnd);
   auto calibration = calibrate(*platform, o);
+  if (calibration.ok()) {
+    HeldOutOptions judge;
+    judge.workers = options.workers != 0 ? options.workers : std::max(platform->cores, 1u);
+    judge.quick = options.quick;
+    judge.cold_bytes = HardwareOptions{}.cold_bytes;
+    judge.cancel = &cancel;
+    if (const Status status = add_kernels(*platform, judge, part, *calibration); !status.ok()) calibration = status;
+    if (calibration.ok()) calibration->seconds = static_cast<double>(now_ns() - start) * 1e-9;
+  }
   line.clear();
   if (cancel.load()) {
     fmt::print(stderr, "smetune: interrupted; nothing was stored. A calibration is one piece: run it again.\n");
@@ -99,7 +147,7 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   calibration->id = *id;
   if (options.json) return print_and_exit(to_json(*calibration, *platform));
 
-  std::string out = roofline_table(*calibration, *platform);
+  std::string out = roofline_table(*calibration, *platform) + held_out_table(*calibration, *platform);
   out += fmt::format("\nMeasured in {}, stored as calibration {} in {}\n", format_duration(calibration->seconds), *id,
                      db->path());
   return print_and_exit(out);
@@ -111,7 +159,7 @@ void add_calibrate(Cli& cli) {
   CLI::App* verb = add_verb(&cli.app, "calibrate", "Measure this machine and store its rooflines",
                             "  smetune calibrate\n  smetune calibrate --quick --json");
   auto o = std::make_shared<Options>();
-  verb->add_flag("--quick", o->quick, "Under 15 s: fewer samples, coarser numbers");
+  verb->add_flag("--quick", o->quick, "About 15 s: fewer samples, coarser numbers");
   verb->add_option("--workers", o->workers, "Measure 1 to this many workers [one per core]")
       ->check(CLI::Range(1, 1024));
   verb->add_flag("--json", o->json, "Print the result as JSON");
