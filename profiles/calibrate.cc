@@ -72,9 +72,12 @@ class Calibrator {
         cpus_(platform.worker_cpus()),  // fewer than workers leave the last workers unpinned
         pool_(workers_, cpus_),
         times_(workers_),
-        budget_ns_(1e9 * (options.seconds > 0 ? options.seconds
-                          : options.quick     ? kQuickSeconds
-                                              : kDefaultSeconds)) {
+        budget_ns_(1e9 *
+                   (options.seconds > 0 ? options.seconds
+                    : options.quick     ? kQuickSeconds
+                                        : kDefaultSeconds) /
+                   (options.verify && options.seconds <= 0 ? 3 : 1)) {
+    if (options.verify && counts_.size() > 2) counts_ = {1, workers_};
     for (const Probe* p : all_probes())
       if ((p->isa & ~isa) == 0) probes_.push_back(p);
   }
@@ -85,10 +88,10 @@ class Calibrator {
     out_.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     SMEPILOT_TRY(measure_compute());
     SMEPILOT_TRY(measure_memory());
-    SMEPILOT_TRY(measure_coop());
+    if (!options_.verify) SMEPILOT_TRY(measure_coop());
     SMEPILOT_TRY(measure_fork_join());
     SMEPILOT_TRY(measure_noise());
-    SMEPILOT_TRY(measure_exp_and_packing());
+    if (!options_.verify) SMEPILOT_TRY(measure_exp_and_packing());
     out_.busy_fraction = wanted_ns_ > 0 ? std::clamp(1 - got_ns_ / wanted_ns_, 0.0, 1.0) : 0;
     out_.seconds = static_cast<double>(now_ns() - started_) * 1e-9;
     if (options_.progress) options_.progress(1, "done");
@@ -248,15 +251,17 @@ class Calibrator {
     uint64_t largest = 2 * kExpBytes;
     for (const unsigned workers : counts_) {
       for (const WorkingSet& s : working_sets(platform_, workers, options_.quick, options_.max_set_bytes)) {
+        if (options_.verify && s.level != "LLC" && s.level != "DRAM") continue;
         sets.emplace_back(workers, s);
         largest = std::max(largest, s.bytes);
       }
     }
     SMEPILOT_TRY(allocate_buffers(largest));
-    const size_t cells = sets.size() * std::size(kKinds);
+    const size_t cells = sets.size() * (options_.verify ? 1 : std::size(kKinds));
     size_t step = 0;
     for (const auto& [workers, set] : sets) {
       for (const ProbeKind kind : kKinds) {
+        if (options_.verify && kind != ProbeKind::kRead) continue;
         const char* op = kProbeKindNames[static_cast<size_t>(kind)];
         SMEPILOT_TRY(next_step(kComputeEnd, kMemoryEnd, step++, cells,
                                fmt::format("{} {}, {} worker{}", op, set.level, workers, workers == 1 ? "" : "s")));

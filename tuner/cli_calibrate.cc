@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "db/calibration_store.h"
@@ -11,6 +12,7 @@
 #include "profiles/roofline.h"
 #include "profiles/roofline_table.h"
 #include "profiles/timer.h"
+#include "profiles/verify.h"
 #include "tuner/cli.h"
 #include "tuner/hardware_evaluator.h"
 #include "tuner/held_out.h"
@@ -22,7 +24,7 @@ namespace {
 constexpr double kCeilingsEnd = 0.65, kFitEnd = 0.93;
 
 struct Options {
-  bool quick = false, json = false;
+  bool quick = false, verify = false, json = false;
   unsigned workers = 0;
 };
 
@@ -102,6 +104,65 @@ Status add_kernels(const Platform& platform, HeldOutOptions options, const Part&
   return judge_model(platform, evaluator, options, calibration);
 }
 
+std::string to_json(const std::vector<VerifyRow>& rows, int64_t id, bool holds) {
+  nlohmann::ordered_json j = {{"calibration", id}, {"holds", holds}};
+  for (const VerifyRow& r : rows)
+    j["numbers"].push_back(
+        {{"name", r.name}, {"stored", r.stored}, {"now", r.now}, {"allowed", r.allowed}, {"holds", r.holds}});
+  return j.dump(2) + "\n";
+}
+
+std::string verify_table(const std::vector<VerifyRow>& rows, const Calibration& stored) {
+  std::string out = fmt::format("{:<40}{:>10}{:>10}{:>10}\n", "Number", "stored", "now", "allowed");
+  std::string moved;
+  for (const VerifyRow& r : rows) {
+    out += fmt::format("{:<40}{:>10.1f}{:>10.1f}{:>8.0f} %{}\n", r.name.substr(0, 40), r.stored, r.now, 100 * r.allowed,
+                       r.holds ? "" : "  moved");
+    if (!r.holds) moved += (moved.empty() ? "" : "; ") + r.name;
+  }
+  out += moved.empty()
+             ? fmt::format("\nCalibration {} of {} holds.\n", stored.id, stored.created)
+             : fmt::format("\nCalibration {} of {} does not hold: {}.\nMake a new one with: smetune calibrate\n",
+                           stored.id, stored.created, moved);
+  return out;
+}
+
+// Measures a part again and stores nothing.
+int verify_verb(const Cli& cli, const Options& options) {
+  const std::atomic<bool>& cancel = catch_interrupts();
+  auto platform = detect_platform();
+  if (!platform.ok()) return fail(platform.status());
+  auto db = Database::open(cli.db_path);
+  if (!db.ok()) return fail(db.status());
+  auto stored = need_calibration(*db, *platform);
+  if (!stored.ok()) return fail(stored.status());
+  ProgressLine line;
+  CalibrateOptions o;
+  o.quick = options.quick || stored->quick;  // the same working sets as then
+  o.verify = true;
+  o.workers = options.workers;
+  for (const ForkJoin& f : stored->fork_join)
+    if (options.workers == 0) o.workers = std::max(o.workers, f.workers);
+  o.cancel = &cancel;
+  const int64_t start = now_ns();
+  o.progress = [&](double fraction, std::string_view label) {
+    const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
+    line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
+  };
+  auto now = calibrate(*platform, o);
+  line.clear();
+  if (cancel.load()) {
+    fmt::print(stderr, "smetune: interrupted; nothing was verified.\n");
+    return kExitInterrupted;
+  }
+  if (!now.ok()) return fail(now.status());
+  auto rows = compare_calibrations(*stored, *now);
+  if (!rows.ok()) return fail(rows.status());
+  const bool holds = std::all_of(rows->begin(), rows->end(), [](const VerifyRow& r) { return r.holds; });
+  const int code = print_and_exit(options.json ? to_json(*rows, stored->id, holds) : verify_table(*rows, *stored));
+  return code != kExitOk || holds ? code : kExitFailed;
+}
+
 int calibrate_verb(const Cli& cli, const Options& options) {
   const std::atomic<bool>& cancel = catch_interrupts();
   auto platform = detect_platform();
@@ -157,13 +218,17 @@ int calibrate_verb(const Cli& cli, const Options& options) {
 
 void add_calibrate(Cli& cli) {
   CLI::App* verb = add_verb(&cli.app, "calibrate", "Measure this machine and store its rooflines",
-                            "  smetune calibrate\n  smetune calibrate --quick --json");
+                            "  smetune calibrate\n  smetune calibrate --quick --json\n"
+                            "  smetune calibrate --verify");
   auto o = std::make_shared<Options>();
   verb->add_flag("--quick", o->quick, "About 15 s: fewer samples, coarser numbers");
   verb->add_option("--workers", o->workers, "Measure 1 to this many workers [one per core]")
       ->check(CLI::Range(1, 1024));
+  verb->add_flag("--verify", o->verify,
+                 "Measure a part again and say whether the stored calibration holds: exit code 1 if not");
   verb->add_flag("--json", o->json, "Print the result as JSON");
-  verb->callback([&cli, o] { cli.action = [&cli, o] { return calibrate_verb(cli, *o); }; });
+  verb->callback(
+      [&cli, o] { cli.action = [&cli, o] { return o->verify ? verify_verb(cli, *o) : calibrate_verb(cli, *o); }; });
 }
 
 }  // namespace smepilot

@@ -111,7 +111,8 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.operators[1].predicted_ns, 90);
   EXPECT_EQ(g.operators[1].measured_ns, 100);
   EXPECT_EQ(g.operators[1].samples, c.operators[1].samples);
-  EXPECT_EQ(*db_->connection().integer("SELECT round(median_error * 1000) FROM calibration LIMIT 1"), 100);
+  EXPECT_EQ(*db_->connection().integer("SELECT CAST(round(median_error * 1000) AS INTEGER) FROM calibration LIMIT 1"),
+            100);
   EXPECT_EQ(g.clock.first_gflops, 50);
   EXPECT_EQ(g.clock.last_gflops, 49);
   EXPECT_EQ(g.clock.lowest_gflops, 40);
