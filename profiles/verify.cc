@@ -45,7 +45,7 @@ Result<std::vector<VerifyRow>> compare_calibrations(const Calibration& stored, c
   }
   if (!any) return error("the stored calibration has no number that was measured again: its worker counts differ");
   rows.push_back({"noise floor, %", 100 * stored.noise_floor, 100 * now.noise_floor, kNoiseTolerance,
-                  now.noise_floor <= stored.noise_floor + kNoiseTolerance});
+                  now.noise_floor <= stored.noise_floor + kNoiseTolerance && noise <= kMostNoise});
   return rows;
 }
 

@@ -19,9 +19,12 @@ struct VerifyRow {
 // What is allowed beside the noise floor of whichever calibration was noisier. Costs of synchronisation vary most.
 inline constexpr double kPeakTolerance = 0.05, kBandwidthTolerance = 0.1, kForkJoinTolerance = 0.5,
                         kNoiseTolerance = 0.02;
+// Above this noise floor differences that matter are not seen: such a calibration does not hold, whatever it says.
+inline constexpr double kMostNoise = 0.25;
 
 // Of what the shorter one measures: peaks and fork/join at its worker counts, reads of LLC and DRAM, the noise floor
-// (which may be lower, but not higher by more than kNoiseTolerance). Error: they have nothing in common.
+// (which may be lower, but not higher by more than kNoiseTolerance, nor above kMostNoise). Error: they have nothing in
+// common.
 Result<std::vector<VerifyRow>> compare_calibrations(const Calibration& stored, const Calibration& now);
 
 }  // namespace smepilot

@@ -42,6 +42,9 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["exp_geps"] = c.exp_geps;
   j["pack_gbps"] = c.pack_gbps;
   j["streaming_ns"] = c.streaming_ns;
+  j["clock"] = {{"first_gflops", c.clock.first_gflops},   {"last_gflops", c.clock.last_gflops},
+                {"lowest_gflops", c.clock.lowest_gflops}, {"highest_gflops", c.clock.highest_gflops},
+                {"tolerance", c.clock.tolerance},         {"cooldown_s", c.clock.cooldown_s}};
   for (const Peak& p : c.peaks)
     j["peaks"].push_back({{"unit", kUnitNames[static_cast<size_t>(p.unit)]},
                           {"dtype", p.dtype},

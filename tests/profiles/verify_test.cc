@@ -69,6 +69,11 @@ TEST(Verify, ANoisyMachineAndMissingNumbersDoNotHold) {
   Calibration now = shorter();
   now.noise_floor = 0.2;
   EXPECT_EQ(moved(now), "noise floor, %;");
+  Calibration noisy = sample();  // so noisy that anything would be within it
+  noisy.noise_floor = 1.7;
+  const auto rows = compare_calibrations(noisy, shorter());
+  ASSERT_TRUE(rows.ok());
+  EXPECT_FALSE(rows->back().holds);
   now = shorter();
   now.peaks.pop_back();
   EXPECT_EQ(moved(now), "peak cpu int8 avx2 x4, GFLOP/s;");
