@@ -2,6 +2,7 @@
 
 #include "db/columns.h"
 #include "db/sqlite.h"
+#include "profiles/kernel_efficiency.h"
 
 namespace smepilot {
 
@@ -10,11 +11,16 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
   SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(c));
   sqlite::Statement insert(c,
                            "INSERT INTO calibration (session_id, created, quick, seconds, noise_floor, exp_geps, "
-                           "pack_gbps, busy_fraction, streaming_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                           "pack_gbps, busy_fraction, streaming_ns, median_error, clock_first_gflops, "
+                           "clock_last_gflops, clock_lowest_gflops, clock_highest_gflops, clock_tolerance, cooldown_s, "
+                           "repeated_steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  const ClockRecord& clock = calibration.clock;
   SMEPILOT_TRY(insert
                    .bind(session_id, calibration.created.empty() ? utc_now() : calibration.created, calibration.quick,
                          calibration.seconds, calibration.noise_floor, calibration.exp_geps, calibration.pack_gbps,
-                         calibration.busy_fraction, calibration.streaming_ns)
+                         calibration.busy_fraction, calibration.streaming_ns, median_error(calibration),
+                         clock.first_gflops, clock.last_gflops, clock.lowest_gflops, clock.highest_gflops,
+                         clock.tolerance, clock.cooldown_s, clock.repeated)
                    .run());
   const int64_t id = c.last_insert_rowid();
 
@@ -62,6 +68,27 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
         coop_bandwidth.bind(id, b.level, b.matrix_workers, b.matrix_gbps, matrix, b.cpu_workers, b.cpu_gbps, cpu)
             .run());
   }
+  sqlite::Statement kernel(c,
+                           "INSERT INTO kernel_efficiency (calibration_id, kind, dtype, variant, workers, compute, "
+                           "memory) VALUES (?, ?, ?, ?, ?, ?, ?)");
+  for (const KernelEfficiency& k : calibration.kernels)
+    SMEPILOT_TRY(kernel
+                     .bind(id, std::string(kind_name(k.kind)), std::string(dtype_name(k.dtype)), k.variant, k.workers,
+                           k.compute, k.memory)
+                     .run());
+  sqlite::Statement timed(c,
+                          "INSERT INTO timed_operator (calibration_id, kind, dtype, m, n, k, kv_len, kv_heads, "
+                          "variant, workers, held_out, predicted_ns, measured_ns, samples_json) "
+                          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  for (const TimedOperator& t : calibration.operators) {
+    SMEPILOT_ASSIGN(const std::string samples, samples_to_json(t.samples, "operator samples"));
+    const OperatorShape& shape = t.shape;
+    SMEPILOT_TRY(timed
+                     .bind(id, std::string(kind_name(shape.kind)), std::string(dtype_name(shape.dtype)), shape.m,
+                           shape.n, shape.k, shape.kv_len, shape.kv_heads, t.variant, t.workers, t.held_out,
+                           t.predicted_ns, t.measured_ns, samples)
+                     .run());
+  }
   SMEPILOT_TRY(transaction.commit());
   return id;
 }
@@ -70,7 +97,9 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
   sqlite::Connection& c = *connection_;
   sqlite::Statement head(c,
                          "SELECT id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, busy_fraction, "
-                         "streaming_ns FROM calibration WHERE id = ?");
+                         "streaming_ns, clock_first_gflops, clock_last_gflops, clock_lowest_gflops, "
+                         "clock_highest_gflops, clock_tolerance, cooldown_s, repeated_steps FROM calibration "
+                         "WHERE id = ?");
   SMEPILOT_ASSIGN(auto found, sqlite::first(head.bind(id), [](sqlite::Statement& row) {
                     Calibration calibration;
                     calibration.id = row.integer(0);
@@ -82,6 +111,13 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     calibration.pack_gbps = row.real(6);
                     calibration.busy_fraction = row.real(7);
                     calibration.streaming_ns = row.real(8);
+                    calibration.clock = {.first_gflops = row.real(9),
+                                         .last_gflops = row.real(10),
+                                         .lowest_gflops = row.real(11),
+                                         .highest_gflops = row.real(12),
+                                         .tolerance = row.real(13),
+                                         .cooldown_s = row.real(14),
+                                         .repeated = row.u32(15)};
                     return calibration;
                   }));
   if (!found) return found;
@@ -154,6 +190,40 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     b.cpu_gbps = row.real(5);
                     b.cpu_samples = samples_column(row, 6);
                     return b;
+                  }));
+  sqlite::Statement kernels(c,
+                            "SELECT kind, dtype, variant, workers, compute, memory FROM kernel_efficiency "
+                            "WHERE calibration_id = ? ORDER BY id");
+  SMEPILOT_ASSIGN(found->kernels, sqlite::all(kernels.bind(id), [](sqlite::Statement& row) {
+                    KernelEfficiency k;
+                    k.kind = named(row, 0, kind_from_name);
+                    k.dtype = named(row, 1, dtype_from_name);
+                    k.variant = row.text(2);
+                    k.workers = row.u32(3);
+                    k.compute = row.real(4);
+                    k.memory = row.real(5);
+                    return k;
+                  }));
+  sqlite::Statement operators(c,
+                              "SELECT kind, dtype, m, n, k, kv_len, kv_heads, variant, workers, held_out, "
+                              "predicted_ns, measured_ns, samples_json FROM timed_operator WHERE calibration_id = ? "
+                              "ORDER BY id");
+  SMEPILOT_ASSIGN(found->operators, sqlite::all(operators.bind(id), [](sqlite::Statement& row) {
+                    TimedOperator t;
+                    t.shape = {named(row, 0, kind_from_name),
+                               named(row, 1, dtype_from_name),
+                               row.u32(2),
+                               row.u32(3),
+                               row.u32(4),
+                               row.u32(5),
+                               row.u32(6)};
+                    t.variant = row.text(7);
+                    t.workers = row.u32(8);
+                    t.held_out = row.integer(9, 0, 1) != 0;
+                    t.predicted_ns = row.real(10);
+                    t.measured_ns = row.real(11);
+                    t.samples = samples_column(row, 12);
+                    return t;
                   }));
   return found;
 }

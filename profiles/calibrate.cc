@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <optional>
+#include <thread>
 
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/driver/worker_pool.h"
@@ -29,8 +31,12 @@ constexpr size_t kMinSamples = 12, kMaxSamples = 400;
 constexpr double kSampleNs = 1e6;  // long against a fork and join, short against a scheduler's time slice
 constexpr double kPieceNs = 5e4;   // of work, between two looks at the clock
 constexpr uint64_t kPieceBytes = 256 << 10;
-constexpr int kBatch = 64;              // of what is too short to be timed alone
-constexpr size_t kExpBytes = 8192;      // of input, and of output: both fit any L1
+constexpr int kBatch = 64;            // of what is too short to be timed alone
+constexpr size_t kExpBytes = 8192;    // of input, and of output: both fit any L1
+constexpr double kReferenceNs = 5e4;  // of the reference kernel, between the steps
+constexpr int kReferenceRuns = 3;
+constexpr double kLeastDrift = 0.02;    // a fall of the clock by less is none
+constexpr double kCooldown = 0.1;       // of the time, for waiting until the clock has come back
 constexpr double kRatePercentile = 90;  // see calibration.h
 
 struct alignas(64) WorkerTime {
@@ -72,9 +78,12 @@ class Calibrator {
         cpus_(platform.worker_cpus()),  // fewer than workers leave the last workers unpinned
         pool_(workers_, cpus_),
         times_(workers_),
-        budget_ns_(1e9 * (options.seconds > 0 ? options.seconds
-                          : options.quick     ? kQuickSeconds
-                                              : kDefaultSeconds)) {
+        budget_ns_(1e9 *
+                   (options.seconds > 0 ? options.seconds
+                    : options.quick     ? kQuickSeconds
+                                        : kDefaultSeconds) /
+                   (options.verify && options.seconds <= 0 ? 3 : 1)) {
+    if (options.verify && counts_.size() > 2) counts_ = {1, workers_};
     for (const Probe* p : all_probes())
       if ((p->isa & ~isa) == 0) probes_.push_back(p);
   }
@@ -85,10 +94,10 @@ class Calibrator {
     out_.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     SMEPILOT_TRY(measure_compute());
     SMEPILOT_TRY(measure_memory());
-    SMEPILOT_TRY(measure_coop());
+    if (!options_.verify) SMEPILOT_TRY(measure_coop());
     SMEPILOT_TRY(measure_fork_join());
     SMEPILOT_TRY(measure_noise());
-    SMEPILOT_TRY(measure_exp_and_packing());
+    if (!options_.verify) SMEPILOT_TRY(measure_exp_and_packing());
     out_.busy_fraction = wanted_ns_ > 0 ? std::clamp(1 - got_ns_ / wanted_ns_, 0.0, 1.0) : 0;
     out_.seconds = static_cast<double>(now_ns() - started_) * 1e-9;
     if (options_.progress) options_.progress(1, "done");
@@ -107,9 +116,49 @@ class Calibrator {
     if (cancelled()) return error("{}", kCalibrationCancelled);
     const double done = static_cast<double>(step) / static_cast<double>(steps);
     if (options_.progress) options_.progress(begin + (end - begin) * done, label);
+    watch_clock();
     const double left_ns = end * budget_ns_ - static_cast<double>(now_ns() - started_);
     step_end_ns_ = now_ns() + static_cast<int64_t>(std::max(left_ns, 0.0) / static_cast<double>(steps - step));
     return {};
+  }
+
+  // The reference kernel on one core: its best of a few short runs, since interference only ever lowers it.
+  double reference_rate() {
+    const Probe* probe = best_probe(ProbeKind::kFlopsF32);
+    if (probe == nullptr) return 0;
+    const auto once = [&](uint64_t repeat) {
+      const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
+      return timed(1, [&](unsigned) noexcept { probe->run(&args); });
+    };
+    if (reference_repeat_ == 0) reference_repeat_ = choose_repeat(once, kReferenceNs);
+    double ns = once(reference_repeat_);
+    for (int i = 1; i < kReferenceRuns; ++i) ns = std::min(ns, once(reference_repeat_));
+    return probe->work * static_cast<double>(reference_repeat_) / ns;
+  }
+
+  // Between the steps: records the clock. Where it has fallen, waits for it to come back, for a bounded time in all.
+  void watch_clock() {
+    double rate = reference_rate();
+    if (rate <= 0) return;
+    ClockRecord& c = out_.clock;
+    if (c.first_gflops == 0) {
+      std::vector<double> rates(kMinSamples);
+      for (double& r : rates) r = reference_rate();
+      rate = median(rates);
+      for (double& r : rates) r = std::abs(r / rate - 1);
+      c.tolerance = std::max(percentile(rates, 95), kLeastDrift);
+      c.first_gflops = c.lowest_gflops = c.highest_gflops = rate;
+    }
+    c.lowest_gflops = std::min(c.lowest_gflops, rate);
+    while (rate < c.highest_gflops * (1 - c.tolerance) && c.cooldown_s < kCooldown * budget_ns_ * 1e-9 &&
+           !cancelled()) {
+      const int64_t begin = now_ns();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      rate = reference_rate();
+      c.cooldown_s += static_cast<double>(now_ns() - begin) * 1e-9;
+    }
+    c.highest_gflops = std::max(c.highest_gflops, rate);
+    c.last_gflops = rate;
   }
 
   // Runs fn(worker) on all workers at once, from a common start; the time from the first start to the last end.
@@ -248,15 +297,17 @@ class Calibrator {
     uint64_t largest = 2 * kExpBytes;
     for (const unsigned workers : counts_) {
       for (const WorkingSet& s : working_sets(platform_, workers, options_.quick, options_.max_set_bytes)) {
+        if (options_.verify && s.level != "LLC" && s.level != "DRAM") continue;
         sets.emplace_back(workers, s);
         largest = std::max(largest, s.bytes);
       }
     }
     SMEPILOT_TRY(allocate_buffers(largest));
-    const size_t cells = sets.size() * std::size(kKinds);
+    const size_t cells = sets.size() * (options_.verify ? 1 : std::size(kKinds));
     size_t step = 0;
     for (const auto& [workers, set] : sets) {
       for (const ProbeKind kind : kKinds) {
+        if (options_.verify && kind != ProbeKind::kRead) continue;
         const char* op = kProbeKindNames[static_cast<size_t>(kind)];
         SMEPILOT_TRY(next_step(kComputeEnd, kMemoryEnd, step++, cells,
                                fmt::format("{} {}, {} worker{}", op, set.level, workers, workers == 1 ? "" : "s")));
@@ -510,6 +561,7 @@ class Calibrator {
   std::vector<AlignedBuffer> buffers_;
   unsigned window_ = 0;  // of cold sets; goes on from one operation to the next, to what was not touched for longest
   int64_t started_ = 0, step_end_ns_ = 0;
+  uint64_t reference_repeat_ = 0;
   double got_ns_ = 0, wanted_ns_ = 0;  // CPU time that workers had, and wall time during which they wanted it
   Calibration out_;
 };

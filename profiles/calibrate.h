@@ -14,6 +14,7 @@ namespace smepilot {
 
 struct CalibrateOptions {
   bool quick = false;          // about a quarter of the time, a smaller DRAM set
+  bool verify = false;         // only what compare_calibrations() compares: a third of the time
   unsigned workers = 0;        // the most workers to measure with; 0: one per physical core
   double seconds = 0;          // time to aim at, 0: 36, or 9 if quick; no less than what a few samples of each need
   uint64_t max_set_bytes = 0;  // largest working set, 0: what the caches call for, within an eighth of the memory

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/abi/execution_mode.h"
+#include "kernels/abi/operator_shape.h"
 
 namespace smepilot {
 
@@ -62,6 +63,38 @@ struct ForkJoin {
   double barrier_ns = 0;  // median; 0: not measured
 };
 
+// What a kernel keeps of the ceilings when it executes real operators: as fractions of its unit's peak, where
+// arithmetic bounds it, and of the memory's read rate, where that does. Fitted on operators that nothing is judged on.
+struct KernelEfficiency {
+  OpKind kind = OpKind::kMatmul;
+  DType dtype = DType::kF32;  // of the weights, or of the KV cache
+  std::string variant;        // id
+  unsigned workers = 1;
+  double compute = 0;  // 0: not measured
+  double memory = 0;   // 0: not measured
+};
+
+// An operator call that was timed through the driver, as search does it, and what the roofline says about it.
+struct TimedOperator {
+  OperatorShape shape = {};
+  std::string variant;
+  unsigned workers = 1;
+  bool held_out = false;  // judges the fitted model. Else the model was fitted on it, and the price is without it
+  double predicted_ns = 0;
+  double measured_ns = 0;  // median of samples
+  std::vector<double> samples;
+  double error() const noexcept { return predicted_ns / measured_ns - 1; }  // negative: it promised too much
+};
+
+// The rate of a short reference kernel on one core between the steps: how steady the clock was. 0: not measured.
+struct ClockRecord {
+  double first_gflops = 0, last_gflops = 0;
+  double lowest_gflops = 0, highest_gflops = 0;
+  double tolerance = 0;   // fraction: what is no drift, because the kernel differs from itself by as much
+  double cooldown_s = 0;  // spent waiting until the rate came back
+  unsigned repeated = 0;  // steps measured again because the rate fell meanwhile
+};
+
 struct Calibration {
   int64_t id = 0;       // row in the database, 0: not stored
   std::string created;  // ISO 8601, UTC
@@ -71,6 +104,9 @@ struct Calibration {
   std::vector<ForkJoin> fork_join;
   std::vector<CoopPeak> coop_peaks;            // empty where there is no matrix unit, or only one core
   std::vector<CoopBandwidth> coop_bandwidths;  // likewise, and where no probe of this build reads by the matrix unit
+  std::vector<KernelEfficiency> kernels;       // empty: kernels are priced as if they reached the ceilings
+  std::vector<TimedOperator> operators;        // that `kernels` was fitted on, and those that judge it
+  ClockRecord clock;
   double noise_floor = 0;    // fraction: 95th percentile of |ratio - 1| of a kernel against itself in ABBA pairs
   double exp_geps = 0;       // 1e9 exponentials per second of one worker, best ISA step
   double pack_gbps = 0;      // 1e9 bytes (of q4_0 file format) packed per second by one worker; 0: not measured

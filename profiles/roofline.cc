@@ -47,10 +47,11 @@ class Curve {
   double low_ = 0, high_ = 0;
 };
 
-void finish(Price& p, double flops) noexcept {
+// `ideal_ns`: what the ceilings alone would take.
+void finish(Price& p, double flops, double ideal_ns) noexcept {
   const double work_ns = std::max(p.compute_ns, p.memory_ns);
   p.ns = work_ns + p.overhead_ns;
-  p.roof_gflops = work_ns > 0 ? flops / work_ns : 0;
+  p.roof_gflops = ideal_ns > 0 ? flops / ideal_ns : 0;
   p.bound = p.overhead_ns > work_ns ? "overhead" : p.compute_ns >= p.memory_ns ? "compute" : "memory";
 }
 
@@ -163,6 +164,20 @@ double Roofline::variant_peak(const OperatorShape& shape, const KernelVariant& v
   return shape.kind == OpKind::kAttention && type == "bf16" ? peak / 3 : peak;
 }
 
+Roofline::Efficiency Roofline::efficiency(const OperatorShape& shape, const KernelVariant& variant,
+                                          unsigned workers) const {
+  Curve compute(std::max(workers, 1u)), memory(std::max(workers, 1u));
+  for (const KernelEfficiency& k : calibration_.kernels) {
+    if (k.kind != shape.kind || k.dtype != shape.dtype || k.variant != variant.id) continue;
+    if (k.compute > 0) compute.add(k.workers, k.compute);
+    if (k.memory > 0) memory.add(k.workers, k.memory);
+  }
+  Efficiency e;
+  if (compute.value() > 0) e.compute = compute.value();
+  if (memory.value() > 0) e.memory = memory.value();
+  return e;
+}
+
 Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, unsigned workers) const {
   workers = std::max(workers, 1u);
   Price out;
@@ -181,7 +196,11 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
   }
   out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
   out.overhead_ns = fork_join_ns(workers) + entry_ns(variant);
-  finish(out, flops);
+  const double ideal_ns = std::max(out.compute_ns, out.memory_ns);
+  const Efficiency kept = efficiency(shape, variant, workers);
+  out.compute_ns /= kept.compute;
+  out.memory_ns /= kept.memory;
+  finish(out, flops, ideal_ns);
   return out;
 }
 
@@ -295,8 +314,20 @@ Roofline::CoopRates Roofline::coop_rates(const OperatorShape& shape, const CoopS
   return r;
 }
 
+Roofline::CoopRates Roofline::kept_rates(CoopRates ceilings, const OperatorShape& shape, const CoopSides& sides) const {
+  const Efficiency matrix = efficiency(shape, *sides.matrix, sides.matrix_workers);
+  const Efficiency cpu = efficiency(shape, *sides.cpu, sides.cpu_workers);
+  ceilings.matrix_gflops *= matrix.compute;
+  ceilings.matrix_gbps *= matrix.memory;
+  ceilings.matrix_alone_gbps *= matrix.memory;
+  ceilings.cpu_gflops *= cpu.compute;
+  ceilings.cpu_gbps *= cpu.memory;
+  ceilings.cpu_alone_gbps *= cpu.memory;
+  return ceilings;
+}
+
 double Roofline::coop_share(const OperatorShape& shape, const CoopSides& sides) const {
-  const CoopRates r = coop_rates(shape, sides);
+  const CoopRates r = kept_rates(coop_rates(shape, sides), shape, sides);
   // Calls per nanosecond, if a side did whole calls while the other one does too.
   const auto rate = [&](double gflops, double gbps) {
     return 1 / std::max(op_flops(shape) / gflops, op_bytes(shape) / gbps);
@@ -306,24 +337,30 @@ double Roofline::coop_share(const OperatorShape& shape, const CoopSides& sides) 
 }
 
 Price Roofline::coop_price(const OperatorShape& shape, const CoopSides& sides, const CoopDivision& division) const {
-  const CoopRates r = coop_rates(shape, sides);
+  const CoopRates ceilings = coop_rates(shape, sides);
   const double flops = op_flops(shape), bytes = op_bytes(shape), share = std::clamp(division.share, 0.0, 1.0);
   Price out;
-  out.level = r.level;
-  out.roof_gbps = r.matrix_gbps + r.cpu_gbps;
+  out.level = ceilings.level;
+  out.roof_gbps = ceilings.matrix_gbps + ceilings.cpu_gbps;
   const auto over = [](double work, double rate) { return rate > 0 ? work / rate : kInfinity; };
-  if (division.dynamic) {
-    out.compute_ns = over(flops, r.matrix_gflops + r.cpu_gflops);
-    out.memory_ns = over(bytes, out.roof_gbps);
-  } else {
-    out.compute_ns = std::max(over(share * flops, r.matrix_gflops), over((1 - share) * flops, r.cpu_gflops));
-    // Who ends first leaves the memory to the other, which then reads as fast as it can alone.
-    out.memory_ns =
-        std::max({over(bytes, out.roof_gbps), over(share * bytes, std::max(r.matrix_alone_gbps, r.matrix_gbps)),
-                  over((1 - share) * bytes, std::max(r.cpu_alone_gbps, r.cpu_gbps))});
-  }
+  const auto take = [&](const CoopRates& r) {
+    const double both_gbps = r.matrix_gbps + r.cpu_gbps;
+    if (division.dynamic) {
+      out.compute_ns = over(flops, r.matrix_gflops + r.cpu_gflops);
+      out.memory_ns = over(bytes, both_gbps);
+    } else {
+      out.compute_ns = std::max(over(share * flops, r.matrix_gflops), over((1 - share) * flops, r.cpu_gflops));
+      // Who ends first leaves the memory to the other, which then reads as fast as it can alone.
+      out.memory_ns =
+          std::max({over(bytes, both_gbps), over(share * bytes, std::max(r.matrix_alone_gbps, r.matrix_gbps)),
+                    over((1 - share) * bytes, std::max(r.cpu_alone_gbps, r.cpu_gbps))});
+    }
+    return std::max(out.compute_ns, out.memory_ns);
+  };
+  const double ideal_ns = take(ceilings);
+  take(kept_rates(ceilings, shape, sides));
   out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers) + entry_ns(*sides.matrix);
-  finish(out, flops);
+  finish(out, flops, ideal_ns);
   return out;
 }
 
@@ -340,7 +377,7 @@ Price Roofline::pipeline_price(const OperatorShape& shape, const CoopSides& side
   out.compute_ns = std::max(r.matrix_gflops > 0 ? flops / r.matrix_gflops : kInfinity, exp_ns);
   out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
   out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers);
-  finish(out, flops);
+  finish(out, flops, std::max(out.compute_ns, out.memory_ns));
   return out;
 }
 

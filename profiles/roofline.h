@@ -1,9 +1,10 @@
 // The roofline: what an operator call costs at least on the calibrated machine. Prices candidates before they are
 // measured, and judges what was measured afterwards.
 //
-//   ns = max(flops / P, bytes / B) + fork/join (+ entering streaming mode)
+//   ns = max(flops / (P * e_compute), bytes / (B * e_memory)) + fork/join (+ entering streaming mode)
 //
-// P, B: calibrated at the call's worker count.
+// P, B: calibrated at the call's worker count. e: what the kernel keeps of them on real operators, likewise; 1 where
+// that was not measured.
 //
 // Both units together (mode kCoop) have ceilings of their own: what each keeps while the other one works.
 #pragma once
@@ -24,7 +25,7 @@ struct Price {
   double compute_ns = 0;
   double memory_ns = 0;
   double overhead_ns = 0;  // fork/join, entering streaming mode
-  double roof_gflops = 0;  // min(P, B*I): the rate no execution of this call can exceed
+  double roof_gflops = 0;  // min(P, B*I): the ceilings themselves, which no execution of this call can exceed
   double roof_gbps = 0;    // B: bandwidth of `level` at this worker count
   std::string level;       // where its operands are read from: L1 L2 LLC DRAM
   const char* bound = "";  // "compute", "memory" or "overhead": the largest of the three
@@ -120,7 +121,13 @@ class Roofline {
     std::string level;
   };
   CoopRates coop_rates(const OperatorShape& shape, const CoopSides& sides) const;
+  // What both kernels keep of these rates.
+  CoopRates kept_rates(CoopRates ceilings, const OperatorShape& shape, const CoopSides& sides) const;
   double entry_ns(const KernelVariant& variant) const noexcept;  // into streaming mode, for those that use it
+  struct Efficiency {
+    double compute = 1, memory = 1;
+  };
+  Efficiency efficiency(const OperatorShape& shape, const KernelVariant& variant, unsigned workers) const;
   double variant_peak(const OperatorShape& shape, const KernelVariant& variant, unsigned workers,
                       std::string_view* dtype = nullptr) const;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <tuple>
 #include <vector>
@@ -182,6 +183,13 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
   out += fmt::format("noise floor {:.1f} % (A/A, 95th percentile); other load {:.0f} %; took {:.1f} s{}\n",
                      100 * calibration.noise_floor, 100 * calibration.busy_fraction, calibration.seconds,
                      calibration.quick ? ", quick" : "");
+  if (const ClockRecord& c = calibration.clock; c.first_gflops > 0) {
+    out += fmt::format("clock {:+.1f} % from first to last, lowest {:.1f} % below highest, {:.1f} s of cool-down\n",
+                       100 * (c.last_gflops / c.first_gflops - 1), 100 * (1 - c.lowest_gflops / c.highest_gflops),
+                       c.cooldown_s);
+    if (std::abs(c.last_gflops / c.first_gflops - 1) > std::max(c.tolerance, calibration.noise_floor))
+      out += "The clock drifted: the last numbers are not of the same machine as the first.\n";
+  }
   if (calibration.busy_fraction > 0.05)
     out += "This machine was busy: the numbers are what it had left, not what it can do.\n";
   return out;

@@ -1,22 +1,30 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "db/calibration_store.h"
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "profiles/calibrate.h"
+#include "profiles/kernel_efficiency.h"
 #include "profiles/matrix_units.h"
 #include "profiles/roofline.h"
 #include "profiles/roofline_table.h"
 #include "profiles/timer.h"
+#include "profiles/verify.h"
 #include "tuner/cli.h"
+#include "tuner/hardware_evaluator.h"
+#include "tuner/held_out.h"
 
 namespace smepilot {
 namespace {
 
+// Where the parts of a calibration end in its progress: ceilings, kernels fitted, and then the judging.
+constexpr double kCeilingsEnd = 0.65, kFitEnd = 0.93;
+
 struct Options {
-  bool quick = false, json = false;
+  bool quick = false, verify = false, json = false;
   unsigned workers = 0;
 };
 
@@ -34,6 +42,9 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["exp_geps"] = c.exp_geps;
   j["pack_gbps"] = c.pack_gbps;
   j["streaming_ns"] = c.streaming_ns;
+  j["clock"] = {{"first_gflops", c.clock.first_gflops},   {"last_gflops", c.clock.last_gflops},
+                {"lowest_gflops", c.clock.lowest_gflops}, {"highest_gflops", c.clock.highest_gflops},
+                {"tolerance", c.clock.tolerance},         {"cooldown_s", c.clock.cooldown_s}};
   for (const Peak& p : c.peaks)
     j["peaks"].push_back({{"unit", kUnitNames[static_cast<size_t>(p.unit)]},
                           {"dtype", p.dtype},
@@ -65,7 +76,94 @@ std::string to_json(const Calibration& c, const Platform& platform) {
                                     {"cpu_gbps", b.cpu_gbps}});
   if (const UnitScaling scaling = unit_scaling(c); scaling.units != 0)
     j["matrix_units"] = {{"by_scaling", scaling.units}, {"gain", scaling.gain}, {"by_system", platform.matrix_units}};
+  for (const KernelEfficiency& k : c.kernels)
+    j["kernels"].push_back({{"kind", kOpNames[static_cast<size_t>(k.kind)]},
+                            {"dtype", traits(k.dtype).name},
+                            {"variant", k.variant},
+                            {"workers", k.workers},
+                            {"compute", k.compute},
+                            {"memory", k.memory}});
+  for (const TimedOperator& t : c.operators)
+    if (t.held_out)
+      j["held_out"].push_back({{"operator", describe(t.shape)},
+                               {"variant", t.variant},
+                               {"workers", t.workers},
+                               {"predicted_ns", t.predicted_ns},
+                               {"measured_ns", t.measured_ns},
+                               {"error", t.error()}});
+  if (const std::optional<double> e = median_error(c)) j["median_error"] = *e;
   return j.dump(2) + "\n";
+}
+
+// Real operators after the ceilings: first those that teach what kernels keep of them, then those that judge.
+// `part` makes a progress callback of a part of the whole.
+template <typename Part>
+Status add_kernels(const Platform& platform, HeldOutOptions options, const Part& part, Calibration& calibration) {
+  const HardwareOptions hardware{.cold_bytes = options.cold_bytes};
+  HardwareEvaluator evaluator(platform, options.workers, hardware);
+  options.progress = part(kCeilingsEnd, kFitEnd);
+  SMEPILOT_TRY(fit_kernels(platform, evaluator, options, calibration));
+  options.progress = part(kFitEnd, 1);
+  return judge_model(platform, evaluator, options, calibration);
+}
+
+std::string to_json(const std::vector<VerifyRow>& rows, int64_t id, bool holds) {
+  nlohmann::ordered_json j = {{"calibration", id}, {"holds", holds}};
+  for (const VerifyRow& r : rows)
+    j["numbers"].push_back(
+        {{"name", r.name}, {"stored", r.stored}, {"now", r.now}, {"allowed", r.allowed}, {"holds", r.holds}});
+  return j.dump(2) + "\n";
+}
+
+std::string verify_table(const std::vector<VerifyRow>& rows, const Calibration& stored) {
+  std::string out = fmt::format("{:<40}{:>10}{:>10}{:>10}\n", "Number", "stored", "now", "allowed");
+  std::string moved;
+  for (const VerifyRow& r : rows) {
+    out += fmt::format("{:<40}{:>10.1f}{:>10.1f}{:>8.0f} %{}\n", r.name.substr(0, 40), r.stored, r.now, 100 * r.allowed,
+                       r.holds ? "" : "  moved");
+    if (!r.holds) moved += (moved.empty() ? "" : "; ") + r.name;
+  }
+  out += moved.empty()
+             ? fmt::format("\nCalibration {} of {} holds.\n", stored.id, stored.created)
+             : fmt::format("\nCalibration {} of {} does not hold: {}.\nMake a new one with: smetune calibrate\n",
+                           stored.id, stored.created, moved);
+  return out;
+}
+
+// Measures a part again and stores nothing.
+int verify_verb(const Cli& cli, const Options& options) {
+  const std::atomic<bool>& cancel = catch_interrupts();
+  auto platform = detect_platform();
+  if (!platform.ok()) return fail(platform.status());
+  auto db = Database::open(cli.db_path);
+  if (!db.ok()) return fail(db.status());
+  auto stored = need_calibration(*db, *platform);
+  if (!stored.ok()) return fail(stored.status());
+  ProgressLine line;
+  CalibrateOptions o;
+  o.quick = options.quick || stored->quick;  // the same working sets as then
+  o.verify = true;
+  o.workers = options.workers;
+  for (const ForkJoin& f : stored->fork_join)
+    if (options.workers == 0) o.workers = std::max(o.workers, f.workers);
+  o.cancel = &cancel;
+  const int64_t start = now_ns();
+  o.progress = [&](double fraction, std::string_view label) {
+    const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
+    line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
+  };
+  auto now = calibrate(*platform, o);
+  line.clear();
+  if (cancel.load()) {
+    fmt::print(stderr, "smetune: interrupted; nothing was verified.\n");
+    return kExitInterrupted;
+  }
+  if (!now.ok()) return fail(now.status());
+  auto rows = compare_calibrations(*stored, *now);
+  if (!rows.ok()) return fail(rows.status());
+  const bool holds = std::all_of(rows->begin(), rows->end(), [](const VerifyRow& r) { return r.holds; });
+  const int code = print_and_exit(options.json ? to_json(*rows, stored->id, holds) : verify_table(*rows, *stored));
+  return code != kExitOk || holds ? code : kExitFailed;
 }
 
 int calibrate_verb(const Cli& cli, const Options& options) {
@@ -83,11 +181,25 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   o.workers = options.workers;
   o.cancel = &cancel;
   const int64_t start = now_ns();
-  o.progress = [&](double fraction, std::string_view label) {
+  const auto show = [&](double fraction, std::string_view label) {
     const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
     line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
   };
+  const auto part = [&](double begin, double end) {
+    return
+        [&show, begin, end](double fraction, std::string_view label) { show(begin + (end - begin) * fraction, label); };
+  };
+  o.progress = part(0, kCeilingsEnd);
   auto calibration = calibrate(*platform, o);
+  if (calibration.ok()) {
+    HeldOutOptions judge;
+    judge.workers = options.workers != 0 ? options.workers : std::max(platform->cores, 1u);
+    judge.quick = options.quick;
+    judge.cold_bytes = HardwareOptions{}.cold_bytes;
+    judge.cancel = &cancel;
+    if (const Status status = add_kernels(*platform, judge, part, *calibration); !status.ok()) calibration = status;
+    if (calibration.ok()) calibration->seconds = static_cast<double>(now_ns() - start) * 1e-9;
+  }
   line.clear();
   if (cancel.load()) {
     fmt::print(stderr, "smetune: interrupted; nothing was stored. A calibration is one piece: run it again.\n");
@@ -99,7 +211,7 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   calibration->id = *id;
   if (options.json) return print_and_exit(to_json(*calibration, *platform));
 
-  std::string out = roofline_table(*calibration, *platform);
+  std::string out = roofline_table(*calibration, *platform) + held_out_table(*calibration, *platform);
   out += fmt::format("\nMeasured in {}, stored as calibration {} in {}\n", format_duration(calibration->seconds), *id,
                      db->path());
   return print_and_exit(out);
@@ -109,13 +221,17 @@ int calibrate_verb(const Cli& cli, const Options& options) {
 
 void add_calibrate(Cli& cli) {
   CLI::App* verb = add_verb(&cli.app, "calibrate", "Measure this machine and store its rooflines",
-                            "  smetune calibrate\n  smetune calibrate --quick --json");
+                            "  smetune calibrate\n  smetune calibrate --quick --json\n"
+                            "  smetune calibrate --verify");
   auto o = std::make_shared<Options>();
-  verb->add_flag("--quick", o->quick, "Under 15 s: fewer samples, coarser numbers");
+  verb->add_flag("--quick", o->quick, "About 15 s: fewer samples, coarser numbers");
   verb->add_option("--workers", o->workers, "Measure 1 to this many workers [one per core]")
       ->check(CLI::Range(1, 1024));
+  verb->add_flag("--verify", o->verify,
+                 "Measure a part again and say whether the stored calibration holds: exit code 1 if not");
   verb->add_flag("--json", o->json, "Print the result as JSON");
-  verb->callback([&cli, o] { cli.action = [&cli, o] { return calibrate_verb(cli, *o); }; });
+  verb->callback(
+      [&cli, o] { cli.action = [&cli, o] { return o->verify ? verify_verb(cli, *o) : calibrate_verb(cli, *o); }; });
 }
 
 }  // namespace smepilot

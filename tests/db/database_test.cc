@@ -78,6 +78,9 @@ TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
       ASSERT_OK((*c)->execute(fmt::format(
           "INSERT INTO platform VALUES (1, '{}', '{{}}', '{{}}', 'x');"
           "INSERT INTO session VALUES (1, 1, 'x', 'x', 'x', 'rev', 'x', 'x', 'x', 'x', 'x', 'x', 0);"
+          "INSERT INTO calibration (id, session_id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, "
+          "busy_fraction) VALUES (5, 1, 'x', 0, 3.5, 0.01, 1, 2, 0);"
+          "INSERT INTO peak VALUES (1, 5, 'cpu', 'f32', 'avx2', 1, 99.5, '[99.5]');"
           "INSERT INTO model VALUES (1, 'tiny', 'llama', '{}', '{{}}');"
           "INSERT INTO search VALUES (1, 1, 1, NULL, 'race', 'feed', 1, '{{}}', 'done', 'x', 'x');"
           "INSERT INTO operator VALUES (1, 'matmul', 'q4_0', 8, 128, 64, 0, 0);"
@@ -117,6 +120,12 @@ TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
     EXPECT_EQ(rows->at(0).candidate.coop, CoopPart{});
     EXPECT_EQ(rows->at(0).median_ns, 10);
     EXPECT_EQ(rows->at(1).candidate.mc, 64u);
+    auto calibration = CalibrationStore(*db).get(5);
+    ASSERT_OK(calibration);
+    ASSERT_TRUE(calibration->has_value());
+    EXPECT_EQ((*calibration)->peaks.at(0).gflops, 99.5);
+    EXPECT_TRUE((*calibration)->kernels.empty() && (*calibration)->operators.empty());
+    EXPECT_EQ((*calibration)->clock.first_gflops, 0);
     auto back = PlanStore(*db).get(1);
     ASSERT_OK(back);
     ASSERT_TRUE(back->has_value());

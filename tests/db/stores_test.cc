@@ -95,6 +95,31 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.noise_floor, c.noise_floor);
   EXPECT_EQ(g.busy_fraction, c.busy_fraction);
   EXPECT_EQ(g.streaming_ns, 55.5);
+  ASSERT_EQ(g.kernels.size(), 1u);
+  EXPECT_EQ(g.kernels[0].kind, OpKind::kMatmul);
+  EXPECT_EQ(g.kernels[0].dtype, DType::kQ4_0);
+  EXPECT_EQ(g.kernels[0].variant, "matmul.f32.q8.q4_0.test");
+  EXPECT_EQ(g.kernels[0].workers, 2u);
+  EXPECT_EQ(g.kernels[0].compute, 0.43);
+  EXPECT_EQ(g.kernels[0].memory, 0.75);
+  ASSERT_EQ(g.operators.size(), 2u);
+  EXPECT_FALSE(g.operators[0].held_out);
+  EXPECT_TRUE(g.operators[1].held_out);
+  EXPECT_EQ(g.operators[1].shape.kind, OpKind::kAttention);
+  EXPECT_EQ(g.operators[1].shape.kv_len, 512u);
+  EXPECT_EQ(g.operators[1].shape.kv_heads, 2u);
+  EXPECT_EQ(g.operators[1].predicted_ns, 90);
+  EXPECT_EQ(g.operators[1].measured_ns, 100);
+  EXPECT_EQ(g.operators[1].samples, c.operators[1].samples);
+  EXPECT_EQ(*db_->connection().integer("SELECT CAST(round(median_error * 1000) AS INTEGER) FROM calibration LIMIT 1"),
+            100);
+  EXPECT_EQ(g.clock.first_gflops, 50);
+  EXPECT_EQ(g.clock.last_gflops, 49);
+  EXPECT_EQ(g.clock.lowest_gflops, 40);
+  EXPECT_EQ(g.clock.highest_gflops, 51);
+  EXPECT_EQ(g.clock.tolerance, 0.03);
+  EXPECT_EQ(g.clock.cooldown_s, 1.5);
+  EXPECT_EQ(g.clock.repeated, 2u);
   EXPECT_FALSE(g.created.empty());
 }
 
@@ -402,7 +427,7 @@ TEST_F(Stores, CsvIsExact) {
   ASSERT_OK(MeasurementStore(*db_).record(m));
   auto files = export_csv(path_, folder_ / "csv/deep");
   ASSERT_OK(files);
-  EXPECT_EQ(files->size(), 18u);
+  EXPECT_EQ(files->size(), 20u);
   const std::string text = test::read_file(folder_ / "csv/deep/measurement.csv");
   EXPECT_EQ(text.find("id,search_id,session_id,candidate_id,"), 0u) << text;
   EXPECT_NE(text.find(",crashed,\"said \"\"no\"\",\nthen nothing\",0.1,,,,"), std::string::npos) << text;

@@ -185,6 +185,10 @@ inline Calibration sample_calibration() {
   c.fork_join = {{2, 350, {340, 350, 360}, 120}};
   c.coop_peaks = {{"int8", "amxint8", 1, 2400, {2390, 2400}, "int8", "avx512", 1, 99, {98, 99}}};
   c.coop_bandwidths = {{"DRAM", 1, 10.5, {10.5}, 1, 9.5, {9, 9.5}}};
+  c.kernels = {{OpKind::kMatmul, DType::kQ4_0, "matmul.f32.q8.q4_0.test", 2, 0.43, 0.75}};
+  c.operators = {{matmul_shape(8), "matmul.f32.q8.q4_0.test", 2, false, 40, 90, {89, 90}},
+                 {{OpKind::kAttention, DType::kF16, 1, 4, 16, 512, 2}, "attention.test", 1, true, 90, 100, {99, 100}}};
+  c.clock = {50, 49, 40, 51, 0.03, 1.5, 2};
   c.noise_floor = 0.0125;
   c.exp_geps = 1.5;
   c.pack_gbps = 2.5;

@@ -30,6 +30,10 @@ class WholePath(ProgramTest):
         stories = os.path.join(SHARED_MODELS, "stories260K-q8_0.gguf")
         model = stories if os.path.exists(stories) else self.model
         self.step("calibrate", "--quick")
+        code, verified, err = self.smetune("calibrate", "--quick", "--verify", "--json")
+        verified = json.loads(verified)  # whether it holds is the machine's affair, not a test's
+        self.assertEqual(code, 0 if verified["holds"] else 1, err)
+        self.assertEqual(verified["holds"], all(n["holds"] for n in verified["numbers"]))
         out = json.loads(self.step("search", "--model", model, "--m", "1,16", "--context", "64", "--budget", "8",
                                    "--json"))
         self.assertGreater(out["samples_measured"], 0)

@@ -57,6 +57,11 @@ void expect_complete(const Calibration& c, const std::vector<unsigned>& counts) 
   EXPECT_GT(c.exp_geps, 0);
   EXPECT_GT(c.pack_gbps, 0);
   EXPECT_GE(c.noise_floor, 0);
+  EXPECT_GT(c.clock.first_gflops, 0);
+  EXPECT_GT(c.clock.last_gflops, 0);
+  EXPECT_LE(c.clock.lowest_gflops, c.clock.last_gflops);
+  EXPECT_GE(c.clock.highest_gflops, c.clock.first_gflops);
+  EXPECT_GT(c.clock.tolerance, 0);
   EXPECT_GE(c.busy_fraction, 0);
   EXPECT_LE(c.busy_fraction, 1);
   EXPECT_GT(c.seconds, 0);

@@ -69,6 +69,48 @@ OperatorShape matmul(DType t, uint32_t m, uint32_t n, uint32_t k) {
   return {OpKind::kMatmul, t, m, n, k, 0, 0};
 }
 
+// A kernel's price is what it keeps of the ceilings; the roof stays where it is, and other kernels at theirs.
+TEST(Roofline, PriceKnowsWhatAKernelKeeps) {
+  Calibration c = calibration();
+  const KernelVariant v = variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ4_0);
+  const OperatorShape prefill{OpKind::kMatmul, DType::kQ4_0, 512, 4096, 4096, 0, 0};
+  OperatorShape decode = prefill;
+  decode.m = 1;
+  const Roofline before(c, machine());
+  const Price computes = before.price(prefill, v, 2), reads = before.price(decode, v, 2);
+  c.kernels = {{OpKind::kMatmul, DType::kQ4_0, "test", 1, 0.5, 0.9},
+               {OpKind::kMatmul, DType::kQ4_0, "test", 2, 0.4, 0}};
+  const Roofline after(c, machine());
+  const Price kept = after.price(prefill, v, 2);
+  EXPECT_NEAR(kept.compute_ns, computes.compute_ns / 0.4, 1e-6 * kept.compute_ns);
+  EXPECT_NEAR(kept.ns, computes.compute_ns / 0.4 + computes.overhead_ns, 1e-6 * kept.ns);
+  EXPECT_EQ(kept.roof_gflops, computes.roof_gflops);
+  // Measured with one worker only: that holds for two.
+  EXPECT_NEAR(after.price(decode, v, 2).memory_ns, reads.memory_ns / 0.9, 1e-6 * reads.memory_ns / 0.9);
+  OperatorShape other = prefill;
+  other.dtype = DType::kQ8_0;
+  EXPECT_EQ(after.price(other, v, 2).ns, before.price(other, v, 2).ns);
+}
+
+// The division between two units follows what their kernels reach, not what the units could.
+TEST(Roofline, CoopShareKnowsWhatBothKernelsKeep) {
+  Calibration c = calibration();
+  const KernelVariant vnni = variant(ExecutionUnit::kCpu, kIsaAvx512Vnni, DType::kQ8, DType::kQ4_0);
+  KernelVariant amx = variant(ExecutionUnit::kMatrix, kIsaAmxInt8, DType::kQ8, DType::kQ4_0);
+  amx.id = "matrix";
+  const OperatorShape prefill{OpKind::kMatmul, DType::kQ4_0, 4096, 4096, 4096, 0, 0};
+  const CoopSides sides{&amx, 1, &vnni, 1};
+  const Price ideal = Roofline(c, machine()).coop_price(prefill, sides, {0.5, true});
+  EXPECT_NEAR(Roofline(c, machine()).coop_share(prefill, sides), 4000.0 / 4800, 1e-9);
+  c.kernels = {{OpKind::kMatmul, DType::kQ4_0, "matrix", 1, 0.2, 1},
+               {OpKind::kMatmul, DType::kQ4_0, "test", 1, 0.5, 1}};
+  const Roofline r(c, machine());
+  EXPECT_NEAR(r.coop_share(prefill, sides), 800.0 / 1200, 1e-9);
+  const Price p = r.coop_price(prefill, sides, {0.5, true});
+  EXPECT_NEAR(p.compute_ns, ideal.compute_ns * 4800 / 1200, 1e-6 * p.compute_ns);
+  EXPECT_EQ(p.roof_gflops, ideal.roof_gflops);
+}
+
 TEST(Roofline, DecodeIsMemoryBound) {
   const Roofline r(calibration(), machine());
   const OperatorShape s = matmul(DType::kQ4_0, 1, 4096, 4096);
