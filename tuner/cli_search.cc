@@ -7,6 +7,7 @@
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
+#include "tuner/chain_choice.h"
 #include "tuner/cli.h"
 #include "tuner/cli_predict.h"
 #include "tuner/hardware_evaluator.h"
@@ -52,7 +53,45 @@ SearchOptions search_options(const Options& o, const ModelShape& model) {
   return s;
 }
 
-std::string to_json(const SearchResult& r, const Plan& plan, std::span<const PassGain> gains) {
+nlohmann::ordered_json to_json(const PassChain& c) {
+  nlohmann::ordered_json changed = nlohmann::ordered_json::array();
+  for (const ChainOverride& o : c.overrides)
+    changed.push_back({{"roles", o.roles},
+                       {"operator", describe(o.shape)},
+                       {"best_alone", describe(o.winner)},
+                       {"best_alone_ns", o.winner_ns},
+                       {"chosen", describe(o.chosen)},
+                       {"chosen_ns", o.chosen_ns}});
+  return {{"name", c.name},
+          {"m", c.m},
+          {"kv_len", c.kv_len},
+          {"label", c.predicted ? "predicted" : "measured operators, predicted packing"},
+          {"operators", c.operators},
+          {"counted_operators", c.counted},
+          {"untuned_ns", c.untuned.ns},
+          {"greedy_ns", c.greedy.ns},
+          {"chosen_ns", c.cost.ns},
+          {"greedy_packings", c.greedy.packings},
+          {"packings", c.cost.packings},
+          {"packing_ns", c.cost.packing_ns},
+          {"greedy_conversions", c.greedy.conversions},
+          {"conversions", c.cost.conversions},
+          {"changed", changed}};
+}
+
+// Everything that is known of the operators, together: what packing costs counts, too.
+std::vector<PassChain> together(SearchResult& result, const ModelShape& model, const SearchOptions& options,
+                                const Calibration& calibration, const Platform& platform) {
+  const Roofline roofline(calibration, platform);
+  ChainRules rules;
+  rules.roofline = &roofline;
+  rules.workers = std::max(platform.cores, 1u);
+  rules.noise = std::clamp(calibration.noise_floor, options.rules.tie, 2 * options.rules.tie);
+  return choose_chains(result, model, options.ms, options.contexts, rules);
+}
+
+std::string to_json(const SearchResult& r, const Plan& plan, std::span<const PassGain> gains,
+                    std::span<const PassChain> chains) {
   nlohmann::ordered_json j{{"testbed", testbed_enabled()},
                            {"search", r.search.id},
                            {"plan", plan.id},
@@ -75,6 +114,8 @@ std::string to_json(const SearchResult& r, const Plan& plan, std::span<const Pas
                            {"gain", g.gain()},
                            {"operators", g.operators},
                            {"measured_operators", g.measured}});
+  j["chains"] = nlohmann::ordered_json::array();
+  for (const PassChain& c : chains) j["chains"].push_back(to_json(c));
   j["entries"] = nlohmann::ordered_json::parse(plan_to_json(plan))["entries"];
   return j.dump(2) + "\n";
 }
@@ -114,21 +155,23 @@ int search_verb(const Cli& cli, const Options& options) {
                result->measured);
     return kExitInterrupted;
   }
+  const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
+  std::vector<PassChain> chains;
+  if (whole) chains = together(*result, *model, s, *calibration, *platform);
   auto plan = build_plan(*result, *model, *platform);
   if (!plan.ok()) return fail(plan.status());
-  const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
   if (whole) {
     auto id = PlanStore(*db).save(session->id, *plan, result->search.id);
     if (!id.ok()) return fail(id.status());
     plan->id = *id;
   }
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
-  if (options.json) return print_and_exit(to_json(*result, *plan, gains));
+  if (options.json) return print_and_exit(to_json(*result, *plan, gains, chains));
 
   std::string out =
       fmt::format("{} on {} ({} cores, {})\n\n", model->name, platform->cpu_model, platform->cores, platform->isa);
   out += plan_table(*plan, &*model) + "\n";
-  if (whole) out += gain_table(gains);
+  if (whole) out += gain_table(gains) + "\n" + chain_table(chains);
   out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}.\n", result->search.id,
                      result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
                      result->measured, result->reused, format_duration(result->seconds));

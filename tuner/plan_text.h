@@ -7,6 +7,7 @@
 #include "db/plan.h"
 #include "profiles/model_shape.h"
 #include "profiles/platform.h"
+#include "tuner/chain_choice.h"
 #include "tuner/plan_builder.h"
 
 namespace smepilot {
@@ -19,6 +20,10 @@ std::string plan_table(const Plan& plan, const ModelShape* model);
 
 // Times of whole passes with the plan and with the default, and the gain; dashes where an operator was not measured.
 std::string gain_table(std::span<const PassGain> gains);
+
+// Times of the layers' operators in each pass, packing between them counted: untuned, with the best of each operator,
+// and as chosen together; how often activations are packed, and what the chain changed.
+std::string chain_table(std::span<const PassChain> chains);
 
 // For one operator at one shape: what was considered, predicted, measured, refused, pruned and why, and what the plan
 // chose. `entry` covers the asked m; `known` are the rows of the shape it was decided at. `all`: every candidate in a
