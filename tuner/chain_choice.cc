@@ -180,6 +180,13 @@ class PassChooser {
 
 }  // namespace
 
+size_t chain_step_of(std::string_view role) noexcept {
+  size_t i = 0;
+  while (i < std::size(kSteps) && std::find(std::begin(kSteps[i]), std::end(kSteps[i]), role) == std::end(kSteps[i]))
+    ++i;
+  return i;
+}
+
 std::string pass_name(Pass pass, uint32_t m, uint32_t kv_len) {
   return pass == Pass::kDecode ? fmt::format("decode of {} sequence{}, context {}", m, m == 1 ? "" : "s", kv_len)
                                : fmt::format("prompt batch of {}, context {}", m, kv_len);

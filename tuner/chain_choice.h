@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "profiles/model_shape.h"
@@ -40,6 +41,9 @@ struct ChainRules {
   unsigned workers = 1;                // that pack
   double noise = 0.02;                 // a saving below this fraction of the winner's time is none
 };
+
+// The place of an operator in the layer: operators of one place read what the same producer made.
+size_t chain_step_of(std::string_view role) noexcept;
 
 // "decode of 1 sequence, context 512"
 std::string pass_name(Pass pass, uint32_t m, uint32_t kv_len);
