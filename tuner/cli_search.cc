@@ -13,6 +13,7 @@
 #include "tuner/cli.h"
 #include "tuner/cli_predict.h"
 #include "tuner/hardware_evaluator.h"
+#include "tuner/layer_timing.h"
 #include "tuner/plan_builder.h"
 #include "tuner/plan_text.h"
 #include "tuner/search.h"
@@ -79,6 +80,18 @@ nlohmann::ordered_json to_json(const PassChain& c) {
           {"greedy_conversions", c.greedy.conversions},
           {"conversions", c.cost.conversions},
           {"changed", changed}};
+}
+
+nlohmann::ordered_json to_json(const LayerTime& t) {
+  nlohmann::ordered_json j{{"name", t.name}, {"m", t.m}, {"kv_len", t.kv_len}, {"same_as_untuned", t.same}};
+  if (t.rounds == 0) return j;
+  j["untuned_ns"] = t.untuned_ns;
+  j["chosen_ns"] = t.chosen_ns;
+  j["ratio_low"] = t.ratio.low;
+  j["ratio_high"] = t.ratio.high;
+  j["rounds"] = t.rounds;
+  j["reverted"] = t.reverted;
+  return j;
 }
 
 // Everything that is known of the operators, together: what packing costs counts, too.
@@ -250,7 +263,19 @@ int search_verb(const Cli& cli, const Options& options) {
   }
   const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
   std::vector<PassChain> chains;
-  if (whole) chains = together(*result, *model, s, *calibration, *platform);
+  std::vector<LayerTime> layers;
+  if (whole) {
+    chains = together(*result, *model, s, *calibration, *platform);
+    LayerRules rules;
+    rules.cancel = &cancel;
+    rules.noise = s.rules.tie;
+    if (s.strategy != "roofline") layers = confirm_layers(*result, *model, *platform, s.ms, s.contexts, rules);
+  }
+  if (cancel.load(std::memory_order_relaxed)) {
+    fmt::print(stderr,
+               "smetune: interrupted; every sample is stored and no plan was changed. The same command goes on.\n");
+    return kExitInterrupted;
+  }
   auto plan = build_plan(*result, *model, *platform);
   if (!plan.ok()) return fail(plan.status());
   if (whole) {
@@ -259,12 +284,18 @@ int search_verb(const Cli& cli, const Options& options) {
     plan->id = *id;
   }
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
-  if (options.json) return print_and_exit(to_json(*result, *plan, gains, chains).dump(2) + "\n");
+  if (options.json) {
+    nlohmann::ordered_json j = to_json(*result, *plan, gains, chains);
+    j["layers"] = nlohmann::ordered_json::array();
+    for (const LayerTime& t : layers) j["layers"].push_back(to_json(t));
+    return print_and_exit(j.dump(2) + "\n");
+  }
 
   std::string out =
       fmt::format("{} on {} ({} cores, {})\n\n", model->name, platform->cpu_model, platform->cores, platform->isa);
   out += plan_table(*plan, &*model) + "\n";
   if (whole) out += gain_table(gains) + "\n" + chain_table(chains);
+  if (!layers.empty()) out += "\n" + layer_text(layers);
   out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}.\n", result->search.id,
                      result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
                      result->measured, result->reused, format_duration(result->seconds));

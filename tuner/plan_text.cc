@@ -201,6 +201,25 @@ std::string chain_table(std::span<const PassChain> chains) {
                      predicted ? " (and operators at theirs)" : "", t.text());
 }
 
+std::string layer_text(std::span<const LayerTime> layers) {
+  std::string out;
+  for (const LayerTime& t : layers) {
+    if (t.same) {
+      out += fmt::format("  {}: every operator as untuned\n", t.name);
+      continue;
+    }
+    out +=
+        "  " +
+        wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
+                         "rounds){}",
+                         t.name, format_ns(t.untuned_ns), format_ns(t.chosen_ns), t.chosen_ns / t.untuned_ns,
+                         t.ratio.low, t.ratio.high, t.rounds, t.reverted ? ": slower, so that pass stays untuned" : ""),
+             78, 4) +
+        "\n";
+  }
+  return out.empty() ? "" : "One layer, timed operator after operator with packing between them:\n" + out;
+}
+
 std::string explain_text(const Explanation& e, const Plan& plan, const Platform& platform) {
   std::string out = fmt::format("{}: {}\n", e.role, describe(e.asked));
   out += fmt::format("plan {} of {} ({}), for {}\n\n", plan.id, plan.created, plan.planner, plan.model_name);

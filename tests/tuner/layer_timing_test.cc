@@ -28,8 +28,7 @@ TEST(LayerTiming, ComparesInAbbaOrderAndPairsByRound) {
       << "three rounds decide nothing";
 }
 
-// A toy model searched by hand: `bad` makes all operators choose what is known to be slow, one worker and its kernel
-// called through 16-column blocks, against the default.
+// A toy model searched by hand: first with the default everywhere, then with the least preferred candidate.
 TEST(LayerTiming, RealLayersAreTimedOrSaidToBeTheSame) {
   ModelShape model;
   model.name = "toy";
