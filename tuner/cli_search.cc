@@ -1,15 +1,19 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "db/calibration_store.h"
 #include "db/plan_store.h"
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
+#include "tuner/chain_choice.h"
 #include "tuner/cli.h"
 #include "tuner/cli_predict.h"
 #include "tuner/hardware_evaluator.h"
+#include "tuner/layer_timing.h"
 #include "tuner/plan_builder.h"
 #include "tuner/plan_text.h"
 #include "tuner/search.h"
@@ -21,7 +25,7 @@ struct Options {
   std::string model, dtype, kv_type = "f16", strategy = "race";
   std::vector<uint32_t> ms, contexts;
   std::vector<std::string> ops, modes;
-  std::string platform;
+  std::string platform, replay;
   double budget_s = 0;
   double factor = PruneRule{}.factor;
   bool quick = false, fresh = false, json = false;
@@ -52,7 +56,57 @@ SearchOptions search_options(const Options& o, const ModelShape& model) {
   return s;
 }
 
-std::string to_json(const SearchResult& r, const Plan& plan, std::span<const PassGain> gains) {
+nlohmann::ordered_json to_json(const PassChain& c) {
+  nlohmann::ordered_json changed = nlohmann::ordered_json::array();
+  for (const ChainOverride& o : c.overrides)
+    changed.push_back({{"roles", o.roles},
+                       {"operator", describe(o.shape)},
+                       {"best_alone", describe(o.winner)},
+                       {"best_alone_ns", o.winner_ns},
+                       {"chosen", describe(o.chosen)},
+                       {"chosen_ns", o.chosen_ns}});
+  return {{"name", c.name},
+          {"m", c.m},
+          {"kv_len", c.kv_len},
+          {"label", c.predicted ? "predicted" : "measured operators, predicted packing"},
+          {"operators", c.operators},
+          {"counted_operators", c.counted},
+          {"untuned_ns", c.untuned.ns},
+          {"greedy_ns", c.greedy.ns},
+          {"chosen_ns", c.cost.ns},
+          {"greedy_packings", c.greedy.packings},
+          {"packings", c.cost.packings},
+          {"packing_ns", c.cost.packing_ns},
+          {"greedy_conversions", c.greedy.conversions},
+          {"conversions", c.cost.conversions},
+          {"changed", changed}};
+}
+
+nlohmann::ordered_json to_json(const LayerTime& t) {
+  nlohmann::ordered_json j{{"name", t.name}, {"m", t.m}, {"kv_len", t.kv_len}, {"same_as_untuned", t.same}};
+  if (t.rounds == 0) return j;
+  j["untuned_ns"] = t.untuned_ns;
+  j["chosen_ns"] = t.chosen_ns;
+  j["ratio_low"] = t.ratio.low;
+  j["ratio_high"] = t.ratio.high;
+  j["rounds"] = t.rounds;
+  j["reverted"] = t.reverted;
+  return j;
+}
+
+// Everything that is known of the operators, together: what packing costs counts, too.
+std::vector<PassChain> together(SearchResult& result, const ModelShape& model, const SearchOptions& options,
+                                const Calibration& calibration, const Platform& platform) {
+  const Roofline roofline(calibration, platform);
+  ChainRules rules;
+  rules.roofline = &roofline;
+  rules.workers = std::max(platform.cores, 1u);
+  rules.noise = std::clamp(calibration.noise_floor, options.rules.tie, 2 * options.rules.tie);
+  return choose_chains(result, model, options.ms, options.contexts, rules);
+}
+
+nlohmann::ordered_json to_json(const SearchResult& r, const Plan& plan, std::span<const PassGain> gains,
+                               std::span<const PassChain> chains) {
   nlohmann::ordered_json j{{"testbed", testbed_enabled()},
                            {"search", r.search.id},
                            {"plan", plan.id},
@@ -75,8 +129,101 @@ std::string to_json(const SearchResult& r, const Plan& plan, std::span<const Pas
                            {"gain", g.gain()},
                            {"operators", g.operators},
                            {"measured_operators", g.measured}});
+  j["chains"] = nlohmann::ordered_json::array();
+  for (const PassChain& c : chains) j["chains"].push_back(to_json(c));
   j["entries"] = nlohmann::ordered_json::parse(plan_to_json(plan))["entries"];
-  return j.dump(2) + "\n";
+  return j;
+}
+
+// What a database knows about a model on this machine.
+struct Recording {
+  Search search;  // the newest one with samples
+  std::vector<Measurement> rows;
+  Calibration calibration;
+};
+
+Result<Recording> read_recording(const std::string& path, const ModelShape& model, const Platform& platform,
+                                 const SearchOptions& options) {
+  SMEPILOT_ASSIGN(Database db, Database::open(path, OpenMode::kReadOnly));
+  MeasurementStore store(db);
+  SMEPILOT_ASSIGN(const std::vector<Search> searches, store.list_searches());
+  std::vector<OperatorShape> shapes;
+  for (const OperatorTask& t : operator_tasks(model, options.ms, options.contexts)) shapes.push_back(t.shape);
+  std::string elsewhere;
+  size_t here = 0;
+  for (const Search& s : searches) {
+    if (s.model_hash != model.hash()) continue;
+    if (s.fingerprint != platform.fingerprint()) {
+      elsewhere = s.fingerprint;
+      continue;
+    }
+    ++here;
+    Recording r;
+    r.search = s;
+    SMEPILOT_ASSIGN(r.rows, store.known(s.fingerprint, s.variant_set_hash, shapes));
+    if (std::none_of(r.rows.begin(), r.rows.end(), [](const Measurement& m) { return !m.samples_ns.empty(); }))
+      continue;
+    SMEPILOT_ASSIGN(std::optional<Calibration> calibration, CalibrationStore(db).get(s.calibration_id));
+    if (!calibration) return error("{}: search {} has no calibration to price its candidates by", path, s.id);
+    r.calibration = std::move(*calibration);
+    return r;
+  }
+  if (here > 0)
+    return error("{}: no samples of model {} at M {} and context {}: its searches measured others", path, model.name,
+                 fmt::join(options.ms, ","), fmt::join(options.contexts, ","));
+  if (!elsewhere.empty())
+    return error("{}: its searches of model {} are of another machine (fingerprint {}, here {}); replay them there",
+                 path, model.name, elsewhere, platform.fingerprint());
+  return error("{}: no search of model {} (hash {}) is stored there", path, model.name, model.hash());
+}
+
+// Decides again on what was measured before. Everything that a search stores goes to a database in memory.
+int replay_verb(const Cli& cli, const Options& options) {
+  auto model = load_model(options.model, options.dtype);
+  if (!model.ok()) return fail(model.status());
+  model->kv_type = options.kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
+  auto platform = detect_platform();
+  if (!platform.ok()) return fail(platform.status());
+  SearchOptions s = search_options(options, *model);
+  auto recording = read_recording(options.replay, *model, *platform, s);
+  if (!recording.ok()) return fail(recording.status());
+  auto db = Database::open(":memory:");
+  if (!db.ok()) return fail(db.status());
+  auto session = SessionStore(*db).begin(*platform, cli.command);
+  if (!session.ok()) return fail(session.status());
+  const std::atomic<bool>& cancel = catch_interrupts();
+  s.cancel = &cancel;
+  s.replay = &recording->rows;
+  recording->calibration.id = 0;  // it is not in that database
+  auto result = run_search(*db, session->id, *platform, recording->calibration, *model, nullptr, s);
+  if (!result.ok()) return fail(result.status());
+  if (result->cancelled) return kExitInterrupted;
+  const bool whole = options.ops.empty();
+  std::vector<PassChain> chains;
+  if (whole) chains = together(*result, *model, s, recording->calibration, *platform);
+  auto plan = build_plan(*result, *model, *platform);
+  if (!plan.ok()) return fail(plan.status());
+  const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
+  if (options.json) {
+    nlohmann::ordered_json j = to_json(*result, *plan, gains, chains);
+    j["search"] = recording->search.id;
+    j["label"] = "replayed";
+    j["replayed_from"] = options.replay;
+    return print_and_exit(j.dump(2) + "\n");
+  }
+  std::string out = fmt::format("{} (replayed: search {} of {}, measured {})\n\n", model->name, recording->search.id,
+                                options.replay, recording->search.started);
+  out += plan_table(*plan, &*model) + "\n";
+  if (whole) out += gain_table(gains) + "\n" + chain_table(chains);
+  out += fmt::format("\nReplayed by {}: {} operators on {} recorded samples; nothing was measured or stored.\n",
+                     result->search.planner, result->operators.size(), result->reused);
+  if (result->unfinished > 0)
+    out += wrap(fmt::format("For {} of them the samples ended before the decision: the default stays unless another "
+                            "kernel led clearly. A recording by --strategy exhaustive has the most.",
+                            result->unfinished),
+                80, 0) +
+           "\n";
+  return print_and_exit(out);
 }
 
 int search_verb(const Cli& cli, const Options& options) {
@@ -114,21 +261,41 @@ int search_verb(const Cli& cli, const Options& options) {
                result->measured);
     return kExitInterrupted;
   }
+  const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
+  std::vector<PassChain> chains;
+  std::vector<LayerTime> layers;
+  if (whole) {
+    chains = together(*result, *model, s, *calibration, *platform);
+    LayerRules rules;
+    rules.cancel = &cancel;
+    rules.noise = s.rules.tie;
+    if (s.strategy != "roofline") layers = confirm_layers(*result, *model, *platform, s.ms, s.contexts, rules);
+  }
+  if (cancel.load(std::memory_order_relaxed)) {
+    fmt::print(stderr,
+               "smetune: interrupted; every sample is stored and no plan was changed. The same command goes on.\n");
+    return kExitInterrupted;
+  }
   auto plan = build_plan(*result, *model, *platform);
   if (!plan.ok()) return fail(plan.status());
-  const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
   if (whole) {
     auto id = PlanStore(*db).save(session->id, *plan, result->search.id);
     if (!id.ok()) return fail(id.status());
     plan->id = *id;
   }
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
-  if (options.json) return print_and_exit(to_json(*result, *plan, gains));
+  if (options.json) {
+    nlohmann::ordered_json j = to_json(*result, *plan, gains, chains);
+    j["layers"] = nlohmann::ordered_json::array();
+    for (const LayerTime& t : layers) j["layers"].push_back(to_json(t));
+    return print_and_exit(j.dump(2) + "\n");
+  }
 
   std::string out =
       fmt::format("{} on {} ({} cores, {})\n\n", model->name, platform->cpu_model, platform->cores, platform->isa);
   out += plan_table(*plan, &*model) + "\n";
-  if (whole) out += gain_table(gains);
+  if (whole) out += gain_table(gains) + "\n" + chain_table(chains);
+  if (!layers.empty()) out += "\n" + layer_text(layers);
   out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}.\n", result->search.id,
                      result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
                      result->measured, result->reused, format_duration(result->seconds));
@@ -159,7 +326,10 @@ void add_search(Cli& cli) {
                             "  smetune search --model smollm2-135m\n"
                             "  smetune search --model model.gguf --budget 300\n"
                             "  smetune search --model llama-3.2-1b --dtype q8_0 --m 1,4,16,512\n"
+                            "  smetune search --model llama-3.2-3b --m 1,2,3,4,6,8,12,16,32,64,128,256,512,\\\n"
+                            "    1024,2048,4096,8192 --context 512,2048,8192 --budget 1800\n"
                             "  smetune search --platform apple-m4-pro --model llama-3.2-3b --dtype f16\n"
+                            "  smetune search --model llama-3.2-3b --replay old.db --strategy exhaustive\n"
                             "Interrupted or out of budget, the same command continues.");
   auto o = std::make_shared<Options>();
   verb->add_option("--model", o->model, "A GGUF file, or a name from `smetune models list`")->required();
@@ -167,10 +337,13 @@ void add_search(Cli& cli) {
   verb->add_option("--kv-type", o->kv_type, "What the KV cache holds")
       ->check(CLI::IsMember({"f16", "q8_0"}))
       ->capture_default_str();
-  verb->add_option("--m", o->ms, "Rows: tokens of a prompt batch, sequences of a decode\nbatch [1,4,8,16,32,128,512]")
+  verb->add_option("--m", o->ms,
+                   "Rows: tokens of a prompt batch (up to 8192 and beyond),\nsequences of a decode batch (1 to "
+                   "16)\n[1,4,8,16,32,128,512; 1,32,512 with --quick]")
       ->delimiter(',')
       ->check(CLI::Range(1u, 65536u));
-  verb->add_option("--context", o->contexts, "Context lengths for attention [512,2048]")
+  verb->add_option("--context", o->contexts,
+                   "Context lengths for attention, as 512,2048,8192\n[512,2048; 512 with --quick]")
       ->delimiter(',')
       ->check(CLI::Range(1u, 1u << 20));
   verb->add_option("--op", o->ops, "Only these operators (ffn_up, attention, ...), without\nmaking a plan")
@@ -189,13 +362,20 @@ void add_search(Cli& cli) {
   verb->add_option("--modes", o->modes, "With --platform: choose among these only (cpu, sme, coop)")
       ->delimiter(',')
       ->needs(platform);
+  auto* replay =
+      verb->add_option("--replay", o->replay,
+                       "Decide on what is recorded in this database instead of\nmeasuring; nothing is stored")
+          ->type_name("DB")
+          ->check(CLI::ExistingFile);
   verb->add_flag("--quick", o->quick, "Fewer M, one context, fewer rounds");
   verb->add_flag("--fresh", o->fresh, "Measure everything again");
   verb->add_flag("--json", o->json, "Print the result as JSON");
+  for (const char* other : {"--platform", "--budget", "--fresh"}) replay->excludes(verb->get_option(other));
   for (const char* measures : {"--op", "--budget", "--strategy", "--factor", "--fresh"})
     platform->excludes(verb->get_option(measures));
   verb->callback([&cli, o] {
     cli.action = [&cli, o] {
+      if (!o->replay.empty()) return replay_verb(cli, *o);
       if (o->platform.empty()) return search_verb(cli, *o);
       return predict_verb(
           cli, {o->platform, o->model, o->dtype, o->kv_type, o->ms, o->contexts, o->modes, o->quick, o->json});

@@ -70,14 +70,14 @@ class MatmulOperands final : public Operands {
     reference::Random random(3);
     random.fill_uniform(lhs_.as<float>(), size_t{s.m} * s.k, -1, 1);
     // In every form that a candidate may read.
-    SMEPILOT_ASSIGN(const ElementwiseConfig elementwise, default_elementwise(workers));
+    SMEPILOT_ASSIGN(elementwise_, default_elementwise(workers));
     SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
     for (const KernelVariant* v : select_variants(s, isa).usable) {
       const LhsForm form = lhs_form(*v);
       AlignedBuffer& packed = packed_[static_cast<size_t>(form.layout)];
       if (form.layout == Layout::kRowMajor || packed.size() != 0) continue;
       SMEPILOT_ASSIGN(packed, AlignedBuffer::allocate(lhs_bytes(form.layout, s.m, s.k)));
-      pack_lhs(pool, elementwise, form, lhs_.as<float>(), s.k, s.m, s.k, packed.data());
+      pack_lhs(pool, elementwise_, form, lhs_.as<float>(), s.k, s.m, s.k, packed.data());
     }
     return {};
   }
@@ -100,12 +100,20 @@ class MatmulOperands final : public Operands {
     matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
   }
 
+  void pack(WorkerPool& pool, const Kernels& kernels) noexcept override {
+    const LhsForm form = lhs_form(*kernels.variant);
+    if (form.layout == Layout::kRowMajor) return;
+    pack_lhs(pool, elementwise_, form, lhs_.as<float>(), shape_.k, shape_.m, shape_.k,
+             packed_[static_cast<size_t>(form.layout)].data());
+  }
+
   std::span<const float> result() const noexcept override { return {dst_.as<float>(), size_t{shape_.m} * shape_.n}; }
 
  private:
   OperatorShape shape_ = {};
   uint64_t bytes_ = 0, copies_ = 1, next_ = 0;
   AlignedBuffer weights_, lhs_, dst_;
+  ElementwiseConfig elementwise_ = {};
   AlignedBuffer packed_[static_cast<size_t>(Layout::kCount)];  // of lhs_, by layout
 };
 
@@ -148,6 +156,8 @@ class AttentionOperands final : public Operands {
               scratch_.data());
     next_ = (next_ + 1) % copies_;
   }
+
+  void pack(WorkerPool&, const Kernels&) noexcept override {}
 
   std::span<const float> result() const noexcept override {
     return {out_.as<float>(), size_t{shape_.m} * shape_.n * shape_.k};

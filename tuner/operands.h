@@ -17,6 +17,8 @@ class Operands {
   virtual ~Operands() = default;
   // One call; each takes the next copy of the weights.
   virtual void call(WorkerPool& pool, const Candidate& candidate, const Kernels& kernels) noexcept = 0;
+  // Makes the form of the activations that these kernels read, as their producer would. Nothing where they read rows.
+  virtual void pack(WorkerPool& pool, const Kernels& kernels) noexcept = 0;
   // The last call's result.
   virtual std::span<const float> result() const noexcept = 0;
 };

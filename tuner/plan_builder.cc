@@ -9,6 +9,7 @@
 #include "db/database.h"
 #include "kernels/base/build_info.h"
 #include "kernels/registry/registry.h"
+#include "tuner/chain_choice.h"
 
 namespace smepilot {
 namespace {
@@ -180,8 +181,7 @@ std::vector<PassGain> pass_gains(const SearchResult& result, const ModelShape& m
     PassGain g;
     g.m = m;
     g.kv_len = kv;
-    g.name = pass == Pass::kDecode ? fmt::format("decode of {} sequence{}, context {}", m, m == 1 ? "" : "s", kv)
-                                   : fmt::format("prompt batch of {}, context {}", m, kv);
+    g.name = pass_name(pass, m, kv);
     for (const ModelOperator& op : model_operators(model, m, kv, pass)) {
       ++g.operators;
       for (const OperatorResult& r : result.operators) {

@@ -181,6 +181,45 @@ std::string gain_table(std::span<const PassGain> gains) {
   return t.text();
 }
 
+std::string chain_table(std::span<const PassChain> chains) {
+  Table t({{"operators of a pass"},
+           {"untuned", Align::kRight},
+           {"best of each", Align::kRight},
+           {"together", Align::kRight},
+           {"packings", Align::kRight},
+           {"changed", Align::kRight}});
+  bool predicted = false;
+  for (const PassChain& c : chains) {
+    predicted = predicted || c.predicted;
+    const std::string packings = c.greedy.packings == c.cost.packings
+                                     ? fmt::format("{:g}", c.cost.packings)
+                                     : fmt::format("{:g} > {:g}", c.greedy.packings, c.cost.packings);
+    t.add({c.name, time_or_dash(c.untuned.ns), time_or_dash(c.greedy.ns), time_or_dash(c.cost.ns), packings,
+           fmt::format("{}", c.overrides.size())});
+  }
+  return fmt::format("Chosen together, with packing of activations at its predicted price{}:\n{}",
+                     predicted ? " (and operators at theirs)" : "", t.text());
+}
+
+std::string layer_text(std::span<const LayerTime> layers) {
+  std::string out;
+  for (const LayerTime& t : layers) {
+    if (t.same) {
+      out += fmt::format("  {}: every operator as untuned\n", t.name);
+      continue;
+    }
+    out +=
+        "  " +
+        wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
+                         "rounds){}",
+                         t.name, format_ns(t.untuned_ns), format_ns(t.chosen_ns), t.chosen_ns / t.untuned_ns,
+                         t.ratio.low, t.ratio.high, t.rounds, t.reverted ? ": slower, so that pass stays untuned" : ""),
+             78, 4) +
+        "\n";
+  }
+  return out.empty() ? "" : "One layer, timed operator after operator with packing between them:\n" + out;
+}
+
 std::string explain_text(const Explanation& e, const Plan& plan, const Platform& platform) {
   std::string out = fmt::format("{}: {}\n", e.role, describe(e.asked));
   out += fmt::format("plan {} of {} ({}), for {}\n\n", plan.id, plan.created, plan.planner, plan.model_name);

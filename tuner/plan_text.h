@@ -7,6 +7,8 @@
 #include "db/plan.h"
 #include "profiles/model_shape.h"
 #include "profiles/platform.h"
+#include "tuner/chain_choice.h"
+#include "tuner/layer_timing.h"
 #include "tuner/plan_builder.h"
 
 namespace smepilot {
@@ -19,6 +21,13 @@ std::string plan_table(const Plan& plan, const ModelShape* model);
 
 // Times of whole passes with the plan and with the default, and the gain; dashes where an operator was not measured.
 std::string gain_table(std::span<const PassGain> gains);
+
+// Times of the layers' operators in each pass, packing between them counted: untuned, with the best of each operator,
+// and as chosen together; how often activations are packed, and what the chain changed.
+std::string chain_table(std::span<const PassChain> chains);
+
+// Whole layers as chosen against untuned, a line for each pass that was timed.
+std::string layer_text(std::span<const LayerTime> layers);
 
 // For one operator at one shape: what was considered, predicted, measured, refused, pruned and why, and what the plan
 // chose. `entry` covers the asked m; `known` are the rows of the shape it was decided at. `all`: every candidate in a

@@ -64,12 +64,13 @@ class SearchRun {
   Result<SearchResult> run() {
     SMEPILOT_ASSIGN(isa_, usable_isa());
     SMEPILOT_ASSIGN(strategy_, make_strategy(options_.strategy));
-    if (strategy_->measures() && evaluator_ == nullptr)
+    if (strategy_->measures() && evaluator_ == nullptr && options_.replay == nullptr)
       return error("strategy {} has nothing to measure with", options_.strategy);
     hash_ = variant_set_hash(isa_);
     std::vector<OperatorTask> tasks = operator_tasks(model_, options_.ms, options_.contexts);
     order_tasks(tasks);
     SMEPILOT_TRY(keep_roles(tasks));
+    if (options_.replay != nullptr) SMEPILOT_TRY(keep_recorded(tasks));
     if (tasks.empty()) return error("model {} has no operators to search", model_.name);
     SMEPILOT_TRY(begin(tasks));
     SMEPILOT_TRY(load_known(tasks));
@@ -89,6 +90,7 @@ class SearchRun {
                                                  {platform_.matrix_units, &roofline}));
       price_space(r.space, roofline);
       prune_space(r.space, options_.prune);
+      if (options_.replay != nullptr && strategy_->measures()) close_unrecorded(r.space);
       // Most operators need less than an even share of what is left: one may take more.
       constexpr double kShare = 2.5;
       const double left = options_.budget_s - (wall_s() - start_s_);
@@ -129,6 +131,34 @@ class SearchRun {
     return {};
   }
 
+  static bool has_samples(const Measurement& m, const OperatorShape& shape) {
+    return !m.samples_ns.empty() && describe(m.shape) == describe(shape);
+  }
+
+  Status keep_recorded(std::vector<OperatorTask>& tasks) const {
+    std::erase_if(tasks, [&](const OperatorTask& t) {
+      return std::none_of(options_.replay->begin(), options_.replay->end(),
+                          [&](const Measurement& m) { return has_samples(m, t.shape); });
+    });
+    if (tasks.empty())
+      return error("the recording has no samples of any operator of model {} at these M and contexts", model_.name);
+    return {};
+  }
+
+  // What was never run cannot be replayed; the default stays, for it is what a decision falls back to.
+  void close_unrecorded(SearchSpace& space) const {
+    for (SpaceEntry& e : space.entries) {
+      const bool open = e.status == MeasurementStatus::kOk || e.status == MeasurementStatus::kPruned;
+      if (!open || e.is_default) continue;
+      const bool recorded = std::any_of(known_.begin(), known_.end(), [&](const Measurement& m) {
+        return m.candidate == e.candidate && describe(m.shape) == describe(space.shape);
+      });
+      if (recorded) continue;
+      e.status = MeasurementStatus::kRefused;
+      e.reason = "not in the recording";
+    }
+  }
+
   // Continues an interrupted search of the same kind by the same build, with the calibration it began with (so that it
   // decides as it would have), or begins one.
   Status begin(const std::vector<OperatorTask>& tasks) {
@@ -136,7 +166,7 @@ class SearchRun {
     for (const OperatorTask& t : tasks)
       for (const OperatorTask::Use& u : t.uses) operators.push_back({u.role, t.shape, u.calls, 0});
     const std::string wanted = options_.to_json();
-    if (!options_.fresh) {
+    if (!options_.fresh && options_.replay == nullptr) {
       SMEPILOT_ASSIGN(const std::vector<Search> searches,
                       store_.find_searches(platform_.fingerprint(), model_.hash(), hash_));
       SessionStore sessions(db_);
@@ -172,6 +202,11 @@ class SearchRun {
 
   // Measurements by this very build: another one's kernels may have other speeds under the same names.
   Status load_known(const std::vector<OperatorTask>& tasks) {
+    if (options_.replay != nullptr) {
+      known_ = *options_.replay;
+      std::erase_if(known_, [](const Measurement& m) { return !was_run(m.status); });
+      return {};
+    }
     if (options_.fresh) return {};
     std::vector<OperatorShape> shapes;
     for (const OperatorTask& t : tasks) shapes.push_back(t.shape);
@@ -192,7 +227,8 @@ class SearchRun {
     std::vector<Measurement> known;
     for (const Measurement& m : known_)
       if (describe(m.shape) == describe(r.task.shape)) known.push_back(m);
-    RecordedEvaluator log(strategy_->measures() ? evaluator_ : nullptr, r.task, known);
+    const bool live = strategy_->measures() && options_.replay == nullptr;
+    RecordedEvaluator log(live ? evaluator_ : nullptr, r.task, known);
     StrategyOptions rules = options_.rules;
     rules.cancel = options_.cancel;
     rules.tie = std::clamp(calibration_.noise_floor, options_.rules.tie, 2 * options_.rules.tie);

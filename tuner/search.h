@@ -32,6 +32,9 @@ struct SearchOptions {
   std::vector<std::string> roles;  // only operators with one of these; empty: all
   double budget_s = 120;
   bool fresh = false;  // neither resume nor reuse what was measured before
+  // Not null: decides on these rows alone, and measures nothing. Operators without samples among them are left out, and
+  // so are candidates; where samples end, the decision stays open. The results go to the database like any others.
+  const std::vector<Measurement>* replay = nullptr;
   PruneRule prune;
   StrategyOptions rules;  // its deadline and checkpoint are set here
   std::function<void(const SearchProgress&)> progress;

@@ -262,6 +262,9 @@ TEST_F(SmetuneTest, SearchPlanExplainExportImport) {
   EXPECT_EQ(again.code, 0);
   EXPECT_NE(again.out.find(" 0 samples measured"), std::string::npos) << again.out;
 
+  EXPECT_NE(s.out.find("Chosen together"), std::string::npos) << s.out;
+  EXPECT_NE(s.out.find("One layer, timed"), std::string::npos) << s.out;
+
   const Ran show = with_db({"plan", "show"});
   EXPECT_EQ(show.code, 0);
   EXPECT_NE(show.out.find("tiny"), std::string::npos);
@@ -396,6 +399,42 @@ TEST_F(SmetuneTest, ReportRunsTheGenerator) {
       smetune({"report", "--db", db_.string()}, {"SMEPILOT_DATA_DIR=" + (folder_ / "nowhere").string()});
   EXPECT_EQ(nothing.code, 1);
   EXPECT_NE(nothing.err.find("SMEPILOT_DATA_DIR"), std::string::npos) << nothing.err;
+}
+
+TEST_F(SmetuneTest, ReplayDecidesOnARecordingAndStoresNothing) {
+  store_calibration();
+  const std::string model = tiny_model();
+  ASSERT_EQ(with_db({"search", "--model", model, "--m", "1,8", "--budget", "60"}).code, 0);
+  const std::string before = read_file(db_);
+  const std::vector<std::string> replay = {"search", "--model", model, "--m", "1,8", "--replay", db_.string()};
+  const auto here = [&](std::vector<std::string> more) {
+    std::vector<std::string> args = replay;
+    args.insert(args.end(), more.begin(), more.end());
+    return smetune(args);
+  };
+  const Ran r = here({});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.out.find("replayed: search 1"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("nothing was measured or stored"), std::string::npos) << r.out;
+  EXPECT_TRUE(read_file(db_) == before) << "the database is as it was";
+  const Ran live = with_db({"search", "--model", model, "--m", "1,8", "--json"}), again = here({"--json"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.out.find("\"label\": \"replayed\""), std::string::npos) << again.out;
+  const auto entries = [](const std::string& out) { return out.substr(out.find("\"entries\"")).substr(0, 2000); };
+  if (live.out.find("\"reverted\": true") == std::string::npos) {  // whole layers are timed anew, and not replayed
+    EXPECT_EQ(entries(again.out), entries(live.out)) << "the same strategy on the same samples";
+  }
+  for (const char* strategy : {"exhaustive", "roofline"}) EXPECT_EQ(here({"--strategy", strategy}).code, 0) << strategy;
+  EXPECT_FALSE(fs::exists(folder_ / "smepilot")) << "no default database was made";
+
+  const Ran none = smetune({"search", "--model", model, "--m", "3", "--op", "ffn_down", "--replay", db_.string()});
+  EXPECT_EQ(none.code, 1);
+  EXPECT_NE(none.err.find("no samples of any operator of model tiny"), std::string::npos) << none.err;
+  const Ran other = smetune({"search", "--model", "smollm2-135m", "--replay", db_.string()});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_NE(other.err.find("no search of model smollm2-135m"), std::string::npos) << other.err;
+  EXPECT_EQ(here({"--fresh"}).code, 2);
+  EXPECT_EQ(smetune({"search", "--model", model, "--replay", (folder_ / "none.db").string()}).code, 2);
 }
 
 using Samples = std::map<std::string, std::vector<double>>;  // by operator and candidate
