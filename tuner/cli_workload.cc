@@ -262,8 +262,8 @@ std::string text_of(const Race& race) {
            {"prefill/s", kRight},
            {"decode/s", kRight},
            {"total", kRight},
-           {"J/token", kRight},
-           {"total vs ours"}});
+           {"J/token", kRight}});
+  std::string ratios;
   for (const Contender& c : race.contenders) {
     const WorkloadRun& r = c.run;
     if (r.rounds.empty()) continue;
@@ -272,17 +272,22 @@ std::string text_of(const Race& race) {
     std::vector<double> joules;
     for (const WorkloadRound& round : r.rounds)
       if (round.joules) joules.push_back(*round.joules);
-    std::string ratio;
     if (r.is_baseline) {
-      const WorkloadRatio x = compare_runs(ours, r, WorkloadPart::kTotal);
-      ratio = fmt::format("{}: {:.2f} ({:.2f}-{:.2f})", x.verdict(), x.median, x.interval.low, x.interval.high);
+      const auto part = [&](const char* name, WorkloadPart which) {
+        const WorkloadRatio x = compare_runs(ours, r, which);
+        return fmt::format("  {:<8}{:<10} {:.2f} ({:.2f}-{:.2f})\n", name, x.verdict(), x.median, x.interval.low,
+                           x.interval.high);
+      };
+      ratios += fmt::format("\nTime of {} / ours:\n", r.engine) + part("prefill", WorkloadPart::kPrefill) +
+                part("decode", WorkloadPart::kDecode) + part("total", WorkloadPart::kTotal);
     }
     t.add({r.engine, fmt::format("{:.3g} s", prefill), fmt::format("{:.1f}", prompt / prefill),
            fmt::format("{:.1f}", gen / decode), fmt::format("{:.3g} s", median_seconds(r, WorkloadPart::kTotal)),
-           joules.empty() ? "-" : fmt::format("{:.3g}", median(joules) / (prompt + gen)), ratio});
+           joules.empty() ? "-" : fmt::format("{:.3g}", median(joules) / (prompt + gen))});
   }
-  out += t.text() + fmt::format("\nMedians of {} round{}. A ratio above 1: ours takes less time.\n", ours.rounds.size(),
-                                ours.rounds.size() == 1 ? "" : "s");
+  out += t.text() + ratios +
+         fmt::format("\nMedians of {} round{}. A ratio above 1: ours takes less time.\n", ours.rounds.size(),
+                     ours.rounds.size() == 1 ? "" : "s");
   for (const Contender& c : race.contenders)
     if (!c.note.empty()) out += fmt::format("{} did not take part: {}\n", c.run.engine, c.note);
   return out;

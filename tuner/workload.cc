@@ -7,10 +7,10 @@ namespace smepilot {
 namespace {
 
 constexpr WorkloadShape kWorkloads[] = {
-    {"ruler-4k", "Ruler-4k", 3324, 4, 1},
-    {"ruler-8k", "Ruler-8k", 7338, 4, 1},
-    {"gsm8k", "GSM8K", 92, 100, 16},
-    {"longwriter", "LongWriter-6k", 339, 5424, 16},
+    {"ruler-4k", "Ruler-4k", 3324, 4},
+    {"ruler-8k", "Ruler-8k", 7338, 4},
+    {"gsm8k", "GSM8K", 92, 100},
+    {"longwriter", "LongWriter-6k", 339, 5424},
 };
 constexpr size_t kJudgedFrom = 3;  // rounds
 

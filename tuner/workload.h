@@ -13,7 +13,6 @@ struct WorkloadShape {
   const char* name;
   const char* title;
   uint32_t n_prompt, n_gen;  // tokens of each sequence
-  uint32_t max_batch;        // sequences that the paper runs together
 };
 
 // Token counts of SMEPilot, arXiv 2606.16332.
