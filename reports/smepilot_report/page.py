@@ -67,6 +67,7 @@ def render(data):
         .render(
             data=data,
             views=views,
+            workloads=data.workloads,
             others=others,
             kinds=KINDS,
             floor=floor,
