@@ -1,6 +1,7 @@
 // Our own end-to-end throughputs, as smepilot-run --bench measures them.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ struct Bench {
   uint32_t n_seqs = 1;               // sequences that generated together
   double avg_ts = 0, stddev_ts = 0;  // tokens per second, of all sequences
   std::vector<double> samples_ts;
-  std::string created;  // set by the store
+  std::optional<double> joules_per_token;  // nothing: not counted
+  std::string created;                     // set by the store
 };
 
 class BenchStore {

@@ -13,6 +13,8 @@
 namespace smepilot {
 namespace {
 
+constexpr uint32_t kTokensPerSample = 256;  // of energy: reading counters takes microseconds, their end minutes
+
 double stddev(const std::vector<double>& v) {
   if (v.size() < 2) return 0;
   const double m = mean(v);
@@ -67,14 +69,22 @@ Result<Sequences> make_sequences(Engine& engine, const BenchTest& test, const st
   return s;
 }
 
-// `count` tokens of each sequence: in passes of many (one sequence), or one of each sequence at a time.
-Status evaluate_tokens(Engine& engine, Sequences& s, uint32_t count, bool one_by_one, const std::atomic<bool>& cancel) {
-  if (!one_by_one)
+// The first `count` tokens of each sequence, in passes of many.
+Status evaluate_prompt(Engine& engine, Sequences& s, uint32_t count, const std::atomic<bool>& cancel) {
+  if (s.caches.size() == 1)
     return engine.evaluate(std::span(s.tokens[0]).first(count), s.caches[0], Transformer::Logits::kLast, &cancel)
         .status();
-  for (uint32_t at = 0; at < count; ++at) {
+  for (size_t i = 0; i < s.step.size(); ++i) s.step[i].tokens = std::span(s.tokens[i]).first(count);
+  return engine.evaluate(s.step, &cancel).status();
+}
+
+// From token `at` of each sequence on.
+Status evaluate_generation(Engine& engine, Sequences& s, uint32_t at, uint32_t count, EnergyMeter& meter,
+                           const std::atomic<bool>& cancel) {
+  for (const uint32_t end = at + count; at < end; ++at) {
     for (size_t i = 0; i < s.step.size(); ++i) s.step[i].tokens = std::span(s.tokens[i]).subspan(at, 1);
     SMEPILOT_TRY(engine.evaluate(s.step, &cancel).status());
+    if (at % kTokensPerSample == kTokensPerSample - 1) meter.sample();
   }
   return {};
 }
@@ -83,7 +93,7 @@ Status evaluate_tokens(Engine& engine, Sequences& s, uint32_t count, bool one_by
 struct Field {
   const char* name;
   std::string value;
-  bool quoted;
+  bool quoted;  // "" unquoted: null
 };
 
 std::string list(const std::vector<double>& values, int decimals) {
@@ -161,15 +171,23 @@ std::vector<Field> fields(const Engine& engine, const BenchResult& r) {
           {"avg_ns", fmt::format("{:.0f}", r.avg_ns()), false},
           {"stddev_ns", fmt::format("{:.0f}", r.stddev_ns()), false},
           {"avg_ts", fmt::format("{:.6f}", r.avg_ts()), false},
-          {"stddev_ts", fmt::format("{:.6f}", r.stddev_ts()), false}};
+          {"stddev_ts", fmt::format("{:.6f}", r.stddev_ts()), false},
+          {"joules_per_token", r.joules_per_token() ? fmt::format("{:.9g}", *r.joules_per_token()) : "", false}};
 }
 
 std::string json_row(const Engine& engine, const BenchResult& r, const char* indent, const char* separator) {
   std::string out;
   for (const Field& f : fields(engine, r))
     out += fmt::format("{}\"{}\": {},{}", indent, f.name,
-                       f.quoted ? fmt::format("\"{}\"", json_escape(f.value)) : f.value, separator);
+                       f.quoted          ? fmt::format("\"{}\"", json_escape(f.value))
+                       : f.value.empty() ? "null"
+                                         : f.value,
+                       separator);
   out += fmt::format("{}\"samples_ns\": {},{}", indent, list(r.samples_ns, 0), separator);
+  if (!r.prefill_ns.empty())
+    out += fmt::format("{}\"samples_prefill_ns\": {},{}", indent, list(r.prefill_ns, 0), separator);
+  if (!r.samples_joules.empty())
+    out += fmt::format("{}\"samples_joules\": {},{}", indent, list(r.samples_joules, 6), separator);
   out += fmt::format("{}\"samples_ts\": {}", indent, list(r.samples_ts(), 3));
   return out;
 }
@@ -178,7 +196,8 @@ std::string json_row(const Engine& engine, const BenchResult& r, const char* ind
 
 std::vector<double> BenchResult::samples_ts() const {
   std::vector<double> ts;
-  for (const double ns : samples_ns) ts.push_back(1e9 * test.n_prompt / ns + 1e9 * test.n_gen * test.n_seqs / ns);
+  for (const double ns : samples_ns)
+    ts.push_back(1e9 * test.n_prompt * test.n_seqs / ns + 1e9 * test.n_gen * test.n_seqs / ns);
   return ts;
 }
 double BenchResult::avg_ns() const {
@@ -194,36 +213,54 @@ double BenchResult::stddev_ts() const {
   return stddev(samples_ts());
 }
 
+std::optional<double> BenchResult::joules_per_token() const {
+  if (samples_joules.empty()) return {};
+  return median(samples_joules) / ((1.0 * test.n_prompt + test.n_gen) * test.n_seqs);
+}
+
 std::string BenchTest::name() const {
-  std::string name = n_prompt != 0 ? fmt::format("pp{}", n_prompt) : fmt::format("tg{}", n_gen);
+  std::string name = n_prompt != 0 ? fmt::format("pp{}", n_prompt) : "";
+  if (n_gen != 0) name += fmt::format("{}tg{}", name.empty() ? "" : "+", n_gen);
   if (n_seqs > 1) name += fmt::format(" b{}", n_seqs);
   if (n_depth != 0) name += fmt::format(" @ d{}", n_depth);
   return name;
 }
 
-Result<BenchResult> run_bench(Engine& engine, const BenchTest& test, unsigned repetitions,
+Result<BenchResult> run_bench(Engine& engine, const BenchTest& test, unsigned repetitions, EnergyMeter& meter,
                               const std::function<void(unsigned done)>& progress, const std::atomic<bool>& cancel) {
-  if ((test.n_prompt == 0) == (test.n_gen == 0)) return error("a test is either of a prompt or of generation");
-  if (test.n_seqs == 0 || (test.n_seqs > 1 && test.n_prompt != 0))
+  if (test.n_prompt == 0 && test.n_gen == 0) return error("a test is of a prompt, of generation or of both");
+  if (test.n_seqs == 0 || (test.n_seqs > 1 && test.n_gen == 0))
     return error("several sequences are for tests of generation");
   if (test.n_seqs > engine.sequences())
     return error("{} sequences were asked for, this engine evaluates up to {} together", test.n_seqs,
                  engine.sequences());
-  const uint32_t count = test.n_prompt + test.n_gen;
-  if (uint64_t{test.n_depth} + count > engine.context())
+  const uint64_t count = uint64_t{test.n_prompt} + test.n_gen;
+  if (test.n_depth + count > engine.context())
     return error("{} tokens after {} do not fit into the context of {} (--ctx sets it)", count, test.n_depth,
                  engine.context());
   SMEPILOT_ASSIGN(Sequences sequences, make_sequences(engine, test, cancel));
-  BenchResult result{test, utc_now(), {}};
-  const bool generation = test.n_gen != 0;
-  SMEPILOT_TRY(evaluate_tokens(engine, sequences, generation ? 1 : count, generation, cancel));  // warm-up
+  BenchResult result;
+  result.test = test;
+  result.test_time = utc_now();
+  const bool prompt = test.n_prompt != 0, both = prompt && test.n_gen != 0;
+  // Warm-up: where generation follows, one pass shows as much as all of them.
+  if (prompt)
+    SMEPILOT_TRY(
+        evaluate_prompt(engine, sequences, both ? std::min(test.n_prompt, engine.ubatch()) : test.n_prompt, cancel));
+  if (test.n_gen != 0) SMEPILOT_TRY(evaluate_generation(engine, sequences, test.n_prompt, 1, meter, cancel));
   for (unsigned i = 0; i < repetitions; ++i) {
     for (KvCache& cache : sequences.caches) cache.set_length(test.n_depth);
+    meter.start();
     const int64_t begin = now_ns();
-    SMEPILOT_TRY(evaluate_tokens(engine, sequences, count, generation, cancel));
+    if (prompt) SMEPILOT_TRY(evaluate_prompt(engine, sequences, test.n_prompt, cancel));
+    const int64_t first = now_ns();
+    if (test.n_gen != 0) SMEPILOT_TRY(evaluate_generation(engine, sequences, test.n_prompt, test.n_gen, meter, cancel));
     result.samples_ns.push_back(static_cast<double>(now_ns() - begin));
+    if (both) result.prefill_ns.push_back(static_cast<double>(first - begin));
+    if (const std::optional<Energy> energy = meter.stop()) result.samples_joules.push_back(energy->joules);
     if (progress) progress(i + 1);
   }
+  if (result.samples_joules.size() != result.samples_ns.size()) result.samples_joules.clear();
   return result;
 }
 
@@ -261,19 +298,24 @@ std::string format_bench(const Engine& engine, const std::vector<BenchResult>& r
       return out;
     }
     case BenchFormat::kMarkdown: {
-      out = fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<22} | {:>6} | {:>14} | {:>18} |\n", "model", "size",
-                        "params", "threads", "plan", "type_k", "test", "t/s");
+      bool energy = false;
+      for (const BenchResult& r : results) energy |= r.joules_per_token().has_value();
+      out = fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<22} | {:>6} | {:>14} | {:>18} |{}\n", "model", "size",
+                        "params", "threads", "plan", "type_k", "test", "t/s", energy ? " J/token |" : "");
       out +=
           "| ------------------------------ | ---------: | -------: | ------: | ---------------------- | -----: | "
           "-------------: | "
-          "-----------------: |\n";
-      for (const BenchResult& r : results)
-        out +=
-            fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<22} | {:>6} | {:>14} | {:>18} |\n", model_type(engine),
-                        fmt::format("{:.2f} MiB", static_cast<double>(model_bytes(engine)) / 1048576.0),
-                        fmt::format("{:.2f} M", static_cast<double>(model_params(engine)) / 1e6), engine.workers(),
-                        plan_text(engine), traits(engine.kv_type()).name, r.test.name(),
-                        fmt::format("{:.2f} ± {:.2f}", r.avg_ts(), r.stddev_ts()));
+          "-----------------: |";
+      out += energy ? " ------: |\n" : "\n";
+      for (const BenchResult& r : results) {
+        out += fmt::format("| {:<30} | {:>10} | {:>8} | {:>7} | {:<22} | {:>6} | {:>14} | {:>18} |", model_type(engine),
+                           fmt::format("{:.2f} MiB", static_cast<double>(model_bytes(engine)) / 1048576.0),
+                           fmt::format("{:.2f} M", static_cast<double>(model_params(engine)) / 1e6), engine.workers(),
+                           plan_text(engine), traits(engine.kv_type()).name, r.test.name(),
+                           fmt::format("{:.2f} ± {:.2f}", r.avg_ts(), r.stddev_ts()));
+        if (energy) out += r.joules_per_token() ? fmt::format(" {:>7.4g} |", *r.joules_per_token()) : "       - |";
+        out += "\n";
+      }
       return out;
     }
   }

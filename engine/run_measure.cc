@@ -21,10 +21,20 @@ constexpr uint32_t kPerplexityContext = 512;  // as llama-perplexity's default
 int run_bench_mode(RunOptions& options) {
   std::string prompt_list;
   for (const std::string& p : options.prompts) prompt_list += (prompt_list.empty() ? "" : ",") + p;
-  Result<std::vector<uint32_t>> prompts = parse_counts(prompt_list.empty() ? "512" : prompt_list, "--prompt");
+  Result<std::vector<uint32_t>> prompts =
+      parse_counts(prompt_list.empty() ? (options.both.empty() ? "512" : "0") : prompt_list, "--prompt");
   if (!prompts.ok()) return fail(prompts.status()), kExitUsage;
-  Result<std::vector<uint32_t>> lengths = parse_counts(options.n.empty() ? "128" : options.n, "--n-predict");
+  Result<std::vector<uint32_t>> lengths =
+      parse_counts(options.n.empty() ? (options.both.empty() ? "128" : "0") : options.n, "--n-predict");
   if (!lengths.ok()) return fail(lengths.status()), kExitUsage;
+  std::vector<std::pair<uint32_t, uint32_t>> both;
+  for (const std::string& text : options.both) {
+    Result<std::vector<uint32_t>> pair = parse_counts(text, "--pg");
+    if (pair.ok() && pair->size() != 2)
+      pair = error("--pg '{}': expected the tokens of a prompt and those to generate, as in 512,128", text);
+    if (!pair.ok()) return fail(pair.status()), kExitUsage;
+    both.emplace_back(pair->at(0), pair->at(1));
+  }
   Result<std::vector<uint32_t>> batches =
       parse_counts(options.batch_list.empty() ? "1" : options.batch_list, "--batch");
   if (batches.ok() && batches->empty()) batches = error("--batch: at least one sequence is needed");
@@ -37,6 +47,7 @@ int run_bench_mode(RunOptions& options) {
     uint32_t longest = 1;
     for (const auto* counts : {&*prompts, &*lengths})
       for (const uint32_t n : *counts) longest = std::max(longest, n);
+    for (const auto& [p, n] : both) longest = std::max(longest, n > UINT32_MAX - p ? UINT32_MAX : p + n);
     options.engine.context = std::min(longest, UINT32_MAX - options.depth) + options.depth;
   }
 
@@ -55,6 +66,10 @@ int run_bench_mode(RunOptions& options) {
   for (const uint32_t p : *prompts) tests.push_back({p, 0, options.depth, 1});
   for (const uint32_t n : *lengths)
     for (const uint32_t b : *batches) tests.push_back({0, n, options.depth, b});
+  for (const auto& [p, n] : both)
+    for (const uint32_t b : *batches) tests.push_back({p, n, options.depth, b});
+  EnergyMeter meter;
+  if (!meter.available()) note("joules per token are not known: " + meter.why_not());
   std::vector<BenchResult> results;
   ProgressLine line;
   for (size_t i = 0; i < tests.size(); ++i) {
@@ -64,7 +79,7 @@ int run_bench_mode(RunOptions& options) {
                   tests[i].name(), -1);
     };
     progress(0);
-    Result<BenchResult> r = run_bench(engine, tests[i], options.repetitions, progress, cancel);
+    Result<BenchResult> r = run_bench(engine, tests[i], options.repetitions, meter, progress, cancel);
     if (!r.ok()) {
       line.clear();
       if (!cancel.load()) return fail(r.status());
@@ -96,6 +111,7 @@ int run_bench_mode(RunOptions& options) {
       bench.avg_ts = r.avg_ts();
       bench.stddev_ts = r.stddev_ts();
       bench.samples_ts = r.samples_ts();
+      bench.joules_per_token = r.joules_per_token();
       if (Result<int64_t> saved = store.save(engine.shape(), bench); !saved.ok()) return fail(saved.status());
     }
   }

@@ -29,6 +29,7 @@ struct RunOptions {
   std::string dump_logits;  // file
   std::string perplexity;   // file of text
   unsigned repetitions = 5;
+  std::vector<std::string> both;  // --pg: tokens of a prompt and of its generation
   uint32_t depth = 0;
   std::string output = "md";
   bool record = false;

@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
       "  smepilot-run -m model.gguf -i\n"
       "  smepilot-run -m model.gguf -p \"Once upon a time\" -n 64 --batch 8\n"
       "  smepilot-run -m model.gguf --bench -p 512 -n 128 -b 1,8 -r 5 -o md\n"
+      "  smepilot-run -m model.gguf --bench --pg 92,100 -b 4 -o md\n"
       "  smepilot-run -m model.gguf --perplexity text.txt\n"
       "  smepilot-run -m model.gguf --plan none -p \"Hello\" -n 32 --stats\n"
       "  smepilot-run -m model.gguf -i --adapt --adapt-log changes.jsonl\n"
@@ -129,6 +130,11 @@ int run(int argc, char** argv) {
   measuring->add_option("-r,--repetitions", o.repetitions, "Repetitions of each test")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
+  measuring
+      ->add_option("--pg", o.both,
+                   "Measure a prompt of P tokens and then G generated ones; repeatable; -b is for it, too")
+      ->allow_extra_args(false)
+      ->type_name("P,G");
   measuring->add_option("-d,--depth", o.depth, "Tokens in the cache before a test starts")->capture_default_str();
   measuring->add_option("-o,--output", o.output, "Format of --bench")
       ->check(CLI::IsMember({"json", "jsonl", "csv", "md"}))
@@ -185,6 +191,7 @@ int run(int argc, char** argv) {
                       : o.prompts.size() > 1 && !generate && !bench  ? "several prompts are for generating text"
                       : o.record && !bench                           ? "--record needs --bench"
                       : o.record && request.execution != "auto"      ? "--record is for what plans do, not for --mode"
+                      : !o.both.empty() && !bench                    ? "--pg needs --bench"
                       : o.learn && request.mode == PlanMode::kNone   ? "--learn needs a plan, not --plan none"
                       : o.learn && request.mode == PlanMode::kFile && db->count() == 0
                           ? "--learn with a plan file needs --db: where to store the new plan"

@@ -30,6 +30,7 @@ void add_db(Cli& cli);
 void add_lists(Cli& cli);  // models, variants
 void add_platforms(Cli& cli);
 void add_simulate(Cli& cli);
+void add_workload(Cli& cli);
 
 // A verb: global options may follow it, examples end its help.
 CLI::App* add_verb(CLI::App* parent, const std::string& name, const std::string& what, const std::string& examples);

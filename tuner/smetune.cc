@@ -44,6 +44,7 @@ int run(int argc, char** argv) {
   add_lists(cli);
   add_platforms(cli);
   add_simulate(cli);
+  add_workload(cli);
   try {
     cli.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

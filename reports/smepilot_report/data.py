@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from smepilot_report import operators
+from smepilot_report import operators, workloads
 from smepilot_report.database import ReportError
 
 RUN_STATUSES = ("ok", "incorrect", "timeout", "crashed")  # the candidate was executed; the others never were
@@ -42,6 +42,7 @@ class ReportData:
     coop_bandwidths: list = field(default_factory=list)
     models: list = field(default_factory=list)
     baselines: list = field(default_factory=list)
+    workloads: list = field(default_factory=list)
 
     @property
     def is_testbed(self):
@@ -66,6 +67,7 @@ def load(db, model_name=None, plan_id=None):
     if model_name is None and plan is None:
         data.models = [m for m in data.models if m.plan or m.search or m.benches]
     data.models.sort(key=_newest, reverse=True)
+    data.workloads = workloads.load(db, platform_id)
     _load_calibration(db, data)
     _load_baselines(db, data, everything=model_name is None and plan is None)
     return data

@@ -72,6 +72,7 @@ def render(data, trace=None, stats_path=None):
         .render(
             data=data,
             views=views,
+            workloads=data.workloads,
             others=others,
             kinds=KINDS,
             floor=floor,

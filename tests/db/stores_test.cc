@@ -7,6 +7,7 @@
 #include "db/bench_store.h"
 #include "db/check.h"
 #include "db/sqlite.h"
+#include "db/workload_store.h"
 #include "tests/db/support.h"
 
 namespace smepilot {
@@ -376,19 +377,74 @@ TEST_F(Stores, BenchRoundTrip) {
   EXPECT_EQ(rows->at(0).plan_id, 0);
   EXPECT_EQ(rows->at(0).n_prompt, 512u);
   EXPECT_EQ(rows->at(0).n_seqs, 1u);
+  EXPECT_FALSE(rows->at(0).joules_per_token);
   EXPECT_EQ(rows->at(0).kv_type, "f16");
   b.n_seqs = 8;
   b.kv_type = "q8_0";
+  b.joules_per_token = 0.125;
   ASSERT_OK(BenchStore(*db_).save(test::sample_model(), b));
   rows = BenchStore(*db_).list();
   ASSERT_EQ(rows->size(), 2u);
   EXPECT_EQ(rows->at(0).n_seqs, 8u);
   EXPECT_EQ(rows->at(0).kv_type, "q8_0");
+  ASSERT_TRUE(rows->at(0).joules_per_token);
+  EXPECT_EQ(*rows->at(0).joules_per_token, 0.125);
   b.n_seqs = 0;
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
   b.n_seqs = 1;
   b.plan_mode = "guess";
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
+}
+
+TEST_F(Stores, WorkloadRoundTrip) {
+  WorkloadRun run;
+  run.session_id = session_.id;
+  run.plan_mode = "none";
+  run.workload = "gsm8k";
+  run.scale = 0.5;
+  run.batch = 4;
+  run.n_prompt = 46;
+  run.n_gen = 50;
+  run.engine = "smepilot";
+  run.build = "abc";
+  run.model_file = "tiny.gguf";
+  run.kv_type = "f16";
+  run.n_threads = 2;
+  run.rounds = {{1, 0.5, 1.5, {}}};
+  WorkloadStore store(*db_);
+  const auto ours = store.begin(test::sample_model(), run);
+  ASSERT_OK(ours);
+  ASSERT_OK(store.add(*ours, {2, 0.25, 1.25, 9.5}));
+  EXPECT_ERROR(store.add(*ours, {2, 1, 1, {}}), "schema refuses");  // a round is there once
+  EXPECT_ERROR(store.add(*ours, {3, 0, 1, {}}), "schema refuses");
+  EXPECT_ERROR(store.add(*ours + 1, {1, 1, 1, {}}), "schema refuses");
+  run.engine = "llama.cpp";
+  run.is_baseline = true;
+  run.plan_mode = "";
+  run.arguments = "-fa 1";
+  run.rounds.clear();
+  ASSERT_OK(store.begin(test::sample_model(), run));
+  const auto runs = store.list();
+  ASSERT_OK(runs);
+  ASSERT_EQ(runs->size(), 2u);
+  EXPECT_TRUE(runs->at(0).is_baseline);
+  EXPECT_EQ(runs->at(0).arguments, "-fa 1");
+  EXPECT_TRUE(runs->at(0).rounds.empty());
+  const WorkloadRun& first = runs->at(1);
+  EXPECT_EQ(first.workload, "gsm8k");
+  EXPECT_EQ(first.scale, 0.5);
+  EXPECT_EQ(first.batch, 4u);
+  EXPECT_EQ(first.n_prompt, 46u);
+  EXPECT_EQ(first.n_gen, 50u);
+  EXPECT_FALSE(first.is_baseline);
+  ASSERT_EQ(first.rounds.size(), 2u);
+  EXPECT_FALSE(first.rounds[0].joules);
+  EXPECT_EQ(first.rounds[1].prefill_s, 0.25);
+  EXPECT_EQ(first.rounds[1].decode_s, 1.25);
+  ASSERT_TRUE(first.rounds[1].joules);
+  EXPECT_EQ(*first.rounds[1].joules, 9.5);
+  run.scale = 2;
+  EXPECT_ERROR(store.begin(test::sample_model(), run), "schema refuses");
 }
 
 TEST_F(Stores, HostileNamesAreKeptOrReplacedNeverFatal) {

@@ -1,0 +1,132 @@
+#include "tuner/subprocess.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+namespace smepilot {
+namespace {
+
+constexpr int kLookMs = 100;  // how often `cancel` is looked at
+constexpr size_t kKeptErr = 4096;
+
+struct Pipe {
+  int ends[2] = {-1, -1};
+  ~Pipe() {
+    close_end(0);
+    close_end(1);
+  }
+  bool open() noexcept { return pipe(ends) == 0; }
+  void close_end(int end) noexcept {
+    if (ends[end] >= 0) close(ends[end]);
+    ends[end] = -1;
+  }
+};
+
+bool is_program(const std::string& path) {
+  struct stat info{};
+  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
+}
+
+}  // namespace
+
+Result<std::string> find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) {
+    if (is_program(name)) return name;
+    return error("{}: {}", name, access(name.c_str(), F_OK) == 0 ? "is not a program that can be run" : "no such file");
+  }
+  const char* path = std::getenv("PATH");
+  const std::string all = path != nullptr ? path : "";
+  for (size_t at = 0; at <= all.size();) {
+    const size_t end = std::min(all.find(':', at), all.size());
+    const std::string candidate = (end > at ? all.substr(at, end - at) : ".") + "/" + name;
+    if (!name.empty() && is_program(candidate)) return candidate;
+    at = end + 1;
+  }
+  return error("{}: no such program in PATH; give its path", name.empty() ? "''" : name);
+}
+
+Result<ProcessOutput> run_process(const std::vector<std::string>& command, const std::atomic<bool>& cancel,
+                                  size_t max_output) {
+  std::vector<std::string> words = command;
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  Pipe out, err, failed;  // `failed` carries errno if the program cannot be executed, and is closed if it is
+  if (!out.open() || !err.open() || !failed.open()) return error("cannot start {}: {}", words[0], std::strerror(errno));
+  fcntl(failed.ends[1], F_SETFD, FD_CLOEXEC);
+  const pid_t child = fork();
+  if (child < 0) return error("cannot start {}: {}", words[0], std::strerror(errno));
+  if (child == 0) {
+    setpgid(0, 0);  // Ctrl-C on the terminal is for us: it decides what becomes of the program
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    const int null = open("/dev/null", O_RDONLY);
+    if (null >= 0) dup2(null, STDIN_FILENO);
+    dup2(out.ends[1], STDOUT_FILENO);
+    dup2(err.ends[1], STDERR_FILENO);
+    for (Pipe* p : {&out, &err})
+      for (const int end : p->ends) close(end);
+    close(failed.ends[0]);
+    execv(argv[0], argv.data());
+    const int code = errno;
+    const ssize_t written = write(failed.ends[1], &code, sizeof code);
+    _exit(written == sizeof code ? 127 : 126);
+  }
+  setpgid(child, child);
+  for (Pipe* p : {&out, &err, &failed}) p->close_end(1);
+
+  ProcessOutput result;
+  bool too_much = false;
+  const auto stop = [&] { kill(-child, SIGTERM); };
+  pollfd files[2] = {{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};
+  while (files[0].fd >= 0 || files[1].fd >= 0) {
+    if (poll(files, 2, kLookMs) < 0 && errno != EINTR) break;
+    if (cancel.load() && !result.cancelled) {
+      result.cancelled = true;
+      stop();
+    }
+    for (pollfd& f : files) {
+      if (f.fd < 0 || f.revents == 0) continue;
+      char buffer[4096];
+      const ssize_t size = read(f.fd, buffer, sizeof buffer);
+      if (size < 0 && errno == EINTR) continue;
+      if (size <= 0) {
+        f.fd = -1;
+        continue;
+      }
+      std::string& text = &f == files ? result.out : result.err;
+      text.append(buffer, static_cast<size_t>(size));
+      if (&f == files + 1 && text.size() > 2 * kKeptErr) text.erase(0, text.size() - kKeptErr);
+      if (&f == files && text.size() > max_output) {
+        if (!too_much) stop();
+        too_much = true;
+        text.clear();
+      }
+    }
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  int code = 0;
+  if (read(failed.ends[0], &code, sizeof code) == sizeof code)
+    return error("cannot run {}: {}", words[0], std::strerror(code));
+  if (too_much) return error("{}: prints more than {} bytes", words[0], max_output);
+  if (WIFSIGNALED(status)) {
+    result.code = -1;
+    result.signal = WTERMSIG(status);
+  } else {
+    result.code = WEXITSTATUS(status);
+  }
+  return result;
+}
+
+}  // namespace smepilot

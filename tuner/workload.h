@@ -1,0 +1,37 @@
+// Workloads of the paper: how many tokens a prompt has and how many are generated, and who is faster at them.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "db/workload_store.h"
+#include "profiles/statistics.h"
+
+namespace smepilot {
+
+struct WorkloadShape {
+  const char* name;
+  const char* title;
+  uint32_t n_prompt, n_gen;  // tokens of each sequence
+};
+
+// Token counts of SMEPilot, arXiv 2606.16332.
+std::span<const WorkloadShape> workload_shapes() noexcept;
+const WorkloadShape* find_workload(const std::string& name) noexcept;
+
+// A share `scale` (0 < scale <= 1) of the tokens, at least one.
+uint32_t scaled_tokens(uint32_t tokens, double scale) noexcept;
+
+// How much less time ours takes: median of their time / our time over rounds that both have, and its interval.
+struct WorkloadRatio {
+  double median = 0;
+  Interval interval;
+  size_t rounds = 0;
+  const char* verdict() const noexcept;  // "win", "loss", "tie"; "not judged" below three rounds
+};
+enum class WorkloadPart : uint8_t { kPrefill, kDecode, kTotal };
+double seconds_of(const WorkloadRound& round, WorkloadPart part) noexcept;
+double median_seconds(const WorkloadRun& run, WorkloadPart part);
+WorkloadRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, WorkloadPart part);
+
+}  // namespace smepilot
