@@ -1,4 +1,4 @@
-// db check|info|merge|export.
+// db check|info|merge|prune|export.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "db/check.h"
 #include "db/merge.h"
 #include "db/plan_store.h"
+#include "db/prune.h"
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "profiles/timer.h"
@@ -168,6 +169,33 @@ int db_merge(const std::string& into, const std::vector<std::string>& files, boo
   return code != kExitOk ? code : printed;
 }
 
+int db_prune(const Cli& cli, const PruneOptions& options, bool json) {
+  if (!options.keep && !options.older_than_days) {
+    fail(error("db prune: say what to remove with --older-than DAYS, --keep N or both"));
+    return kExitUsage;
+  }
+  // The file must exist: nothing is made to be pruned.
+  if (auto there = Database::open(cli.db_path, OpenMode::kReadOnly); !there.ok()) return fail(there.status());
+  auto db = Database::open(cli.db_path);
+  if (!db.ok()) return fail(db.status());
+  auto report = prune_database(*db, options);
+  if (!report.ok()) return fail(report.status());
+  if (json) {
+    nlohmann::ordered_json j{{"path", cli.db_path},
+                             {"dry_run", options.dry_run},
+                             {"rows", report->rows()},
+                             {"freed_bytes", report->freed_bytes},
+                             {"removed", nlohmann::ordered_json::object()}};
+    for (const auto& [table, rows] : report->removed) j["removed"][table] = rows;
+    return print_and_exit(j.dump(2) + "\n");
+  }
+  Table t({{"table"}, {"rows", Table::Align::kRight}});
+  for (const auto& [table, rows] : report->removed) t.add({table, fmt::format("{}", rows)});
+  return print_and_exit((t.empty() ? "" : t.text() + "\n") +
+                        fmt::format("{}{} rows with {} bytes {}\n", options.dry_run ? "Dry run: " : "", report->rows(),
+                                    report->freed_bytes, options.dry_run ? "would be removed" : "removed"));
+}
+
 }  // namespace
 
 void add_db(Cli& cli) {
@@ -199,6 +227,20 @@ void add_db(Cli& cli) {
   merge->callback([&cli, files, into, json] {
     cli.action = [&cli, files, into, json] { return db_merge(into->empty() ? cli.db_path : *into, *files, *json); };
   });
+  CLI::App* prune = add_verb(verb, "prune", "Remove what newer plans, searches and calibrations replaced",
+                             "  smetune db prune --keep 3 --dry-run\n"
+                             "  smetune db prune --older-than 90 --keep 2\n"
+                             "With both, only what is older and not among the newest goes. The newest of each\n"
+                             "platform and model, and what it rests on, always stays.");
+  auto options = std::make_shared<PruneOptions>();
+  prune->add_option("--older-than", options->older_than_days, "Remove what is older than this many days")
+      ->check(CLI::Range(0, 1'000'000));
+  prune->add_option("--keep", options->keep, "Keep so many newest of each platform and model")
+      ->check(CLI::PositiveNumber);
+  prune->add_flag("--dry-run", options->dry_run, "Only say what would be removed");
+  prune->add_flag("--json", *json, "Print the result as JSON");
+  prune->callback(
+      [&cli, options, json] { cli.action = [&cli, options, json] { return db_prune(cli, *options, *json); }; });
 }
 
 }  // namespace smepilot
