@@ -232,7 +232,7 @@ Result<std::optional<Calibration>> CalibrationStore::latest(const std::string& f
   sqlite::Statement s(*connection_,
                       "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
                       "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? "
-                      "ORDER BY c.quick, c.id DESC LIMIT 1");
+                      "ORDER BY c.quick, c.created DESC, c.id DESC LIMIT 1");
   SMEPILOT_ASSIGN(const auto id, sqlite::first(s.bind(fingerprint), [](auto& row) { return row.integer(0); }));
   if (!id) return std::optional<Calibration>();
   return get(*id);
@@ -241,7 +241,8 @@ Result<std::optional<Calibration>> CalibrationStore::latest(const std::string& f
 Result<std::vector<int64_t>> CalibrationStore::list(const std::string& fingerprint) {
   sqlite::Statement s(*connection_,
                       "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
-                      "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? ORDER BY c.id DESC");
+                      "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? "
+                      "ORDER BY c.created DESC, c.id DESC");
   return sqlite::all(s.bind(fingerprint), [](auto& row) { return row.integer(0); });
 }
 

@@ -75,14 +75,10 @@ Status export_table(sqlite::Connection& connection, const std::string& table, co
 
 }  // namespace
 
-Result<DatabaseReport> check_database(const std::string& path) {
-  SMEPILOT_ASSIGN(Database database, Database::open(path, OpenMode::kReadOnly));
-  sqlite::Connection& c = database.connection();
-  DatabaseReport report;
-  SMEPILOT_ASSIGN(report.schema, database.schema());
-
-  const auto add = [&report](std::string problem) {
-    if (report.problems.size() < kMaxProblems) report.problems.push_back(std::move(problem));
+std::vector<std::string> find_problems(sqlite::Connection& c) {
+  std::vector<std::string> problems;
+  const auto add = [&problems](std::string problem) {
+    if (problems.size() < kMaxProblems) problems.push_back(std::move(problem));
   };
   {
     sqlite::Statement integrity(c, fmt::format("PRAGMA integrity_check({})", kMaxProblems));
@@ -104,13 +100,23 @@ Result<DatabaseReport> check_database(const std::string& path) {
     else
       for (const std::string& line : *lines) add(line);
   }
+  return problems;
+}
+
+Result<DatabaseReport> check_database(const std::string& path) {
+  SMEPILOT_ASSIGN(Database database, Database::open(path, OpenMode::kReadOnly));
+  sqlite::Connection& c = database.connection();
+  DatabaseReport report;
+  SMEPILOT_ASSIGN(report.schema, database.schema());
+
+  report.problems = find_problems(c);
   SMEPILOT_ASSIGN(const auto tables, table_names(c));
   for (const std::string& table : tables) {
     const auto count = c.integer("SELECT count(*) FROM " + quoted_name(table));
     if (count.ok())
       report.rows.emplace_back(table, *count);
-    else
-      add(fmt::format("table {}: {}", table, count.message()));
+    else if (report.problems.size() < kMaxProblems)
+      report.problems.push_back(fmt::format("table {}: {}", table, count.message()));
   }
   return report;
 }

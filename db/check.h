@@ -9,6 +9,10 @@
 
 namespace smepilot {
 
+namespace sqlite {
+class Connection;
+}
+
 struct DatabaseReport {
   int schema = 0;
   std::vector<std::pair<std::string, int64_t>> rows;  // per table
@@ -19,6 +23,9 @@ struct DatabaseReport {
 // Reads the whole file. An error where it cannot be opened as a database of this project; else a report, whose
 // problems say what is damaged. Changes nothing.
 Result<DatabaseReport> check_database(const std::string& path);
+
+// What integrity_check and foreign_key_check say about an open file, at most 100 lines. Internal to db.
+std::vector<std::string> find_problems(sqlite::Connection& connection);
 
 // Writes one RFC 4180 CSV file per table into `folder` (made if missing), each completely or not at all. Returns their
 // paths.

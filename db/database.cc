@@ -66,7 +66,8 @@ Result<std::unique_ptr<sqlite::Connection>> open_for_writing(const std::string& 
   return connection;
 }
 
-Result<std::unique_ptr<sqlite::Connection>> open_for_reading(const std::string& path) {
+// Any schema that this build knows, except none.
+Result<std::unique_ptr<sqlite::Connection>> open_unchanged(const std::string& path) {
   // A WAL database in a folder that cannot be written opens only as immutable, which it is if no log lies beside it.
   Status last;
   for (const bool immutable : {false, true}) {
@@ -84,14 +85,31 @@ Result<std::unique_ptr<sqlite::Connection>> open_for_reading(const std::string& 
     }
     SMEPILOT_ASSIGN(const int version, identify(**connection, migrations()));
     if (version == 0) return error("{}: the database is empty; `smetune calibrate` fills it", path);
-    if (version != Database::newest_schema())
-      return error(
-          "{}: the database has schema {}, this build reads schema {}; any `smetune` command that writes "
-          "brings it up to date",
-          path, version, Database::newest_schema());
     return connection;
   }
   return last;
+}
+
+Result<std::unique_ptr<sqlite::Connection>> open_for_reading(const std::string& path) {
+  SMEPILOT_ASSIGN(auto connection, open_unchanged(path));
+  SMEPILOT_ASSIGN(const int version, identify(*connection, migrations()));
+  if (version != Database::newest_schema())
+    return error(
+        "{}: the database has schema {}, this build reads schema {}; any `smetune` command that writes "
+        "brings it up to date",
+        path, version, Database::newest_schema());
+  return connection;
+}
+
+Status copy_pages(sqlite::Connection& from, sqlite::Connection& to) {
+  sqlite3_backup* backup = sqlite3_backup_init(to.handle(), "main", from.handle(), "main");
+  if (backup == nullptr) return to.failure(sqlite3_errcode(to.handle()));
+  const int rc = sqlite3_backup_step(backup, -1);
+  sqlite3_backup_finish(backup);
+  if (rc == SQLITE_DONE) return {};
+  const int primary = rc & 0xff;  // what is wrong with the new file, and what with the old one
+  return primary == SQLITE_FULL || primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN ? to.failure(rc)
+                                                                                            : from.failure(rc);
 }
 
 }  // namespace
@@ -103,6 +121,18 @@ Result<Database> Database::open(const std::string& path, OpenMode mode) {
   SMEPILOT_ASSIGN(auto connection, mode == OpenMode::kReadOnly ? open_for_reading(path) : open_for_writing(path));
   SMEPILOT_TRY(verify_schema(*connection, migrations()));
   return Database(std::move(connection));
+}
+
+Result<Database> Database::open_copy(const std::string& path, const std::string& copy, int* schema) {
+  if (path.empty() || path.find('\0') != std::string::npos) return error("'{}' is not the path of a database", path);
+  SMEPILOT_TRY(check_file(path, OpenMode::kReadOnly));
+  {
+    SMEPILOT_ASSIGN(auto from, open_unchanged(path));
+    SMEPILOT_ASSIGN(auto to, sqlite::Connection::open(copy, {.write = true, .immutable = false}));
+    SMEPILOT_TRY(copy_pages(*from, *to));
+    SMEPILOT_ASSIGN(*schema, identify(*to, migrations()));
+  }
+  return open(copy);
 }
 
 Database::Database(std::unique_ptr<sqlite::Connection> connection) : connection_(std::move(connection)) {}

@@ -27,6 +27,10 @@ class Database {
   // locked, unwritable, disk full. `path` may be ":memory:".
   static Result<Database> open(const std::string& path, OpenMode mode = OpenMode::kReadWriteCreate);
 
+  // A copy of `path` as it is now, in the new file `copy` and brought up to date there; `path` itself stays as it is,
+  // whatever its schema, which `schema` gets.
+  static Result<Database> open_copy(const std::string& path, const std::string& copy, int* schema);
+
   Database(Database&&) noexcept;
   Database& operator=(Database&&) noexcept;
   ~Database();

@@ -215,9 +215,10 @@ Result<Search> MeasurementStore::begin_search(const Search& search, std::span<co
 Result<std::vector<Search>> MeasurementStore::find_searches(const std::string& fingerprint,
                                                             const std::string& model_hash,
                                                             const std::string& variant_set_hash) {
-  sqlite::Statement s(*connection_,
-                      std::string(kSearchColumns) +
-                          "WHERE p.fingerprint = ? AND m.hash = ? AND h.variant_set_hash = ? ORDER BY h.id DESC");
+  sqlite::Statement s(
+      *connection_,
+      std::string(kSearchColumns) +
+          "WHERE p.fingerprint = ? AND m.hash = ? AND h.variant_set_hash = ? ORDER BY h.started DESC, h.id DESC");
   return sqlite::all(s.bind(fingerprint, model_hash, variant_set_hash), read_search);
 }
 
@@ -227,7 +228,7 @@ Result<std::optional<Search>> MeasurementStore::get_search(int64_t search_id) {
 }
 
 Result<std::vector<Search>> MeasurementStore::list_searches() {
-  sqlite::Statement s(*connection_, std::string(kSearchColumns) + "ORDER BY h.id DESC");
+  sqlite::Statement s(*connection_, std::string(kSearchColumns) + "ORDER BY h.started DESC, h.id DESC");
   return sqlite::all(s.bind(), read_search);
 }
 
@@ -324,11 +325,11 @@ Result<std::vector<Measurement>> MeasurementStore::known(const std::string& fing
                                                          const std::string& variant_set_hash,
                                                          std::span<const OperatorShape> operators) {
   std::map<int64_t, Measurement> best;  // by candidate
-  sqlite::Statement s(*connection_,
-                      std::string(kMeasurementColumns) +
-                          "JOIN platform AS p ON p.id = x.platform_id "
-                          "WHERE o.kind = ? AND o.dtype = ? AND o.m = ? AND o.n = ? AND o.k = ? AND o.kv_len = ? "
-                          "AND o.kv_heads = ? AND p.fingerprint = ? AND x.variant_set_hash = ? ORDER BY x.id");
+  sqlite::Statement s(
+      *connection_, std::string(kMeasurementColumns) +
+                        "JOIN platform AS p ON p.id = x.platform_id "
+                        "WHERE o.kind = ? AND o.dtype = ? AND o.m = ? AND o.n = ? AND o.k = ? AND o.kv_len = ? "
+                        "AND o.kv_heads = ? AND p.fingerprint = ? AND x.variant_set_hash = ? ORDER BY x.created, x.id");
   for (const OperatorShape& o : operators) {
     s.bind(std::string(kind_name(o.kind)), std::string(dtype_name(o.dtype)), o.m, o.n, o.k, o.kv_len, o.kv_heads,
            fingerprint, variant_set_hash);

@@ -121,10 +121,15 @@ Result<std::optional<Plan>> PlanStore::get(int64_t id) {
   return found;
 }
 
+// Newest first. Ids do not tell: a merge brings older rows under higher ones. A plan is as new as its storing, which
+// for an imported one is its session.
+#define SMEPILOT_NEWEST_PLAN "ORDER BY max(s.started, p.created) DESC, p.id DESC"
+
 Result<std::optional<Plan>> PlanStore::latest(const std::string& fingerprint, const std::string& model_hash) {
-  sqlite::Statement s(*connection_,
-                      "SELECT p.id FROM plan AS p JOIN model AS m ON m.id = p.model_id "
-                      "WHERE p.fingerprint = ? AND m.hash = ? ORDER BY p.id DESC LIMIT 1");
+  sqlite::Statement s(
+      *connection_,
+      "SELECT p.id FROM plan AS p JOIN model AS m ON m.id = p.model_id JOIN session AS s ON s.id = p.session_id "
+      "WHERE p.fingerprint = ? AND m.hash = ? " SMEPILOT_NEWEST_PLAN " LIMIT 1");
   SMEPILOT_ASSIGN(const auto id,
                   sqlite::first(s.bind(fingerprint, model_hash), [](auto& row) { return row.integer(0); }));
   if (!id) return std::optional<Plan>();
@@ -132,9 +137,10 @@ Result<std::optional<Plan>> PlanStore::latest(const std::string& fingerprint, co
 }
 
 Result<std::optional<Plan>> PlanStore::latest_any(const std::string& model_hash) {
-  sqlite::Statement s(*connection_,
-                      "SELECT p.id FROM plan AS p JOIN model AS m ON m.id = p.model_id "
-                      "WHERE m.hash = ? ORDER BY p.id DESC LIMIT 1");
+  sqlite::Statement s(
+      *connection_,
+      "SELECT p.id FROM plan AS p JOIN model AS m ON m.id = p.model_id JOIN session AS s ON s.id = p.session_id "
+      "WHERE m.hash = ? " SMEPILOT_NEWEST_PLAN " LIMIT 1");
   SMEPILOT_ASSIGN(const auto id, sqlite::first(s.bind(model_hash), [](auto& row) { return row.integer(0); }));
   if (!id) return std::optional<Plan>();
   return get(*id);
@@ -145,7 +151,8 @@ Result<std::vector<PlanSummary>> PlanStore::list() {
                       "SELECT p.id, p.session_id, p.search_id, p.fingerprint, m.name, m.hash, p.variant_set_hash, "
                       "p.planner, p.build, p.created, p.workers, "
                       "(SELECT count(*) FROM plan_entry AS e WHERE e.plan_id = p.id) "
-                      "FROM plan AS p JOIN model AS m ON m.id = p.model_id ORDER BY p.id DESC");
+                      "FROM plan AS p JOIN model AS m ON m.id = p.model_id JOIN session AS s ON s.id = "
+                      "p.session_id " SMEPILOT_NEWEST_PLAN);
   return sqlite::all(s.bind(), [](sqlite::Statement& row) {
     PlanSummary p;
     p.id = row.integer(0);

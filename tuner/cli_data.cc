@@ -1,4 +1,4 @@
-// baseline import|list and db check|export.
+// baseline import|list.
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -6,10 +6,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include "db/baseline_store.h"
-#include "db/check.h"
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "tuner/cli.h"
@@ -75,34 +73,6 @@ int baseline_list(const Cli& cli) {
                                       : baseline_table(*rows));
 }
 
-int db_check(const Cli& cli, bool json) {
-  auto report = check_database(cli.db_path);
-  if (!report.ok()) return fail(report.status());
-  std::string out;
-  if (json) {
-    nlohmann::ordered_json j{
-        {"path", cli.db_path}, {"schema", report->schema}, {"ok", report->ok()}, {"problems", report->problems}};
-    for (const auto& [table, rows] : report->rows) j["rows"][table] = rows;
-    out = j.dump(2) + "\n";
-  } else {
-    Table t({{"table"}, {"rows", Table::Align::kRight}});
-    for (const auto& [table, rows] : report->rows) t.add({table, fmt::format("{}", rows)});
-    out = fmt::format("{}, schema {}\n\n{}\n", cli.db_path, report->schema, t.text());
-    for (const std::string& p : report->problems) out += "damaged: " + p + "\n";
-    if (report->ok()) out += "No problems found.\n";
-  }
-  const int code = print_and_exit(out);
-  return code != kExitOk || report->ok() ? code : kExitFailed;
-}
-
-int db_export(const Cli& cli, const std::string& folder) {
-  auto files = export_csv(cli.db_path, folder);
-  if (!files.ok()) return fail(files.status());
-  std::string out;
-  for (const std::string& f : *files) out += f + "\n";
-  return print_and_exit(out);
-}
-
 }  // namespace
 
 void add_baseline(Cli& cli) {
@@ -117,20 +87,6 @@ void add_baseline(Cli& cli) {
   import->callback([&cli, file] { cli.action = [&cli, file] { return baseline_import(cli, *file); }; });
   CLI::App* list = add_verb(verb, "list", "List the stored baselines", "  smetune baseline list");
   list->callback([&cli] { cli.action = [&cli] { return baseline_list(cli); }; });
-}
-
-void add_db(Cli& cli) {
-  CLI::App* verb = add_verb(&cli.app, "db", "Look after the database", "  smetune db check\n  smetune db export csv/");
-  verb->require_subcommand(1);
-  CLI::App* check = add_verb(verb, "check", "Read the whole file: is it sound, and what is in it?",
-                             "  smetune db check\n  smetune --db old.db db check --json");
-  auto json = std::make_shared<bool>(false);
-  check->add_flag("--json", *json, "Print the result as JSON");
-  check->callback([&cli, json] { cli.action = [&cli, json] { return db_check(cli, *json); }; });
-  CLI::App* exp = add_verb(verb, "export", "Write every table as a CSV file", "  smetune db export csv/");
-  auto folder = std::make_shared<std::string>();
-  exp->add_option("FOLDER", *folder, "Where to; made if missing")->required();
-  exp->callback([&cli, folder] { cli.action = [&cli, folder] { return db_export(cli, *folder); }; });
 }
 
 }  // namespace smepilot

@@ -483,7 +483,7 @@ TEST_F(Stores, CsvIsExact) {
   ASSERT_OK(MeasurementStore(*db_).record(m));
   auto files = export_csv(path_, folder_ / "csv/deep");
   ASSERT_OK(files);
-  EXPECT_EQ(files->size(), 20u);
+  EXPECT_EQ(files->size(), 22u);
   const std::string text = test::read_file(folder_ / "csv/deep/measurement.csv");
   EXPECT_EQ(text.find("id,search_id,session_id,candidate_id,"), 0u) << text;
   EXPECT_NE(text.find(",crashed,\"said \"\"no\"\",\nthen nothing\",0.1,,,,"), std::string::npos) << text;
