@@ -162,11 +162,9 @@ int run(int argc, char** argv) {
   }
   o.random_seed = seed->count() == 0;
   PlanRequest& request = o.engine.plan;
-  request.mode = plan == "auto"   ? PlanMode::kAuto
-                 : plan == "db"   ? PlanMode::kDatabase
-                 : plan == "none" ? PlanMode::kNone
-                                  : PlanMode::kFile;
-  if (request.mode == PlanMode::kFile) request.file = plan;
+  PlanRequest asked = plan_request(plan);
+  request.mode = asked.mode;
+  request.file = std::move(asked.file);
   o.engine.kv_type = kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
   std::erase(o.prompts, "");
   if (testbed)
