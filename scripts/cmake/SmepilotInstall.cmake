@@ -19,6 +19,26 @@ install(FILES "${PROJECT_BINARY_DIR}/smepilotConfig.cmake" "${PROJECT_BINARY_DIR
         DESTINATION ${_package})
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+# Completions and man pages, made from what the programs say with --help.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_Interpreter_FOUND AND (NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR))
+  set(_texts "${PROJECT_BINARY_DIR}/cli_texts")
+  string(REPLACE ";" " " _emulator "${CMAKE_CROSSCOMPILING_EMULATOR}")
+  add_custom_command(OUTPUT "${_texts}/stamp"
+    COMMAND "${Python3_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/scripts/cli_texts.py" --out "${_texts}" --version ${PROJECT_VERSION}
+            "--emulator=${_emulator}" $<TARGET_FILE:smetune> $<TARGET_FILE:smepilot-run>
+    COMMAND ${CMAKE_COMMAND} -E touch "${_texts}/stamp"
+    DEPENDS smetune smepilot-run "${PROJECT_SOURCE_DIR}/scripts/cli_texts.py" COMMENT "Completions and man pages" VERBATIM)
+  add_custom_target(smepilot_cli_texts ALL DEPENDS "${_texts}/stamp")
+  install(DIRECTORY "${_texts}/bash/" DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions OPTIONAL)
+  install(DIRECTORY "${_texts}/fish/" DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d OPTIONAL)
+  # zsh reads the first below /usr/local, and on Debian the second below /usr.
+  foreach(folder site-functions vendor-completions)
+    install(DIRECTORY "${_texts}/zsh/" DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/${folder} OPTIONAL)
+  endforeach()
+  install(DIRECTORY "${_texts}/man/" DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 OPTIONAL)
+endif()
+
 if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_PACKAGE_NAME smepilot)
   set(CPACK_PACKAGE_VENDOR "SMEPilot project")
