@@ -28,6 +28,20 @@ Result<Plan> read_database_plan(Database& db, const Platform& platform, const Mo
 
 }  // namespace
 
+std::string PlanChoice::name() const {
+  return planner == "plan" && plan->id != 0 ? fmt::format("plan {}", plan->id) : planner;
+}
+
+PlanRequest plan_request(const std::string& text) {
+  PlanRequest request;
+  request.mode = text == "auto"   ? PlanMode::kAuto
+                 : text == "db"   ? PlanMode::kDatabase
+                 : text == "none" ? PlanMode::kNone
+                                  : PlanMode::kFile;
+  if (request.mode == PlanMode::kFile) request.file = text;
+  return request;
+}
+
 Result<std::optional<ExecutionMode>> execution_mode(const std::string& text, const Platform& platform) {
   std::optional<ExecutionMode> mode;
   if (text == "auto") return mode;

@@ -31,7 +31,12 @@ struct PlanChoice {
   std::string planner;                  // "plan", "roofline", "untuned"
   std::optional<ExecutionMode> forced;  // the mode that was asked for
   std::string notice;                   // for the user, "" if all is as asked
+
+  std::string name() const;  // the planner, or "plan 3" of the database
 };
+
+// Of the text of --plan: auto, db, none, or a plan file. Execution, fallback and database are the defaults.
+PlanRequest plan_request(const std::string& text);
 
 // What `text` of --mode asks for; nothing for "auto". Error: no such mode, or this machine has no unit of that name.
 Result<std::optional<ExecutionMode>> execution_mode(const std::string& text, const Platform& platform);

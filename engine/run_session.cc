@@ -166,8 +166,7 @@ std::string rate(uint32_t tokens, double ns) {
 
 std::string plan_name(const Engine& engine) {
   const PlanChoice& plan = engine.plan();
-  std::string name =
-      plan.planner == "plan" && plan.plan->id != 0 ? fmt::format("plan {}", plan.plan->id) : plan.planner;
+  std::string name = plan.name();
   if (plan.forced) name += fmt::format(", mode {}", engine.mode());
   return is_testbed(engine.platform()) ? name + ", test bed" : name;
 }

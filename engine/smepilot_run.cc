@@ -4,10 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <exception>
+#include <sstream>
 
 #include "db/database.h"
 #include "engine/run_modes.h"
 #include "kernels/base/console.h"
+#include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
 #include "kernels/registry/version.h"
 
@@ -43,7 +45,7 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(1, 1024));
   app.add_option("-c,--ctx", o.engine.context, "Context: positions of the KV cache (default: up to 4096)");
   app.add_option("-b,--batch", o.batch_list,
-                 "Sequences decoded together, sharing each pass over the weights: N texts from one prompt, with seeds\n"
+                 "Sequences decoded together, sharing each pass over the weights: N texts from one prompt, with seeds "
                  "that follow each other (with --bench: a list for the tests of generation; -d is their shared prefix)")
       ->type_name("N");
   app.add_option("-u,--ubatch", o.engine.ubatch, "Tokens of a prompt per forward pass")
@@ -83,15 +85,15 @@ int run(int argc, char** argv) {
   planning
       ->add_option(
           "--mode", o.engine.plan.execution,
-          "Who executes every operator that can be executed so, whatever the plan says: cpu (the vector cores),\n"
+          "Who executes every operator that can be executed so, whatever the plan says: cpu (the vector cores), "
           "matrix (the matrix unit, also by its name: sme, amx) or coop (both at once); auto: the plan")
       ->check(CLI::IsMember({"auto", "cpu", "matrix", "sme", "amx", "coop"}))
       ->capture_default_str();
   auto* adapt = planning->add_flag(
       "--adapt", o.adapt,
-      "While running, move what the machine shows to be wrong now (shared, throttled): the two units' shares of an\n"
+      "While running, move what the machine shows to be wrong now (shared, throttled): the two units' shares of an "
       "operator, whether both take part, how many workers do. Every change is one line on standard error");
-  planning->add_option("--adapt-log", o.adapt_log, "Write changes, and trials that changed nothing, as JSON lines")
+  planning->add_option("--adapt-log", o.adapt_log, "Write its changes and trials as JSON lines")
       ->type_name("FILE")
       ->needs(adapt);
   planning
@@ -146,33 +148,35 @@ int run(int argc, char** argv) {
       ->type_name("FILE");
   measuring->add_flag(
       "--stats", o.stats,
-      "What ran: per operator variant, mode, workers, time, rates, % of roofline; for prefill and decode\n"
+      "What ran: per operator variant, mode, workers, time, rates, % of roofline; for prefill and decode "
       "% of the int8 peak and of the read bandwidth");
   measuring->add_flag("--json", o.json, "--stats and --perplexity as JSON on standard output");
   measuring
-      ->add_option(
-          "--trace", o.trace,
-          "Write what each worker did when, as trace-event JSON (chrome://tracing, ui.perfetto.dev); what the\n"
-          "buffers have no room for is left out, and said")
+      ->add_option("--trace", o.trace,
+                   "Write what each worker did when, as trace-event JSON (chrome://tracing, ui.perfetto.dev); what the "
+                   "buffers have no room for is left out, and said")
       ->type_name("FILE");
   measuring
       ->add_option("--dump-logits", o.dump_logits,
-                   "Write the logits of the prompt and of n greedy tokens (int32 n_vocab, n_rows; per row int32\n"
+                   "Write the logits of the prompt and of n greedy tokens (int32 n_vocab, n_rows; per row int32 "
                    "token, n_vocab f32)")
       ->type_name("FILE");
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kExitOk : kExitUsage;
+    std::ostringstream out, err;
+    const int code = app.exit(e, out, err);
+    std::fputs(err.str().c_str(), stderr);
+    if (const Status written = print_out(narrow_help(out.str())); !written.ok())
+      return print_error("smepilot-run", written);
+    return code == 0 ? kExitOk : kExitUsage;
   }
   o.random_seed = seed->count() == 0;
   PlanRequest& request = o.engine.plan;
-  request.mode = plan == "auto"   ? PlanMode::kAuto
-                 : plan == "db"   ? PlanMode::kDatabase
-                 : plan == "none" ? PlanMode::kNone
-                                  : PlanMode::kFile;
-  if (request.mode == PlanMode::kFile) request.file = plan;
+  PlanRequest asked = plan_request(plan);
+  request.mode = asked.mode;
+  request.file = std::move(asked.file);
   o.engine.kv_type = kv_type == "q8_0" ? DType::kQ8_0 : DType::kF16;
   std::erase(o.prompts, "");
   if (testbed)

@@ -140,7 +140,8 @@ int explain_verb(const Cli& cli, const Options& o) {
 void add_explain(Cli& cli, CLI::App* plan) {
   CLI::App* verb = add_verb(plan, "explain", "Why a plan runs one operator as it does",
                             "  smetune plan explain --model model.gguf --op ffn_down --m 1\n"
-                            "  smetune plan explain --model smollm2-135m --op attention --m 512 --context 2048 --all");
+                            "  smetune plan explain --model smollm2-135m --op attention --m 512 \\\n"
+                            "      --context 2048 --all");
   auto o = std::make_shared<Options>();
   verb->add_option("--model", o->query.model, "GGUF file or name")->required();
   verb->add_option("--dtype", o->query.dtype, "Weight type of a model given by name");

@@ -79,7 +79,10 @@ int variants_list(bool json) {
   }
   if (json) return print_and_exit(j.dump(2) + "\n");
   std::string out = t.text();
-  out += fmt::format("\n{} of {} variants are usable with {}\n", count, all_variants().size(), isa_to_string(*usable));
+  std::string steps = isa_to_string(*usable);
+  for (size_t at = 0; (at = steps.find('+', at)) != std::string::npos; at += 2) steps.insert(at + 1, " ");
+  out += "\n" + wrap(fmt::format("{} of {} variants are usable with {}", count, all_variants().size(), steps), 80, 4) +
+         "\n";
   for (const char* isa : unbuilt_isas()) out += fmt::format("Not built, the compiler could not: {}\n", isa);
   return print_and_exit(out);
 }

@@ -42,9 +42,9 @@ int list(bool json) {
     const std::vector<std::string> lacking = p->lacking();
     std::string lacks;
     for (const std::string& field : lacking) lacks += (lacks.empty() ? "" : ", ") + field;
-    out += fmt::format("{}: {}, {}\n", p->name, p->chip, p->label());
-    out += wrap("  matmuls that can be planned: " + plans_for(*p), 100, 4) + "\n";
-    out += wrap("  lacks: " + (lacks.empty() ? "nothing" : lacks), 100, 4) + "\n";
+    out += wrap(fmt::format("{}: {}, {}", p->name, p->chip, p->label()), 80, 4) + "\n";
+    out += wrap("  matmuls that can be planned: " + plans_for(*p), 80, 4) + "\n";
+    out += wrap("  lacks: " + (lacks.empty() ? "nothing" : lacks), 80, 4) + "\n";
     j.push_back({{"name", p->name},
                  {"chip", p->chip},
                  {"label", p->label()},

@@ -355,12 +355,12 @@ void add_common(CLI::App* verb, Common& c, bool rates) {
 }
 
 void add_matmul(Cli& cli, CLI::App* parent) {
-  CLI::App* verb =
-      add_verb(parent, "matmul", "One matmul on one unit or divided between both",
-               "  smetune simulate matmul --platform apple-m4-pro --m 4096 --n 3072 --k 8192\n"
-               "  smetune simulate matmul --platform apple-m4-pro --m 16 --n 3072 --k 8192 --naive-packing\n"
-               "  smetune --testbed simulate matmul --m 512 --n 3072 --k 8192 --dtype q4_0 \\\n"
-               "      --matrix-rate 468 --cpu-rate 217 --dynamic");
+  CLI::App* verb = add_verb(parent, "matmul", "One matmul on one unit or divided between both",
+                            "  smetune simulate matmul --platform apple-m4-pro --m 4096 --n 3072 --k 8192\n"
+                            "  smetune simulate matmul --platform apple-m4-pro --m 16 --n 3072 --k 8192 \\\n"
+                            "      --naive-packing\n"
+                            "  smetune --testbed simulate matmul --m 512 --n 3072 --k 8192 --dtype q4_0 \\\n"
+                            "      --matrix-rate 468 --cpu-rate 217 --dynamic");
   auto o = std::make_shared<MatmulOptions>();
   const CLI::Range sizes(1u, 1u << 20);
   verb->add_option("--m", o->call.m, "Rows: tokens")->required()->check(sizes);
@@ -377,11 +377,12 @@ void add_matmul(Cli& cli, CLI::App* parent) {
 }
 
 void add_attention(Cli& cli, CLI::App* parent) {
-  CLI::App* verb = add_verb(
-      parent, "attention", "Attention: as a pipeline of both units, without one, or on one unit",
-      "  smetune simulate attention --platform apple-m4-pro --m 4096 --no-mask --pipeline full\n"
-      "  smetune simulate attention --platform apple-m4-pro --m 4096 --no-mask --pipeline none --trace t.json\n"
-      "  smetune simulate attention --platform apple-m4-pro --m 1024 --mode sme");
+  CLI::App* verb = add_verb(parent, "attention", "Attention: as a pipeline of both units, without one, or on one unit",
+                            "  smetune simulate attention --platform apple-m4-pro --m 4096 --no-mask \\\n"
+                            "      --pipeline full\n"
+                            "  smetune simulate attention --platform apple-m4-pro --m 4096 --no-mask \\\n"
+                            "      --pipeline none --trace t.json\n"
+                            "  smetune simulate attention --platform apple-m4-pro --m 1024 --mode sme");
   auto o = std::make_shared<AttentionOptions>();
   o->call.heads = 24;
   o->call.kv_heads = 8;
@@ -418,10 +419,11 @@ void add_attention(Cli& cli, CLI::App* parent) {
 }
 
 void add_model(Cli& cli, CLI::App* parent) {
-  CLI::App* verb = add_verb(
-      parent, "model", "A prefill or decode step of a model, operator after operator",
-      "  smetune simulate model --platform apple-m4-pro --model llama-3.2-3b --dtype f16 --prefill 512\n"
-      "  smetune simulate model --platform apple-m4-pro --model llama-3.2-3b --dtype f16 --decode 16 --context 2048");
+  CLI::App* verb = add_verb(parent, "model", "A prefill or decode step of a model, operator after operator",
+                            "  smetune simulate model --platform apple-m4-pro --model llama-3.2-3b \\\n"
+                            "      --dtype f16 --prefill 512\n"
+                            "  smetune simulate model --platform apple-m4-pro --model llama-3.2-3b \\\n"
+                            "      --dtype f16 --decode 16 --context 2048");
   auto o = std::make_shared<ModelOptions>();
   verb->add_option("--model", o->model, "A GGUF file, or a name from `smetune models list`")->required();
   verb->add_option("--dtype", o->dtype, "Weight type of a model given by name");
@@ -445,8 +447,10 @@ void add_model(Cli& cli, CLI::App* parent) {
 void add_simulate(Cli& cli) {
   CLI::App* verb = add_verb(&cli.app, "simulate", "Simulate schedules on a machine that is known by its rates",
                             "  smetune simulate --published\n"
-                            "  smetune simulate matmul --platform apple-m4-pro --m 4096 --n 3072 --k 8192 --mode sme\n"
-                            "  smetune simulate attention --platform apple-m4-pro --m 4096 --no-mask --pipeline none");
+                            "  smetune simulate matmul --platform apple-m4-pro --m 4096 --n 3072 \\\n"
+                            "      --k 8192 --mode sme\n"
+                            "  smetune simulate attention --platform apple-m4-pro --m 4096 --no-mask \\\n"
+                            "      --pipeline none");
   verb->require_subcommand(0, 1);
   auto published = std::make_shared<bool>(false), json = std::make_shared<bool>(false);
   verb->add_flag("--published", *published, "Published figures beside simulated ones, with the errors");

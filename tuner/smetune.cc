@@ -3,7 +3,9 @@
 
 #include <cstdio>
 #include <exception>
+#include <sstream>
 
+#include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
 #include "kernels/registry/version.h"
 #include "tuner/cli.h"
@@ -48,7 +50,10 @@ int run(int argc, char** argv) {
   try {
     cli.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    const int code = cli.app.exit(e);
+    std::ostringstream out, err;
+    const int code = cli.app.exit(e, out, err);
+    std::fputs(err.str().c_str(), stderr);
+    if (const Status written = print_out(narrow_help(out.str())); !written.ok()) return fail(written);
     return code == 0 ? kExitOk : kExitUsage;
   }
   if (testbed) {

@@ -102,6 +102,72 @@ std::string wrap(std::string_view text, size_t width, size_t indent) {
   return out;
 }
 
+std::string narrow_help(std::string_view help, size_t columns) {
+  std::string out;
+  while (!help.empty()) {
+    const size_t end = std::min(help.find('\n'), help.size());
+    const std::string_view line = help.substr(0, end);
+    help.remove_prefix(std::min(end + 1, help.size()));
+    const size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    const size_t gap = line.find("  ", indent);
+    const size_t text =
+        gap == std::string_view::npos ? indent : std::min(line.find_first_not_of(' ', gap), line.size());
+    if (columns_of(line) > columns && text + 20 < columns &&
+        (gap != std::string_view::npos || indent == 0 || indent > 8)) {
+      // The words count from their own column; the lines after the first are moved there.
+      out += line.substr(0, text);
+      const std::string words = wrap(line.substr(text), columns - text, 0);
+      for (const char c : words) {
+        out += c;
+        if (c == '\n') out.append(text, ' ');
+      }
+    } else if (const size_t comma = line.rfind(',', columns - 1);
+               columns_of(line) > columns && comma != std::string_view::npos && line.find('{') < comma) {
+      // A name with many values to choose from.
+      out += std::string(line.substr(0, comma + 1)) + '\n' + std::string(indent + 4, ' ');
+      out += line.substr(comma + 1);
+    } else {
+      out += line;
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+namespace {
+
+// How many characters have to be changed, left out or put in.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::vector<std::string> closest_names(std::string_view name, const std::vector<std::string>& known, size_t most) {
+  std::vector<std::pair<size_t, std::string>> found;
+  for (const std::string& candidate : known) {
+    // The beginning or another part of a name is as good as a slip.
+    const size_t distance =
+        name.size() > 2 && candidate.find(name) != std::string::npos ? 1 : edit_distance(name, candidate);
+    if (distance <= std::max<size_t>(2, name.size() / 3)) found.emplace_back(distance, candidate);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> out;
+  for (size_t i = 0; i < std::min(most, found.size()); ++i) out.push_back(std::move(found[i].second));
+  return out;
+}
+
 std::string format_range(uint32_t low, uint32_t high) {
   if (low == high) return fmt::format("{}", low);
   if (high == std::numeric_limits<uint32_t>::max()) return fmt::format("{}-", low);

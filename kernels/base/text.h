@@ -30,6 +30,13 @@ class Table {
 // Breaks at spaces so that no line is longer than `width`, each after the first indented. Ends without a newline.
 std::string wrap(std::string_view text, size_t width, size_t indent);
 
+// The help of a program within `columns`: what is wider is broken and goes on below its own beginning, or below the
+// column of the descriptions. Command lines, which begin with two blanks and a word, stay as they are. Ends with a
+// newline.
+std::string narrow_help(std::string_view help, size_t columns = 80);
+// The names that are most like one that was mistyped, best first, at most `most`; none where nothing is alike.
+std::vector<std::string> closest_names(std::string_view name, const std::vector<std::string>& known, size_t most = 3);
+
 // "1-15", "512-", "1": a range whose upper end may be UINT32_MAX.
 std::string format_range(uint32_t low, uint32_t high);
 // "1:05", "43 s"

@@ -1,7 +1,8 @@
 # Warnings and sanitizers, as an interface target that every target of the project links.
 add_library(smepilot_options INTERFACE)
 add_library(smepilot::options ALIAS smepilot_options)
-target_include_directories(smepilot_options INTERFACE "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR};${PROJECT_BINARY_DIR}/generated>")
+target_include_directories(smepilot_options INTERFACE "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR};${PROJECT_BINARY_DIR}/generated>"
+                           "$<INSTALL_INTERFACE:include/smepilot>")
 target_compile_options(smepilot_options INTERFACE $<BUILD_INTERFACE:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
                        -Wcast-qual -Wundef>)
 # std::stable_sort of libstdc++ 12 uses what it has itself deprecated, and clang 22 blames the caller.

@@ -33,5 +33,22 @@ TEST(Format, RangesDurationsAndShortening) {
   EXPECT_EQ(shorten("grüner", 4), "grü…");
 }
 
+TEST(Text, HelpIsNarrowedBelowItsDescriptions) {
+  EXPECT_EQ(narrow_help("short\n"), "short\n");
+  EXPECT_EQ(narrow_help("  --name      one two three four five six seven eight nine", 40),
+            "  --name      one two three four five\n              six seven eight nine\n");
+  EXPECT_EQ(narrow_help("  tool a command that is longer than forty columns\n", 40),
+            "  tool a command that is longer than forty columns\n");  // to be copied as it is
+  EXPECT_EQ(narrow_help("  --type {aaaaaaaa,bbbbbbbb,cccccccc,dddddddd,eeeeeeee}", 40),
+            "  --type {aaaaaaaa,bbbbbbbb,cccccccc,\n      dddddddd,eeeeeeee}\n");
+}
+
+TEST(Text, ClosestNames) {
+  const std::vector<std::string> known = {"llama-3.2-1b", "llama-3.2-3b", "qwen3-4b"};
+  EXPECT_EQ(closest_names("llama-3.2-3c", known, 1), std::vector<std::string>{"llama-3.2-3b"});
+  EXPECT_EQ(closest_names("qwen3", known), std::vector<std::string>{"qwen3-4b"});
+  EXPECT_TRUE(closest_names("mistral", known).empty());
+}
+
 }  // namespace
 }  // namespace smepilot

@@ -1,0 +1,58 @@
+# What `cmake --install` puts beside the programs (those say so themselves): the libraries, the header of the C++
+# interface, and what find_package(smepilot) reads; and the .deb that `cpack -G DEB` makes of all of it.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+set(_package "${CMAKE_INSTALL_LIBDIR}/cmake/smepilot")
+foreach(library options kernels profiles db tuner engine)
+  set_target_properties(smepilot_${library} PROPERTIES EXPORT_NAME ${library})
+  install(TARGETS smepilot_${library} EXPORT smepilot ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endforeach()
+install(EXPORT smepilot NAMESPACE smepilot:: FILE smepilotTargets.cmake DESTINATION ${_package})
+foreach(header engine/smepilot.h kernels/base/status.h)
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/smepilot/${folder})
+endforeach()
+configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/smepilotConfig.cmake.in"
+                              "${PROJECT_BINARY_DIR}/smepilotConfig.cmake" INSTALL_DESTINATION ${_package})
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/smepilotConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/smepilotConfig.cmake" "${PROJECT_BINARY_DIR}/smepilotConfigVersion.cmake"
+        DESTINATION ${_package})
+install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# Completions and man pages, made from what the programs say with --help.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_Interpreter_FOUND AND (NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR))
+  set(_texts "${PROJECT_BINARY_DIR}/cli_texts")
+  string(REPLACE ";" " " _emulator "${CMAKE_CROSSCOMPILING_EMULATOR}")
+  add_custom_command(OUTPUT "${_texts}/stamp"
+    COMMAND "${Python3_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/scripts/cli_texts.py" --out "${_texts}" --version ${PROJECT_VERSION}
+            "--emulator=${_emulator}" $<TARGET_FILE:smetune> $<TARGET_FILE:smepilot-run>
+    COMMAND ${CMAKE_COMMAND} -E touch "${_texts}/stamp"
+    DEPENDS smetune smepilot-run "${PROJECT_SOURCE_DIR}/scripts/cli_texts.py" COMMENT "Completions and man pages" VERBATIM)
+  add_custom_target(smepilot_cli_texts ALL DEPENDS "${_texts}/stamp")
+  install(DIRECTORY "${_texts}/bash/" DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions OPTIONAL)
+  install(DIRECTORY "${_texts}/fish/" DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d OPTIONAL)
+  # zsh reads the first below /usr/local, and on Debian the second below /usr.
+  foreach(folder site-functions vendor-completions)
+    install(DIRECTORY "${_texts}/zsh/" DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/${folder} OPTIONAL)
+  endforeach()
+  install(DIRECTORY "${_texts}/man/" DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 OPTIONAL)
+endif()
+
+if(PROJECT_IS_TOP_LEVEL)
+  set(CPACK_PACKAGE_NAME smepilot)
+  set(CPACK_PACKAGE_VENDOR "SMEPilot project")
+  set(CPACK_PACKAGE_CONTACT "The SMEPilot project")
+  set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+  set(CPACK_STRIP_FILES ON)
+  set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+  set(CPACK_DEBIAN_PACKAGE_SECTION science)
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # Depends: what the programs link
+  set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3, python3-matplotlib, python3-jinja2")  # for `smetune report`
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "g++, cmake, libfmt-dev, libsqlite3-dev, libpcre2-dev, libhwloc-dev, pkg-config")
+  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "${PROJECT_DESCRIPTION}
+ smetune calibrates this machine and searches how it should run each operator
+ of a model; smepilot-run is the inference engine that runs GGUF models by the
+ stored plan. With the static libraries and the C++ interface.")
+  include(CPack)
+endif()
