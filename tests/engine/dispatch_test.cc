@@ -495,32 +495,39 @@ class Bench : public testing::Test {
 TEST_F(Bench, MeasuresWhatWasAskedFor) {
   const std::atomic<bool> go{false}, stop{true};
   unsigned done = 0;
-  const auto pp = run_bench(*engine_, {20, 0, 0, 1}, 3, [&](unsigned n) { done = n; }, go);
+  TempFolder nothing;  // no counters
+  EnergyMeter meter(nothing / "sys");
+  const auto pp = run_bench(*engine_, {20, 0, 0, 1}, 3, meter, [&](unsigned n) { done = n; }, go);
   ASSERT_TRUE(pp.ok()) << pp.message();
   EXPECT_EQ(done, 3u);
   ASSERT_EQ(pp->samples_ns.size(), 3u);
   EXPECT_DOUBLE_EQ(pp->samples_ts()[0], 20e9 / pp->samples_ns[0]);
   EXPECT_DOUBLE_EQ(pp->avg_ns(), (pp->samples_ns[0] + pp->samples_ns[1] + pp->samples_ns[2]) / 3);
-  const auto tg = run_bench(*engine_, {0, 4, 30, 1}, 2, nullptr, go);
+  const auto tg = run_bench(*engine_, {0, 4, 30, 1}, 2, meter, nullptr, go);
   ASSERT_TRUE(tg.ok()) << tg.message();
   EXPECT_EQ(tg->test.n_depth, 30u);
-  const auto four = run_bench(*engine_, {0, 6, 30, 4}, 2, nullptr, go);
+  const auto four = run_bench(*engine_, {0, 6, 30, 4}, 2, meter, nullptr, go);
   ASSERT_TRUE(four.ok()) << four.message();
   EXPECT_DOUBLE_EQ(four->samples_ts()[1], 24e9 / four->samples_ns[1]) << "tokens of all sequences";
   EXPECT_EQ(four->test.name(), "tg6 b4 @ d30");
-  expect_error(run_bench(*engine_, {0, 4, 0, 5}, 1, nullptr, go).status(), {"5 sequences", "up to 4"});
-  expect_error(run_bench(*engine_, {20, 0, 0, 4}, 1, nullptr, go).status(), {"several sequences"});
-  expect_error(run_bench(*engine_, {0, 0, 0, 1}, 1, nullptr, go).status(), {"either"});
-  expect_error(run_bench(*engine_, {5, 5, 0, 1}, 1, nullptr, go).status(), {"either"});
-  expect_error(run_bench(*engine_, {100, 0, 100, 1}, 1, nullptr, go).status(), {"100", "128", "--ctx"});
-  expect_error(run_bench(*engine_, {20, 0, 0, 1}, 1, nullptr, stop).status(), {"cancelled"});
+  expect_error(run_bench(*engine_, {0, 4, 0, 5}, 1, meter, nullptr, go).status(), {"5 sequences", "up to 4"});
+  expect_error(run_bench(*engine_, {20, 0, 0, 4}, 1, meter, nullptr, go).status(), {"several sequences"});
+  expect_error(run_bench(*engine_, {0, 0, 0, 1}, 1, meter, nullptr, go).status(),
+               {"of a prompt, of generation or of both"});
+  const auto both = run_bench(*engine_, {5, 4, 0, 2}, 2, meter, nullptr, go);
+  ASSERT_TRUE(both.ok()) << both.message();
+  EXPECT_EQ(both->test.name(), "pp5+tg4 b2");
+  ASSERT_EQ(both->prefill_ns.size(), 2u);
+  EXPECT_LT(both->prefill_ns[0], both->samples_ns[0]) << "the first token comes before the last";
+  expect_error(run_bench(*engine_, {100, 0, 100, 1}, 1, meter, nullptr, go).status(), {"100", "128", "--ctx"});
+  expect_error(run_bench(*engine_, {20, 0, 0, 1}, 1, meter, nullptr, stop).status(), {"cancelled"});
 }
 
 // What reads llama-bench's output reads ours.
 TEST_F(Bench, OutputHasTheFieldsOfLlamaBench) {
   std::vector<BenchResult> results(2);
-  results[0] = {{512, 0, 0, 1}, "2026-01-31T12:34:56Z", {2e9, 3e9, 4e9}};
-  results[1] = {{0, 64, 16, 1}, "2026-01-31T12:35:56Z", {1.5e9}};
+  results[0] = {{512, 0, 0, 1}, "2026-01-31T12:34:56Z", {2e9, 3e9, 4e9}, {}, {}};
+  results[1] = {{0, 64, 16, 1}, "2026-01-31T12:35:56Z", {1.5e9}, {}, {}};
   for (const BenchFormat format : {BenchFormat::kJson, BenchFormat::kJsonl}) {
     const std::string text = format_bench(*engine_, results, format);
     const auto rows = parse_llama_bench(text, "bench");
