@@ -122,8 +122,7 @@ TEST(Adapt, StepsAreBounded) {
   const Machine machine{steady(0.1), steady(1), 0.02};
   const Series r = run(c, machine, 2000);
   EXPECT_NEAR(c.current().share, 0.0909, 0.03);
-  for (const AdaptEvent& e : r.events)
-    EXPECT_LE(std::abs(e.to.share - e.from.share), AdaptPolicy{}.max_step + 1e-9);
+  for (const AdaptEvent& e : r.events) EXPECT_LE(std::abs(e.to.share - e.from.share), AdaptPolicy{}.max_step + 1e-9);
   // And so are the bounds.
   AdaptController at_bound(coop(0.5), limits(false));
   run(at_bound, {steady(1e-4), steady(1), 0.02}, 3000);
@@ -166,8 +165,7 @@ TEST(Adapt, FollowsARamp) {
   const Series r = run(c, machine, 4000);
   EXPECT_NEAR(c.current().share, 1.0 / 3, 0.04);
   EXPECT_LE(r.changes(), 20u);
-  for (const AdaptEvent& e : r.events)
-    EXPECT_TRUE(!e.changed || e.to.share < e.from.share);
+  for (const AdaptEvent& e : r.events) EXPECT_TRUE(!e.changed || e.to.share < e.from.share);
   EXPECT_LT(r.ns, 0.9 * r.static_ns);
 }
 
