@@ -65,7 +65,7 @@ constexpr Rule kRules[] = {
     {"baseline", Identity::kColumns, "raw_json"},
     {"bench", Identity::kContent},
     {"workload_run", Identity::kContent},
-    {"workload_round", Identity::kParent},
+    {"workload_round", Identity::kColumns, "run_id, round"},
 };
 
 struct ForeignKey {

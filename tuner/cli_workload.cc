@@ -399,7 +399,8 @@ void add_workload(Cli& cli) {
   CLI::App* verb =
       add_verb(&cli.app, "workload", "Run a workload of published size, beside other engines",
                "  smetune workload gsm8k --model model.gguf --batch 4\n"
-               "  smetune workload ruler-4k --model model.gguf -r 7 --baseline-cmd llama.cpp/llama-bench\n"
+               "  smetune workload ruler-4k --model model.gguf -r 7 \\\n"
+               "    --baseline-cmd llama.cpp/llama-bench\n"
                "  smetune workload longwriter --model model.gguf --scale 0.05 --json\n"
                "Tokens of prompt and generation (arXiv 2606.16332): ruler-4k 3324 + 4, ruler-8k 7338 + 4,\n"
                "gsm8k 92 + 100 and longwriter 339 + 5424 with 1 to 16 sequences. Rounds alternate; each one is\n"

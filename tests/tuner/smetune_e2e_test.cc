@@ -313,7 +313,7 @@ TEST_F(SmetuneTest, TestBedSaysSoAndKeepsItsRowsApart) {
   }
   EXPECT_EQ(list.code, 0);
   EXPECT_EQ(list.out.find("Test bed:"), 0u) << list.out;
-  EXPECT_EQ(list.out.find("amx"), list.out.find("amxint8+amxbf16")) << "no kernel of the real unit";
+  EXPECT_EQ(list.out.find(".amx"), std::string::npos) << "no kernel of the real unit";
   EXPECT_EQ(smetune({"variants", "list"}).out.find("Test bed"), std::string::npos);
 
   store_calibration();
