@@ -58,7 +58,7 @@ bool EnergyMeter::find_powercap(const std::string& root) {
   std::string unreadable;
   for (const std::string& entry : entries(folder)) {
     if (!entry.starts_with("intel-rapl:")) continue;  // "intel-rapl-mmio:0" counts the same package once more
-    const std::string zone = folder + "/" + entry, name = first_line(zone + "/name");
+    const std::string zone = fmt::format("{}/{}", folder, entry), name = first_line(zone + "/name");
     const bool is_package = name.starts_with("package"), is_dram = name == "dram";
     if (!is_package && !is_dram) continue;
     Counter counter{zone + "/energy_uj", read_counter(zone + "/max_energy_range_uj").value.value_or(0), is_dram};
@@ -86,13 +86,13 @@ bool EnergyMeter::find_hwmon(const std::string& root) {
   const std::string folder = root + "/class/hwmon";
   std::string unreadable;
   for (const std::string& entry : entries(folder)) {
-    const std::string device = folder + "/" + entry, name = first_line(device + "/name");
+    const std::string device = fmt::format("{}/{}", folder, entry), name = first_line(device + "/name");
     if (name != "amd_energy") continue;
     for (const std::string& file : entries(device)) {
       if (!file.starts_with("energy") || !file.ends_with("_input")) continue;
       const std::string label = first_line(device + "/" + file.substr(0, file.size() - 5) + "label");
       if (!label.starts_with("Esocket")) continue;  // amd_energy has each core too: Ecore000
-      Counter counter{device + "/" + file};
+      Counter counter{fmt::format("{}/{}", device, file)};
       if (const Reading r = read_counter(counter.path); !r.value)
         unreadable = fmt::format("{}: {}", counter.path, std::strerror(r.code));
       else
