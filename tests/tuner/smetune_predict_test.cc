@@ -75,7 +75,9 @@ TEST_F(SmetunePredict, SearchPlansForAnotherMachine) {
   const Ran planned =
       run("simulate model --plan 1 --platform apple-m4-pro --model llama-3.2-3b --dtype f16 --prefill 512 --json");
   ASSERT_EQ(planned.code, 0) << planned.out;
-  for (const auto& o : nlohmann::json::parse(planned.out)["operators"]) EXPECT_TRUE(o["planned"]) << o["role"];
+  const auto priced = nlohmann::json::parse(planned.out);
+  ASSERT_FALSE(priced["operators"].empty());
+  for (const auto& o : priced["operators"]) EXPECT_TRUE(o["planned"]) << o["role"];
   const Ran other =
       run("simulate model --plan 1 --platform apple-m4-pro --model llama-3.2-1b --dtype f16 --prefill 512");
   EXPECT_EQ(other.code, 1);
