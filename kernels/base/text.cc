@@ -168,6 +168,15 @@ std::vector<std::string> closest_names(std::string_view name, const std::vector<
   return out;
 }
 
+std::string suggest_names(std::string_view name, const std::vector<std::string>& known) {
+  const std::vector<std::string> close = closest_names(name, known);
+  std::string list;
+  for (size_t i = 0; i < close.size(); ++i) list += (i == 0 ? "" : i + 1 == close.size() ? " or " : ", ") + close[i];
+  if (!list.empty()) return "did you mean " + list + "?";
+  for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+  return "known are " + (list.empty() ? "none" : list);
+}
+
 std::string format_range(uint32_t low, uint32_t high) {
   if (low == high) return fmt::format("{}", low);
   if (high == std::numeric_limits<uint32_t>::max()) return fmt::format("{}-", low);
