@@ -266,7 +266,8 @@ inline Result<Tuned> tune(Database& db, const Platform& platform, std::initializ
   Tuned tuned;
   SMEPILOT_ASSIGN(static_cast<Begun&>(tuned), begin(db, platform, true));
   MeasurementStore store(db);
-  for (const uint32_t mc : mcs) SMEPILOT_TRY(store.record(sample_measurement(tuned.search.id, mc, ++median_ns)));
+  for (const uint32_t mc : mcs)
+    SMEPILOT_TRY(store.record(sample_measurement(tuned.search.id, mc, ++median_ns)).status());
   Plan plan = sample_plan();
   plan.fingerprint = platform.fingerprint();
   plan.platform = platform.identity();
