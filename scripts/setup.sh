@@ -23,6 +23,7 @@ packages=(
   libgtest-dev libbenchmark-dev sqlite3
   python3 python3-numpy python3-matplotlib python3-jinja2 python3-jsonschema python3-pip unzip
   chromium  # opens the report in a test
+  zsh fish man-db  # run the completions and the man pages in tests
 )
 
 missing=()
