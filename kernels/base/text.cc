@@ -81,21 +81,23 @@ std::string Table::text(size_t width) const {
 }
 
 std::string wrap(std::string_view text, size_t width, size_t indent) {
-  std::string out;
-  size_t column = 0;
-  while (!text.empty()) {
+  const size_t blanks = std::min(text.find_first_not_of(' '), text.size());
+  std::string out(blanks == text.size() ? 0 : blanks, ' ');
+  size_t column = blanks;
+  for (bool first = true; !text.empty();) {
     const size_t space = text.find(' ');
     const std::string_view word = text.substr(0, space);
     text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
     if (word.empty()) continue;
     const size_t w = columns_of(word);
-    if (column > 0 && column + 1 + w > width) {
+    if (!first && column + 1 + w > width) {
       out += '\n' + std::string(indent, ' ');
       column = indent;
-    } else if (column > 0) {
+    } else if (!first) {
       out += ' ';
       ++column;
     }
+    first = false;
     out += word;
     column += w;
   }

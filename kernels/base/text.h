@@ -27,7 +27,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Breaks at spaces so that no line is longer than `width`, each after the first indented. Ends without a newline.
+// Breaks at spaces so that no line is longer than `width`, each after the first indented; blanks before the
+// first word stay. Ends without a newline.
 std::string wrap(std::string_view text, size_t width, size_t indent);
 
 // The help of a program within `columns`: what is wider is broken and goes on below its own beginning, or below the

@@ -18,6 +18,8 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/smepilotConfigVersion.cm
 install(FILES "${PROJECT_BINARY_DIR}/smepilotConfig.cmake" "${PROJECT_BINARY_DIR}/smepilotConfigVersion.cmake"
         DESTINATION ${_package})
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)  # where Debian looks for it
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.png")
 
 # Completions and man pages, made from what the programs say with --help.
 find_package(Python3 COMPONENTS Interpreter)
@@ -65,9 +67,9 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # Depends: what the programs link
   set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3, python3-matplotlib, python3-jinja2")  # for `smetune report`
   set(CPACK_DEBIAN_PACKAGE_SUGGESTS "g++, cmake, libfmt-dev, libsqlite3-dev, libpcre2-dev, libhwloc-dev, pkg-config")
-  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "${PROJECT_DESCRIPTION}
- smetune calibrates this machine and searches how it should run each operator
- of a model; smepilot-run is the inference engine that runs GGUF models by the
- stored plan. With the static libraries and the C++ interface.")
+  # Behind the first line, which is the project's.
+  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "smetune calibrates this machine and searches how it should run each operator
+of a model; smepilot-run is the inference engine that runs GGUF models by the
+stored plan. With the static libraries and the C++ interface.")
   include(CPack)
 endif()

@@ -80,9 +80,11 @@ class Installed(unittest.TestCase):
         for suffix in ("libsmepilot_kernels.a", "cmake/smepilot/smepilotConfig.cmake"):
             self.assertRegex(listing, r"\./usr/lib\S*/" + re.escape(suffix))
         self.assertRegex(info, r"(?m)^ Maintainer: \S.* <[^@<> ]+@[^@<> ]+>$")
+        self.assertRegex(info, r"(?m)^ Description: \S.*\n  smetune calibrates .*\n  of a model; .*\n  stored plan")
         self.assertRegex(info, r"(?m)^ Recommends: .*python3-matplotlib")
         for path in ("bash-completion/completions/smetune", "zsh/vendor-completions/_smetune",
-                     "fish/vendor_completions.d/smepilot-run.fish", "man/man1/smetune.1.gz", "doc/smepilot/README.md"):
+                     "fish/vendor_completions.d/smepilot-run.fish", "man/man1/smetune.1.gz", "doc/smepilot/README.md",
+                     "doc/smepilot/copyright", "doc/smepilot/docs/cli.md"):
             self.assertIn("./usr/share/" + path, listing)
 
         # Unpacked somewhere: everybody may read it, and the programs find their data beside them.

@@ -20,6 +20,8 @@ TEST(Table, AlignsAndCutsTheLastColumn) {
 TEST(Wrap, BreaksAtSpaces) {
   EXPECT_EQ(wrap("aaa bbb ccc", 7, 2), "aaa bbb\n  ccc");
   EXPECT_EQ(wrap("", 7, 2), "");
+  EXPECT_EQ(wrap("   ", 7, 2), "");
+  EXPECT_EQ(wrap("  aaa  bbb ccc", 9, 4), "  aaa bbb\n    ccc");
   EXPECT_EQ(wrap("overlong word", 4, 0), "overlong\nword");
 }
 
