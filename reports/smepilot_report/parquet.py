@@ -33,8 +33,8 @@ def _packages():
         from pyarrow import parquet
     except ImportError as error:
         raise ReportError(
-            f"Parquet needs the Python package pyarrow, which {sys.executable} cannot import ({error}). Debian 12 has no "
-            "package of it; in an environment of its own: python3 -m venv ENV && ENV/bin/pip install pyarrow, then "
+            f"Parquet needs the Python package pyarrow, which {sys.executable} cannot import ({error}). Debian 12 has "
+            "no package of it; in an environment of its own: python3 -m venv ENV && ENV/bin/pip install pyarrow, then "
             "SMEPILOT_PYTHON=ENV/bin/python. --format csv needs nothing"
         ) from error
     return pyarrow, parquet

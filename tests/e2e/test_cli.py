@@ -144,7 +144,8 @@ class Width(ProgramTest):
         self.assertGreater(len(names), 3)
         model = ["--platform", "apple-m4-pro", "--model", "llama-3.2-3b", "--dtype", "f16"]
         for args in (["models", "list"], ["variants", "list"], ["platforms"], ["simulate", "--published"],
-                     *(["platforms", "show", name] for name in names), ["simulate", "model", *model, "--prefill", "512"],
+                     *(["platforms", "show", name] for name in names),
+                     ["simulate", "model", *model, "--prefill", "512"],
                      ["simulate", "model", *model, "--decode", "16", "--context", "2048"],
                      ["simulate", "attention", "--platform", "apple-m4-pro", "--m", "256", "--mode", "sme"],
                      ["search", *model, "--quick", "--db", self.db]):

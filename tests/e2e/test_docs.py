@@ -1,5 +1,5 @@
-"""The commands in README.md, CONTRIBUTING.md and docs, indented or between backticks: each names verbs and options that exist, and each
-is run on a model of a few kilobytes, with fewer rounds than a user takes."""
+"""The commands in README.md, CONTRIBUTING.md and docs, indented or between backticks: each names verbs and options that
+exist, and each is run on a model of a few kilobytes, with fewer rounds than a user takes."""
 
 import glob
 import json
@@ -149,8 +149,8 @@ class Run(ProgramTest):
             with open(here(folder + "/llama-bench"), "w") as f:
                 f.write(BENCH)
             os.chmod(here(folder + "/llama-bench"), 0o755)
-        rows = json.loads(subprocess.run([here("PATH/llama-bench"), "-m", "model.gguf", "-p", "512", "-n", "0", "-t", "2"],
-                                         check=True, capture_output=True).stdout)
+        rows = json.loads(subprocess.run([here("PATH/llama-bench"), "-m", "model.gguf", "-p", "512", "-n", "0", "-t",
+                                          "2"], check=True, capture_output=True).stdout)
         for name in ("base.json", "b.json"):
             with open(here(name), "w") as f:
                 json.dump(rows, f)
@@ -212,9 +212,10 @@ class Run(ProgramTest):
             folder = tempfile.mkdtemp(dir=self.folder)
             shutil.copytree(self.reader, folder, dirs_exist_ok=True)
             with self.subTest(file=file, command=" ".join(words)):
-                p = subprocess.run([sys.executable, "-B", os.path.join(SOURCE, "scripts", words[0]), *words[1:], "-r", "1",
-                                    "-p", "8", "-n", "4", "--smepilot-run", RUN[-1]], capture_output=True, text=True,
-                                   cwd=folder, timeout=100, env=dict(self.env, XDG_DATA_HOME=folder, XDG_CACHE_HOME=folder))
+                env = dict(self.env, XDG_DATA_HOME=folder, XDG_CACHE_HOME=folder)
+                p = subprocess.run([sys.executable, "-B", os.path.join(SOURCE, "scripts", words[0]), *words[1:], "-r",
+                                    "1", "-p", "8", "-n", "4", "--smepilot-run", RUN[-1]], capture_output=True,
+                                   text=True, cwd=folder, timeout=100, env=env)
                 self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
         self.assertEqual(mentioned, MENTIONS | PATTERNS, "they stand nowhere any more")
         self.assertGreater(len(done), 40)

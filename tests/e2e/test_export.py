@@ -17,8 +17,8 @@ class Export(ProgramTest):
     def setUp(self):
         super().setUp()
         self.env["SMEPILOT_PYTHON"] = sys.executable
-        self.assert_works(["--bench", "-m", self.model, "-p", "8", "-n", "4", "-r", "2", "--plan", "none", "--record", "--db",
-                           self.db])
+        self.assert_works(["--bench", "-m", self.model, "-p", "8", "-n", "4", "-r", "2", "--plan", "none", "--record",
+                           "--db", self.db])
 
     def rows(self, table):
         with sqlite3.connect(self.db) as db:

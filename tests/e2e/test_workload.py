@@ -85,10 +85,12 @@ class Workload(ProgramTest):
         for name in ("llama-bench", "llama-batched-bench"):
             def fails(text, *parts, options=()):
                 path = self.program(name, "#!/bin/sh\n" + text + "\n")
-                self.assert_fails(self.args(*more, path, *options), path, "1 of 2 runs are stored", *parts, program=SMETUNE)
+                self.assert_fails(self.args(*more, path, *options), path, "1 of 2 runs are stored", *parts,
+                                  program=SMETUNE)
 
             with self.subTest(name):
-                fails("echo no JSON at all", "no JSON at all" if "batched" in name else "expected the output of llama-bench")
+                fails("echo no JSON at all",
+                      "no JSON at all" if "batched" in name else "expected the output of llama-bench")
                 fails("exit 0")
                 fails("echo '[]'")
                 fails("echo '{\"t_pp\": \"fast\"}'")
