@@ -5,6 +5,24 @@
 #include "profiles/kernel_efficiency.h"
 
 namespace smepilot {
+namespace {
+
+// The rows that a table has of a calibration, in the order in which they were stored.
+template <typename Read>
+auto rows_of(sqlite::Connection& c, int64_t calibration_id, const char* table, const char* columns, Read&& read) {
+  sqlite::Statement s(c, fmt::format("SELECT {} FROM {} WHERE calibration_id = ? ORDER BY id", columns, table));
+  return sqlite::all(s.bind(calibration_id), read);
+}
+
+// Ids of a platform's calibrations by a query that goes on after the joined tables.
+sqlite::Statement of_platform(sqlite::Connection& c, const std::string& rest) {
+  return sqlite::Statement(c,
+                           "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
+                           "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? " +
+                               rest);
+}
+
+}  // namespace
 
 Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& calibration) {
   sqlite::Connection& c = *connection_;
@@ -122,9 +140,8 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                   }));
   if (!found) return found;
 
-  sqlite::Statement peaks(
-      c, "SELECT unit, dtype, isa, workers, gflops, samples_json FROM peak WHERE calibration_id = ? ORDER BY id");
-  SMEPILOT_ASSIGN(found->peaks, sqlite::all(peaks.bind(id), [](sqlite::Statement& row) {
+  SMEPILOT_ASSIGN(found->peaks,
+                  rows_of(c, id, "peak", "unit, dtype, isa, workers, gflops, samples_json", [](sqlite::Statement& row) {
                     Peak p;
                     p.unit = named(row, 0, unit_from_name);
                     p.dtype = row.text(1);
@@ -134,23 +151,20 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     p.samples = samples_column(row, 5);
                     return p;
                   }));
-  sqlite::Statement bandwidths(c,
-                               "SELECT level, op, workers, working_set_bytes, gbps, samples_json FROM bandwidth "
-                               "WHERE calibration_id = ? ORDER BY id");
-  SMEPILOT_ASSIGN(found->bandwidths, sqlite::all(bandwidths.bind(id), [](sqlite::Statement& row) {
-                    Bandwidth b;
-                    b.level = row.text(0);
-                    b.op = row.text(1);
-                    b.workers = row.u32(2);
-                    b.working_set_bytes = static_cast<uint64_t>(row.integer(3, 0));
-                    b.gbps = row.real(4);
-                    b.samples = samples_column(row, 5);
-                    return b;
-                  }));
-  sqlite::Statement fork_joins(c,
-                               "SELECT workers, ns, samples_json, barrier_ns FROM fork_join WHERE calibration_id = ? "
-                               "ORDER BY id");
-  SMEPILOT_ASSIGN(found->fork_join, sqlite::all(fork_joins.bind(id), [](sqlite::Statement& row) {
+  SMEPILOT_ASSIGN(found->bandwidths,
+                  rows_of(c, id, "bandwidth", "level, op, workers, working_set_bytes, gbps, samples_json",
+                          [](sqlite::Statement& row) {
+                            Bandwidth b;
+                            b.level = row.text(0);
+                            b.op = row.text(1);
+                            b.workers = row.u32(2);
+                            b.working_set_bytes = static_cast<uint64_t>(row.integer(3, 0));
+                            b.gbps = row.real(4);
+                            b.samples = samples_column(row, 5);
+                            return b;
+                          }));
+  SMEPILOT_ASSIGN(found->fork_join,
+                  rows_of(c, id, "fork_join", "workers, ns, samples_json, barrier_ns", [](sqlite::Statement& row) {
                     ForkJoin f;
                     f.workers = row.u32(0);
                     f.ns = row.real(1);
@@ -158,91 +172,84 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                     f.barrier_ns = row.real(3);
                     return f;
                   }));
-  sqlite::Statement coop_peaks(c,
-                               "SELECT matrix_dtype, matrix_isa, matrix_workers, matrix_gflops, matrix_samples_json, "
-                               "cpu_dtype, cpu_isa, cpu_workers, cpu_gflops, cpu_samples_json "
-                               "FROM coop_peak WHERE calibration_id = ? ORDER BY id");
-  SMEPILOT_ASSIGN(found->coop_peaks, sqlite::all(coop_peaks.bind(id), [](sqlite::Statement& row) {
-                    CoopPeak p;
-                    p.matrix_dtype = row.text(0);
-                    p.matrix_isa = row.text(1);
-                    p.matrix_workers = row.u32(2);
-                    p.matrix_gflops = row.real(3);
-                    p.matrix_samples = samples_column(row, 4);
-                    p.cpu_dtype = row.text(5);
-                    p.cpu_isa = row.text(6);
-                    p.cpu_workers = row.u32(7);
-                    p.cpu_gflops = row.real(8);
-                    p.cpu_samples = samples_column(row, 9);
-                    return p;
-                  }));
-  sqlite::Statement coop_bandwidths(c,
-                                    "SELECT level, matrix_workers, matrix_gbps, matrix_samples_json, cpu_workers, "
-                                    "cpu_gbps, cpu_samples_json FROM coop_bandwidth WHERE calibration_id = ? "
-                                    "ORDER BY id");
-  SMEPILOT_ASSIGN(found->coop_bandwidths, sqlite::all(coop_bandwidths.bind(id), [](sqlite::Statement& row) {
-                    CoopBandwidth b;
-                    b.level = row.text(0);
-                    b.matrix_workers = row.u32(1);
-                    b.matrix_gbps = row.real(2);
-                    b.matrix_samples = samples_column(row, 3);
-                    b.cpu_workers = row.u32(4);
-                    b.cpu_gbps = row.real(5);
-                    b.cpu_samples = samples_column(row, 6);
-                    return b;
-                  }));
-  sqlite::Statement kernels(c,
-                            "SELECT kind, dtype, variant, workers, compute, memory FROM kernel_efficiency "
-                            "WHERE calibration_id = ? ORDER BY id");
-  SMEPILOT_ASSIGN(found->kernels, sqlite::all(kernels.bind(id), [](sqlite::Statement& row) {
-                    KernelEfficiency k;
-                    k.kind = named(row, 0, kind_from_name);
-                    k.dtype = named(row, 1, dtype_from_name);
-                    k.variant = row.text(2);
-                    k.workers = row.u32(3);
-                    k.compute = row.real(4);
-                    k.memory = row.real(5);
-                    return k;
-                  }));
-  sqlite::Statement operators(c,
-                              "SELECT kind, dtype, m, n, k, kv_len, kv_heads, variant, workers, held_out, "
-                              "predicted_ns, measured_ns, samples_json FROM timed_operator WHERE calibration_id = ? "
-                              "ORDER BY id");
-  SMEPILOT_ASSIGN(found->operators, sqlite::all(operators.bind(id), [](sqlite::Statement& row) {
-                    TimedOperator t;
-                    t.shape = {named(row, 0, kind_from_name),
-                               named(row, 1, dtype_from_name),
-                               row.u32(2),
-                               row.u32(3),
-                               row.u32(4),
-                               row.u32(5),
-                               row.u32(6)};
-                    t.variant = row.text(7);
-                    t.workers = row.u32(8);
-                    t.held_out = row.integer(9, 0, 1) != 0;
-                    t.predicted_ns = row.real(10);
-                    t.measured_ns = row.real(11);
-                    t.samples = samples_column(row, 12);
-                    return t;
-                  }));
+  SMEPILOT_ASSIGN(found->coop_peaks,
+                  rows_of(c, id, "coop_peak",
+                          "matrix_dtype, matrix_isa, matrix_workers, matrix_gflops, matrix_samples_json, cpu_dtype, "
+                          "cpu_isa, cpu_workers, cpu_gflops, cpu_samples_json",
+                          [](sqlite::Statement& row) {
+                            CoopPeak p;
+                            p.matrix_dtype = row.text(0);
+                            p.matrix_isa = row.text(1);
+                            p.matrix_workers = row.u32(2);
+                            p.matrix_gflops = row.real(3);
+                            p.matrix_samples = samples_column(row, 4);
+                            p.cpu_dtype = row.text(5);
+                            p.cpu_isa = row.text(6);
+                            p.cpu_workers = row.u32(7);
+                            p.cpu_gflops = row.real(8);
+                            p.cpu_samples = samples_column(row, 9);
+                            return p;
+                          }));
+  SMEPILOT_ASSIGN(
+      found->coop_bandwidths,
+      rows_of(c, id, "coop_bandwidth",
+              "level, matrix_workers, matrix_gbps, matrix_samples_json, cpu_workers, cpu_gbps, cpu_samples_json",
+              [](sqlite::Statement& row) {
+                CoopBandwidth b;
+                b.level = row.text(0);
+                b.matrix_workers = row.u32(1);
+                b.matrix_gbps = row.real(2);
+                b.matrix_samples = samples_column(row, 3);
+                b.cpu_workers = row.u32(4);
+                b.cpu_gbps = row.real(5);
+                b.cpu_samples = samples_column(row, 6);
+                return b;
+              }));
+  SMEPILOT_ASSIGN(found->kernels, rows_of(c, id, "kernel_efficiency", "kind, dtype, variant, workers, compute, memory",
+                                          [](sqlite::Statement& row) {
+                                            KernelEfficiency k;
+                                            k.kind = named(row, 0, kind_from_name);
+                                            k.dtype = named(row, 1, dtype_from_name);
+                                            k.variant = row.text(2);
+                                            k.workers = row.u32(3);
+                                            k.compute = row.real(4);
+                                            k.memory = row.real(5);
+                                            return k;
+                                          }));
+  SMEPILOT_ASSIGN(
+      found->operators,
+      rows_of(
+          c, id, "timed_operator",
+          "kind, dtype, m, n, k, kv_len, kv_heads, variant, workers, held_out, predicted_ns, measured_ns, samples_json",
+          [](sqlite::Statement& row) {
+            TimedOperator t;
+            t.shape = {named(row, 0, kind_from_name),
+                       named(row, 1, dtype_from_name),
+                       row.u32(2),
+                       row.u32(3),
+                       row.u32(4),
+                       row.u32(5),
+                       row.u32(6)};
+            t.variant = row.text(7);
+            t.workers = row.u32(8);
+            t.held_out = row.integer(9, 0, 1) != 0;
+            t.predicted_ns = row.real(10);
+            t.measured_ns = row.real(11);
+            t.samples = samples_column(row, 12);
+            return t;
+          }));
   return found;
 }
 
 Result<std::optional<Calibration>> CalibrationStore::latest(const std::string& fingerprint) {
-  sqlite::Statement s(*connection_,
-                      "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
-                      "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? "
-                      "ORDER BY c.quick, c.created DESC, c.id DESC LIMIT 1");
+  sqlite::Statement s = of_platform(*connection_, "ORDER BY c.quick, c.created DESC, c.id DESC LIMIT 1");
   SMEPILOT_ASSIGN(const auto id, sqlite::first(s.bind(fingerprint), [](auto& row) { return row.integer(0); }));
   if (!id) return std::optional<Calibration>();
   return get(*id);
 }
 
 Result<std::vector<int64_t>> CalibrationStore::list(const std::string& fingerprint) {
-  sqlite::Statement s(*connection_,
-                      "SELECT c.id FROM calibration AS c JOIN session AS s ON s.id = c.session_id "
-                      "JOIN platform AS p ON p.id = s.platform_id WHERE p.fingerprint = ? "
-                      "ORDER BY c.created DESC, c.id DESC");
+  sqlite::Statement s = of_platform(*connection_, "ORDER BY c.created DESC, c.id DESC");
   return sqlite::all(s.bind(fingerprint), [](auto& row) { return row.integer(0); });
 }
 

@@ -2,11 +2,13 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "db/database.h"
 #include "db/sqlite.h"
 #include "kernels/base/atomic_file.h"
+#include "kernels/base/text.h"
 
 namespace smepilot {
 
@@ -121,19 +123,40 @@ Result<DatabaseReport> check_database(const std::string& path) {
   return report;
 }
 
-Result<std::vector<std::string>> export_csv(const std::string& path, const std::string& folder) {
+namespace {
+
+Result<std::vector<std::string>> choose_tables(sqlite::Connection& c, const std::vector<std::string>& wanted) {
+  SMEPILOT_ASSIGN(const std::vector<std::string> known, table_names(c));
+  std::vector<std::string> chosen;
+  for (const std::string& table : wanted.empty() ? known : wanted) {
+    if (std::find(known.begin(), known.end(), table) == known.end())
+      return error("{}: no table '{}'; {}", c.path(), table, suggest_names(table, known));
+    // Names of foreign tables in a forged file must not lead out of the folder.
+    if (table.find_first_of("/\\") != std::string::npos || table.starts_with('.'))
+      return error("{}: a table is named '{}', which cannot be a file name", c.path(), table);
+    if (std::find(chosen.begin(), chosen.end(), table) == chosen.end()) chosen.push_back(table);
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> tables_to_export(const std::string& path, const std::vector<std::string>& wanted) {
+  SMEPILOT_ASSIGN(Database database, Database::open(path, OpenMode::kReadOnly));
+  return choose_tables(database.connection(), wanted);
+}
+
+Result<std::vector<std::string>> export_csv(const std::string& path, const std::string& folder,
+                                            const std::vector<std::string>& wanted) {
   SMEPILOT_ASSIGN(Database database, Database::open(path, OpenMode::kReadOnly));
   sqlite::Connection& c = database.connection();
+  SMEPILOT_TRY(c.execute("BEGIN"));  // one state of the database for all tables; ends with the connection
+  SMEPILOT_ASSIGN(const auto tables, choose_tables(c, wanted));
   std::error_code ec;
   fs::create_directories(folder, ec);
   if (ec) return error("{}: cannot make the folder: {}", folder, ec.message());
-  SMEPILOT_TRY(c.execute("BEGIN"));  // one state of the database for all tables; ends with the connection
-  SMEPILOT_ASSIGN(const auto tables, table_names(c));
   std::vector<std::string> written;
   for (const std::string& table : tables) {
-    // Names of foreign tables in a forged file must not lead out of the folder.
-    if (table.find_first_of("/\\") != std::string::npos || table.starts_with('.'))
-      return error("{}: a table is named '{}', which cannot be a file name", path, table);
     std::string file = (fs::path(folder) / (table + ".csv")).string();
     SMEPILOT_TRY(export_table(c, table, file));
     written.push_back(std::move(file));

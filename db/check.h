@@ -27,8 +27,13 @@ Result<DatabaseReport> check_database(const std::string& path);
 // What integrity_check and foreign_key_check say about an open file, at most 100 lines. Internal to db.
 std::vector<std::string> find_problems(sqlite::Connection& connection);
 
-// Writes one RFC 4180 CSV file per table into `folder` (made if missing), each completely or not at all. Returns their
-// paths.
-Result<std::vector<std::string>> export_csv(const std::string& path, const std::string& folder);
+// The tables to export: those of `wanted`, or all. Error: there is none of that name, with the closest ones, or its
+// name cannot be that of a file.
+Result<std::vector<std::string>> tables_to_export(const std::string& path, const std::vector<std::string>& wanted = {});
+
+// Writes one RFC 4180 CSV file per table (of tables_to_export()) into `folder` (made if missing), each completely or
+// not at all. Returns their paths.
+Result<std::vector<std::string>> export_csv(const std::string& path, const std::string& folder,
+                                            const std::vector<std::string>& wanted = {});
 
 }  // namespace smepilot

@@ -179,13 +179,8 @@ Result<std::string> find_profile(const std::string& name_or_path) {
     const std::filesystem::path path = std::filesystem::path(dir) / "models" / (name_or_path + ".json");
     if (std::filesystem::is_regular_file(path, ignored)) return path.string();
   }
-  const std::vector<std::string> names = known_model_profiles();
-  const std::vector<std::string> close = closest_names(name_or_path, names);
-  std::string known;
-  for (const std::string& n : close.empty() ? names : close) known += (known.empty() ? "" : ", ") + n;
-  if (!close.empty())
-    return error("no model profile named '{}'; similar: {}; all: smetune models list", name_or_path, known);
-  return error("no model profile named '{}'; known are {}", name_or_path, known.empty() ? "none" : known);
+  return error("no model profile named '{}' (all: smetune models list); {}", name_or_path,
+               suggest_names(name_or_path, known_model_profiles()));
 }
 
 }  // namespace

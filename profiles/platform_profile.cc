@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "kernels/base/text.h"
 #include "profiles/data_dir.h"
 #include "profiles/fnv.h"
 
@@ -243,10 +244,8 @@ Result<std::string> find_file(const std::string& name_or_path) {
     const std::filesystem::path path = std::filesystem::path(dir) / "platforms" / (name_or_path + ".json");
     if (std::filesystem::is_regular_file(path, ignored)) return path.string();
   }
-  std::string known;
-  for (const std::string& n : known_platform_profiles()) known += (known.empty() ? "" : ", ") + n;
-  return error("no platform profile named '{}'; known are {}; see: smetune platforms", name_or_path,
-               known.empty() ? "none" : known);
+  return error("no platform profile named '{}' (all: smetune platforms); {}", name_or_path,
+               suggest_names(name_or_path, known_platform_profiles()));
 }
 
 }  // namespace

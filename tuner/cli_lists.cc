@@ -54,16 +54,22 @@ int variants_list(bool json) {
   nlohmann::ordered_json j = nlohmann::ordered_json::array();
   Table t({{"variant"}, {"unit"}, {"rows"}, {"usable here"}});
   size_t count = 0;
+  bool left_out = false;
   for (const KernelVariant* v : all_variants()) {
     const IsaSet missing = v->isa & ~*usable;
-    std::string why = "yes";
-    if ((v->isa & ~detect_isa()) != 0)
-      why = "no: this CPU lacks " + isa_to_string(v->isa & ~detect_isa());
-    else if (missing != 0)
+    const IsaSet lacking = v->isa & ~detect_isa();
+    std::string why, shortly = "yes";
+    if (lacking != 0) {
+      why = "no: this CPU lacks " + isa_to_string(lacking);
+      shortly = "no: lacks " + isa_to_string(lacking);
+    } else if (missing != 0) {
       why = "no: SMEPILOT_FORCE_ISA leaves out " + isa_to_string(missing);
+      shortly = "no: left out (1)";
+      left_out = true;
+    }
     count += missing == 0;
     const char* unit = v->unit == ExecutionUnit::kCpu ? "cpu" : "matrix";
-    t.add({v->id, unit, v->max_m == 0 ? "any" : fmt::format("<= {}", v->max_m), why});
+    t.add({v->id, unit, v->max_m == 0 ? "any" : fmt::format("<= {}", v->max_m), shortly});
     j.push_back({{"id", v->id},
                  {"op", kOpNames[static_cast<size_t>(v->op)]},
                  {"isa", isa_to_string(v->isa)},
@@ -75,10 +81,11 @@ int variants_list(bool json) {
                  {"lhs_layout", kLayoutNames[static_cast<size_t>(v->lhs_layout)]},
                  {"rhs_layout", kLayoutNames[static_cast<size_t>(v->rhs_layout)]},
                  {"usable", missing == 0},
-                 {"reason", missing == 0 ? "" : why}});
+                 {"reason", why}});
   }
   if (json) return print_and_exit(j.dump(2) + "\n");
   std::string out = t.text();
+  if (left_out) out += "\n(1) by SMEPILOT_FORCE_ISA\n";
   std::string steps = isa_to_string(*usable);
   for (size_t at = 0; (at = steps.find('+', at)) != std::string::npos; at += 2) steps.insert(at + 1, " ");
   out += "\n" + wrap(fmt::format("{} of {} variants are usable with {}", count, all_variants().size(), steps), 80, 4) +

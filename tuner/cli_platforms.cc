@@ -61,15 +61,15 @@ int show(const std::string& name, bool json) {
   const Result<PlatformProfile> p = load_platform_profile(name);
   if (!p.ok()) return fail(p.status());
   if (json) return print_and_exit(platform_profile_to_json(*p));
-  std::string out = fmt::format("{}: {}, {} ({})\n", p->name, p->chip, p->label(), p->file);
-  for (const auto& [key, what] : p->sources) out += wrap(fmt::format("  source '{}': {}", key, what), 100, 4) + "\n";
+  std::string out = wrap(fmt::format("{}: {}, {}", p->name, p->chip, p->label()), 80, 4) + "\n";
+  out += fmt::format("  {}\n", p->file);
+  for (const auto& [key, what] : p->sources) out += wrap(fmt::format("  source '{}': {}", key, what), 80, 4) + "\n";
   Table t({{"number"},
            {"value", Table::Align::kRight},
            {"unit"},
            {"workers", Table::Align::kRight},
            {"basis"},
-           {"source"},
-           {"note"}});
+           {"source"}});
   const auto workers = [](const ProfileNumber& n) {
     if (n.matrix_workers != 0) return fmt::format("{}+{}", n.matrix_workers, n.workers);
     return n.workers != 0 ? fmt::format("{}", n.workers) : std::string();
@@ -78,11 +78,19 @@ int show(const std::string& name, bool json) {
     const std::vector<ProfileNumber>& points = p->numbers.at(f.name);
     if (points.empty()) t.add({f.name, "-", f.unit, "", p->measured ? "not measured" : "not published", "", ""});
     for (const ProfileNumber& n : points)
-      t.add({f.name, fmt::format("{:.5g}", n.value), f.unit, workers(n), basis_name(n.basis), n.source, n.note});
+      t.add({f.name, fmt::format("{:.5g}", n.value), f.unit, workers(n), basis_name(n.basis), n.source});
   }
+  out += "\n" + t.text();
+  const auto line = [](const std::string& text) { return wrap("  " + text, 80, 4) + "\n"; };
+  std::string notes, other;
+  for (const ProfileField& f : profile_fields())
+    for (const ProfileNumber& n : p->numbers.at(f.name))
+      if (!n.note.empty()) notes += line(fmt::format("{}: {}", f.name, n.note));
   for (const OtherNumber& n : p->other)
-    t.add({"(" + n.what + ")", fmt::format("{:.5g}", n.value), n.unit, "", basis_name(n.basis), n.source, ""});
-  return print_and_exit(out + "\n" + t.text(160));
+    other += line(fmt::format("{}: {:.5g} {} ({}, {})", n.what, n.value, n.unit, basis_name(n.basis), n.source));
+  if (!notes.empty()) out += "\nNotes:\n" + notes;
+  if (!other.empty()) out += "\nAlso published, used by no prediction:\n" + other;
+  return print_and_exit(out);
 }
 
 int export_profile(const Cli& cli, const std::string& name, const std::string& path) {

@@ -7,6 +7,7 @@
 
 #include "db/plan_store.h"
 #include "db/session_store.h"
+#include "kernels/base/text.h"
 #include "tuner/predict.h"
 
 namespace smepilot {
@@ -117,7 +118,9 @@ int predict_verb(const Cli& cli, const PredictRequest& request) {
   if (request.json) return print_and_exit(to_json(*prediction, *profile, *model, plan));
   std::string out = prediction_text(*prediction, *profile, *model);
   out += "\n" + not_counted(*profile);
-  out += fmt::format("Plan {} is stored in {} as {}: no machine runs it.\n", plan.id, db->path(), plan.planner);
+  out += wrap(fmt::format("Plan {} is stored in {} as {}: no machine runs it.", plan.id, db->path(), plan.planner), 80,
+              2) +
+         "\n";
   return print_and_exit(out);
 }
 

@@ -1,15 +1,11 @@
 // report: runs the Python generator on the database.
 #include <fmt/format.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdlib>
+#include <csignal>
 #include <cstring>
-#include <filesystem>
 
-#include "profiles/data_dir.h"
 #include "tuner/cli.h"
+#include "tuner/cli_python.h"
 
 namespace smepilot {
 namespace {
@@ -27,43 +23,12 @@ struct Options {
   double threshold_percent = 5;
 };
 
-// The folder that holds the package.
-Result<std::string> package_folder() {
-  std::vector<std::string> tried;
-  const auto add = [&](const std::string& folder) {
-    tried.push_back(folder);
-    tried.push_back(folder + "/reports");
-  };
-  for (const std::string& d : data_dirs()) add(d);
-  if (std::getenv("SMEPILOT_DATA_DIR") == nullptr) tried.push_back(SMEPILOT_SOURCE_REPORTS_DIR);
-  std::string all;
-  for (const std::string& folder : tried) {
-    std::error_code ec;
-    if (std::filesystem::exists(folder + "/" + kPackage + "/__main__.py", ec)) return folder;
-    all += "\n  " + folder;
-  }
-  return error(
-      "the report generator (Python package {}) is in none of these folders; SMEPILOT_DATA_DIR names another:{}",
-      kPackage, all);
-}
-
-std::string interpreter() {
-  const char* env = std::getenv("SMEPILOT_PYTHON");
-  if (env != nullptr && *env != '\0') return env;
-  std::error_code ec;
-  const std::string built_in = SMEPILOT_PYTHON_EXECUTABLE;
-  return !built_in.empty() && std::filesystem::exists(built_in, ec) ? built_in : "python3";
-}
-
 int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>& extra) {
-  auto folder = package_folder();
-  if (!folder.ok()) return fail(folder.status());
   if (o.compare.empty()) {  // a clear message from here rather than a traceback from there
     auto db = Database::open(cli.db_path, OpenMode::kReadOnly);
     if (!db.ok()) return fail(db.status());
   }
-  const std::string python = interpreter();
-  std::vector<std::string> args = {python, "-m", kPackage, "--format", o.format};
+  std::vector<std::string> args = {"--format", o.format};
   const auto add = [&](const char* option, const std::string& value) {
     if (!value.empty()) args.insert(args.end(), {option, value});
   };
@@ -79,35 +44,17 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
   add("--stats", o.stats);
   add("--plan", o.plan != 0 ? std::to_string(o.plan) : "");
   args.insert(args.end(), extra.begin(), extra.end());
-  std::vector<char*> argv;
-  for (std::string& a : args) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  const char* old = std::getenv("PYTHONPATH");
-  const std::string path = old != nullptr && *old != '\0' ? *folder + ":" + old : *folder;
-
-  std::fflush(nullptr);
-  const pid_t child = fork();
-  if (child < 0) return fail(error("cannot start {}: {}", python, std::strerror(errno)));
-  if (child == 0) {
-    setenv("PYTHONPATH", path.c_str(), 1);
-    execvp(argv[0], argv.data());
-    fmt::print(stderr, "smetune: cannot run {}: {}; SMEPILOT_PYTHON names another interpreter\n", python,
-               std::strerror(errno));
-    _exit(127);
+  const Result<PythonEnd> end = run_python(kPackage, args);
+  if (!end.ok()) return fail(end.status());
+  if (end->signal != 0) {
+    const int code =
+        fail(error("the report generator was ended by signal {} ({})", end->signal, strsignal(end->signal)));
+    return end->signal == SIGINT ? kExitInterrupted : code;
   }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFSIGNALED(status)) {
-    const int number = WTERMSIG(status);
-    const int code = fail(error("the report generator was ended by signal {} ({})", number, strsignal(number)));
-    return number == SIGINT ? kExitInterrupted : code;
-  }
-  if (WEXITSTATUS(status) == 127) return kExitFailed;
-  if (!o.compare.empty() && WEXITSTATUS(status) == kExitRegression) return kExitRegression;
-  if (WEXITSTATUS(status) != 0)
-    return fail(error("the report generator ({} -m {}) failed with exit code {}; what it said is above", python,
-                      kPackage, WEXITSTATUS(status)));
+  if (!o.compare.empty() && end->code == kExitRegression) return kExitRegression;
+  if (end->code != 0)
+    return fail(error("the report generator ({} -m {}) failed with exit code {}; what it said is above",
+                      end->interpreter, kPackage, end->code));
   return kExitOk;
 }
 

@@ -87,7 +87,7 @@ int report(const Common& c, const PlatformProfile& profile, const std::string& w
            const SimResult& result) {
   const std::string label = label_of(profile, c.rates), title = fmt::format("{} on {}, {}", what, profile.name, label);
   if (const Status s = write_timeline(c.trace, machine, result, title); !s.ok()) return fail(s);
-  if (!c.json) return print_and_exit(fmt::format("{}\n{}", title, result_text(machine, result)));
+  if (!c.json) return print_and_exit(fmt::format("{}\n{}", wrap(title, 80, 2), result_text(machine, result)));
   Json j{{"label", label}, {"platform", profile.name}, {"what", what}, {"mode", c.mode}};
   j.update(result_json(machine, result));
   return print_and_exit(j.dump(2) + "\n");
@@ -295,8 +295,9 @@ int model_verb(const Cli& cli, const ModelOptions& o) {
     }
     return print_and_exit(j.dump(2) + "\n");
   }
-  std::string out = fmt::format("{} on {}, {}\n{}, {:.1f} tokens/s; norms, rotations and activations not counted\n\n",
-                                what, profile->name, label, format_ns(simulated->ns), rate);
+  std::string out =
+      fmt::format("{}\n{}, {:.1f} tokens/s; norms, rotations and activations not counted\n\n",
+                  wrap(fmt::format("{} on {}, {}", what, profile->name, label), 80, 2), format_ns(simulated->ns), rate);
   Table t({{"operator"},
            {"calls", Table::Align::kRight},
            {"mode"},
@@ -308,7 +309,7 @@ int model_verb(const Cli& cli, const ModelOptions& o) {
     t.add({s.role, fmt::format("{}", s.calls), kModeNames[static_cast<size_t>(s.choice.mode)],
            s.choice.split != 0 ? fmt::format("{}/{}", s.choice.split, s.shape.n) : "", format_ns(s.result.ns),
            format_ns(s.result.bound_ns), fmt::format("{:.1f} %", 100 * s.result.ns * s.calls / simulated->ns)});
-  return print_and_exit(out + t.text(100));
+  return print_and_exit(out + t.text());
 }
 
 int published_verb(bool json) {
@@ -318,18 +319,26 @@ int published_verb(bool json) {
   Table t({{"Apple M4 Pro, arXiv:2606.16332v1"},
            {"published", Table::Align::kRight},
            {"simulated", Table::Align::kRight},
-           {"error", Table::Align::kRight},
-           {"assumed"}});
+           {"error", Table::Align::kRight}});
+  std::vector<std::pair<std::string, std::string>> assumed;  // and for which figures
   for (const PublishedFigure& f : *figures) {
     t.add({f.what, fmt::format("{:.2f} ms", f.published_ms), fmt::format("{:.2f} ms", f.simulated_ms),
-           fmt::format("{:+.1f} %", 100 * f.error()), f.remark});
+           fmt::format("{:+.1f} %", 100 * f.error())});
+    const auto same = std::find_if(assumed.begin(), assumed.end(), [&](const auto& a) { return a.first == f.remark; });
+    if (same != assumed.end())
+      same->second += "; " + f.what;
+    else if (!f.remark.empty())
+      assumed.emplace_back(f.remark, f.what);
     j.push_back({{"what", f.what},
                  {"published_ms", f.published_ms},
                  {"simulated_ms", f.simulated_ms},
                  {"error", f.error()},
                  {"assumed", f.remark}});
   }
-  return print_and_exit(json ? j.dump(2) + "\n" : t.text(130));
+  if (json) return print_and_exit(j.dump(2) + "\n");
+  std::string out = t.text() + "\nAssumed where the source does not say:\n";
+  for (const auto& [what, of] : assumed) out += wrap(fmt::format("  {}: {}", what, of), 80, 4) + "\n";
+  return print_and_exit(out);
 }
 
 void add_common(CLI::App* verb, Common& c, bool rates) {

@@ -27,8 +27,9 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::string name, model, plan = "auto", kv_type = "f16";
   uint32_t batch = 1;
-  unsigned rounds = 5, threads = 0;
+  unsigned rounds = kSamplesOfInterval, threads = 0;
   double scale = 1;
+  double timeout_s = 0;  // of one run of one engine; 0: none
   std::vector<std::string> baselines, baseline_args;
   bool json = false;
 };
@@ -70,16 +71,19 @@ std::vector<std::string> words(const std::string& text) {
   return out;
 }
 
-Result<std::string> output_of(const std::vector<std::string>& command, const std::atomic<bool>& cancel) {
-  SMEPILOT_ASSIGN(ProcessOutput p, run_process(command, cancel));
+Result<std::string> output_of(const std::vector<std::string>& command, double timeout_s,
+                              const std::atomic<bool>& cancel) {
+  SMEPILOT_ASSIGN(ProcessOutput p, run_process(command, cancel, {.timeout_s = timeout_s}));
   if (p.cancelled) return error("interrupted");
-  if (p.code == 0) return std::move(p.out);
+  if (p.code == 0 && !p.timed_out) return std::move(p.out);
   std::string line;
   for (const std::string& w : command) line += (line.empty() ? "" : " ") + w;
   while (!p.err.empty() && p.err.back() == '\n') p.err.pop_back();
   return error("{}: {}\n{}",
-               p.signal != 0 ? fmt::format("ended by signal {}", p.signal) : fmt::format("exit code {}", p.code), line,
-               p.err);
+               p.timed_out     ? fmt::format("not done after {:g} s (--timeout)", timeout_s)
+               : p.signal != 0 ? fmt::format("ended by signal {}", p.signal)
+                               : fmt::format("exit code {}", p.code),
+               line, p.err);
 }
 
 // A number of a row that another program printed.
@@ -113,7 +117,7 @@ Result<WorkloadRound> run_ours(Race& race, Contender& c, const std::string& db, 
                                       "--kv-type", o.kv_type};
   if (race.threads != 0) command.insert(command.end(), {"-t", fmt::format("{}", race.threads)});
   if (testbed_enabled()) command.emplace_back("--testbed");
-  SMEPILOT_ASSIGN(const std::string text, output_of(command, cancel));
+  SMEPILOT_ASSIGN(const std::string text, output_of(command, o.timeout_s, cancel));
   const Json rows = Json::parse(text, nullptr, false);
   if (!rows.is_array() || rows.size() != 1 || !rows[0].is_object())
     return error("{}: prints no list of one result: {}", c.program, shorten(text, 200));
@@ -151,7 +155,7 @@ Result<WorkloadRound> run_llama_bench(const Race& race, Contender& c, const std:
     command.insert(command.end(), lengths.begin(), lengths.end());
     if (o.kv_type != "f16") command.insert(command.end(), {"-ctk", o.kv_type, "-ctv", o.kv_type});
     command.insert(command.end(), c.arguments.begin(), c.arguments.end());
-    SMEPILOT_ASSIGN(const std::string text, output_of(command, cancel));
+    SMEPILOT_ASSIGN(const std::string text, output_of(command, o.timeout_s, cancel));
     SMEPILOT_ASSIGN(const std::vector<Baseline> rows, parse_llama_bench(text, c.program));
     const Baseline& row = rows[0];
     if (rows.size() != 1 || row.n_prompt != (decode ? 0 : c.run.n_prompt) || row.n_gen != (decode ? c.run.n_gen : 0) ||
@@ -186,7 +190,7 @@ Result<WorkloadRound> run_batched_bench(const Race& race, Contender& c, const st
                                       "jsonl"};
   if (o.kv_type != "f16") command.insert(command.end(), {"-ctk", o.kv_type, "-ctv", o.kv_type});
   command.insert(command.end(), c.arguments.begin(), c.arguments.end());
-  SMEPILOT_ASSIGN(const std::string text, output_of(command, cancel));
+  SMEPILOT_ASSIGN(const std::string text, output_of(command, o.timeout_s, cancel));
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
     const Json row = Json::parse(text.substr(at, end - at), nullptr, false);
@@ -286,8 +290,11 @@ std::string text_of(const Race& race) {
            joules.empty() ? "-" : fmt::format("{:.3g}", median(joules) / (prompt + gen))});
   }
   out += t.text() + ratios +
-         fmt::format("\nMedians of {} round{}. A ratio above 1: ours takes less time.\n", ours.rounds.size(),
-                     ours.rounds.size() == 1 ? "" : "s");
+         fmt::format("\nMedians of {} round{}.{}\n", ours.rounds.size(), ours.rounds.size() == 1 ? "" : "s",
+                     ratios.empty() ? ""
+                                    : fmt::format(" A ratio above 1: ours takes less time; from {} rounds on a win or\n"
+                                                  "loss is one whose 95 % interval does not hold 1.",
+                                                  kSamplesOfInterval));
   for (const Contender& c : race.contenders)
     if (!c.note.empty()) out += fmt::format("{} did not take part: {}\n", c.run.engine, c.note);
   return out;
@@ -399,7 +406,7 @@ void add_workload(Cli& cli) {
   CLI::App* verb =
       add_verb(&cli.app, "workload", "Run a workload of published size, beside other engines",
                "  smetune workload gsm8k --model model.gguf --batch 4\n"
-               "  smetune workload ruler-4k --model model.gguf -r 7 \\\n"
+               "  smetune workload ruler-4k --model model.gguf -r 10 \\\n"
                "    --baseline-cmd llama.cpp/llama-bench\n"
                "  smetune workload longwriter --model model.gguf --scale 0.05 --json\n"
                "Tokens of prompt and generation (arXiv 2606.16332): ruler-4k 3324 + 4, ruler-8k 7338 + 4,\n"
@@ -410,12 +417,17 @@ void add_workload(Cli& cli) {
   for (const WorkloadShape& w : workload_shapes()) names.emplace_back(w.name);
   verb->add_option("WORKLOAD", o->name, "ruler-4k, ruler-8k, gsm8k or longwriter")
       ->required()
-      ->check(CLI::IsMember(names));
+      ->check([names](const std::string& name) {
+        return find_workload(name) != nullptr ? std::string()
+                                              : "no workload '" + name + "'; " + suggest_names(name, names);
+      });
   verb->add_option("-m,--model", o->model, "GGUF file")->required()->type_name("FILE");
   verb->add_option("-b,--batch", o->batch, "Sequences at the same time")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
-  verb->add_option("-r,--rounds", o->rounds, "Rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("-r,--rounds", o->rounds, "Rounds; below 6 nothing is judged, from 9 on one may be\ndisturbed")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   verb->add_option("-t,--threads", o->threads, "Threads of all engines (default: as ours chooses)")
       ->check(CLI::Range(1, 1024));
   verb->add_option("--plan", o->plan, "As smepilot-run's")->type_name("auto|db|none|FILE")->capture_default_str();
@@ -429,6 +441,8 @@ void add_workload(Cli& cli) {
       })
       ->type_name("F")
       ->capture_default_str();
+  verb->add_option("--timeout", o->timeout_s, "End an engine's run after this many seconds [never]")
+      ->check(CLI::Range(0.01, 1e7));
   verb->add_option("--baseline-cmd", o->baselines, "A llama-bench or llama-batched-bench; repeatable")
       ->allow_extra_args(false)
       ->type_name("PATH");

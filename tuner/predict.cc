@@ -218,13 +218,12 @@ Plan predicted_plan(const Prediction& prediction, const PlatformProfile& profile
 }
 
 std::string prediction_text(const Prediction& prediction, const PlatformProfile& profile, const ModelShape& model) {
-  std::string out =
-      fmt::format("{} on {} ({}): {}\n\n", model.name, profile.name, profile.chip, predicted_label(profile));
+  const std::string title =
+      fmt::format("{} on {} ({}): {}", model.name, profile.name, profile.chip, predicted_label(profile));
   Table t({{"operator"},
            {"m", Table::Align::kRight},
            {"kv", Table::Align::kRight},
-           {"mode"},
-           {"workers", Table::Align::kRight},
+           {"runs on"},
            {"split", Table::Align::kRight},
            {"predicted", Table::Align::kRight},
            {"cpu only", Table::Align::kRight},
@@ -236,12 +235,13 @@ std::string prediction_text(const Prediction& prediction, const PlatformProfile&
     const std::string workers = c.mode == ExecutionMode::kCoop     ? fmt::format("{}+{}", c.matrix_workers, c.workers)
                                 : c.mode == ExecutionMode::kMatrix ? fmt::format("{}", c.matrix_workers)
                                                                    : fmt::format("{}", c.workers);
-    t.add({shorten(o.role, 24), fmt::format("{}", o.shape.m),
-           o.shape.kind == OpKind::kAttention ? fmt::format("{}", o.shape.kv_len) : "", unit_text(c.mode, profile),
-           workers, c.split != 0 ? fmt::format("{}/{}", c.split, o.shape.n) : "", format_ns(c.ns),
+    t.add({shorten(o.role, 18), fmt::format("{}", o.shape.m),
+           o.shape.kind == OpKind::kAttention ? fmt::format("{}", o.shape.kv_len) : "",
+           fmt::format("{} {}", unit_text(c.mode, profile), workers),
+           c.split != 0 ? fmt::format("{}/{}", c.split, o.shape.n) : "", format_ns(c.ns),
            cpu == o.modes.end() ? "-" : format_ns(cpu->ns), regime_name(o.regime)});
   }
-  return out + t.text(110);
+  return wrap(title, 80, 2) + "\n\n" + t.text();
 }
 
 }  // namespace smepilot

@@ -13,6 +13,26 @@
 namespace smepilot {
 namespace {
 
+// A word that was not understood, with what is most like it; "" if all were. CLI11 says first what else is missing.
+std::string not_understood(const CLI::App& program) {
+  const CLI::App* app = &program;
+  while (!app->get_subcommands().empty()) app = app->get_subcommands().back();
+  for (const std::string& word : program.remaining(true)) {
+    const bool option = word.starts_with('-');
+    if (!option && app->get_subcommands({}).empty()) continue;  // a value or one too many
+    std::vector<std::string> known;
+    if (option) {
+      for (const CLI::App* a = app; a != nullptr; a = a->get_parent())
+        for (const CLI::Option* o : a->get_options())
+          for (const std::string& name : o->get_lnames()) known.push_back("--" + name);
+    } else {
+      for (const CLI::App* verb : app->get_subcommands({})) known.push_back(verb->get_name());
+    }
+    return fmt::format("no {} '{}'; {}\n", option ? "option" : "verb", word, suggest_names(word, known));
+  }
+  return "";
+}
+
 int run(int argc, char** argv) {
   Cli cli;
   for (int i = 0; i < argc; ++i) cli.command += (i > 0 ? " " : "") + std::string(argv[i]);
@@ -52,6 +72,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     std::ostringstream out, err;
     const int code = cli.app.exit(e, out, err);
+    if (code != 0) std::fputs(wrap(not_understood(cli.app), 80, 2).c_str(), stderr);
     std::fputs(err.str().c_str(), stderr);
     if (const Status written = print_out(narrow_help(out.str())); !written.ok()) return fail(written);
     return code == 0 ? kExitOk : kExitUsage;

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "profiles/timer.h"
+
 namespace smepilot {
 namespace {
 
@@ -55,7 +57,8 @@ Result<std::string> find_program(const std::string& name) {
 }
 
 Result<ProcessOutput> run_process(const std::vector<std::string>& command, const std::atomic<bool>& cancel,
-                                  size_t max_output) {
+                                  const ProcessLimits& limits) {
+  if (command.empty() || command[0].empty()) return error("cannot start a program without a name");
   std::vector<std::string> words = command;
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
@@ -86,13 +89,25 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& command, const
 
   ProcessOutput result;
   bool too_much = false;
-  const auto stop = [&] { kill(-child, SIGTERM); };
+  const int64_t start_ns = now_ns();
+  int64_t stop_ns = 0;  // when it was first asked to end; 0: not yet
+  const auto since_s = [](int64_t then_ns) { return static_cast<double>(now_ns() - then_ns) * 1e-9; };
+  const auto stop = [&] {
+    kill(-child, SIGTERM);
+    stop_ns = now_ns();
+  };
   pollfd files[2] = {{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};
   while (files[0].fd >= 0 || files[1].fd >= 0) {
     if (poll(files, 2, kLookMs) < 0 && errno != EINTR) break;
-    if (cancel.load() && !result.cancelled) {
+    if (stop_ns == 0 && cancel.load()) {
       result.cancelled = true;
       stop();
+    } else if (stop_ns == 0 && limits.timeout_s > 0 && since_s(start_ns) > limits.timeout_s) {
+      result.timed_out = true;
+      stop();
+    } else if (stop_ns != 0 && since_s(stop_ns) > limits.grace_s) {
+      kill(-child, SIGKILL);
+      break;  // not for what left its group and still holds a pipe
     }
     for (pollfd& f : files) {
       if (f.fd < 0 || f.revents == 0) continue;
@@ -106,8 +121,8 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& command, const
       std::string& text = &f == files ? result.out : result.err;
       text.append(buffer, static_cast<size_t>(size));
       if (&f == files + 1 && text.size() > 2 * kKeptErr) text.erase(0, text.size() - kKeptErr);
-      if (&f == files && text.size() > max_output) {
-        if (!too_much) stop();
+      if (&f == files && text.size() > limits.max_output) {
+        if (stop_ns == 0) stop();
         too_much = true;
         text.clear();
       }
@@ -119,7 +134,7 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& command, const
   int code = 0;
   if (read(failed.ends[0], &code, sizeof code) == sizeof code)
     return error("cannot run {}: {}", words[0], std::strerror(code));
-  if (too_much) return error("{}: prints more than {} bytes", words[0], max_output);
+  if (too_much) return error("{}: prints more than {} bytes", words[0], limits.max_output);
   if (WIFSIGNALED(status)) {
     result.code = -1;
     result.signal = WTERMSIG(status);

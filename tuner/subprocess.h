@@ -14,12 +14,20 @@ struct ProcessOutput {
   int code = 0;            // exit code; -1: ended by a signal
   int signal = 0;          // that ended it
   bool cancelled = false;  // it was asked to end because `cancel` was set
+  bool timed_out = false;  // … because its time was over
 };
 
-// Waits for the program, whose path is `command[0]`. While it runs, `cancel` is looked at: once set, the program and
-// those that it started get SIGTERM. Error: it cannot be started, or prints more than `max_output` bytes.
+struct ProcessLimits {
+  double timeout_s = 0;  // 0: none
+  double grace_s = 3;    // between SIGTERM and SIGKILL
+  size_t max_output = size_t{16} << 20;
+};
+
+// Waits for the program, whose path is `command[0]`. Once `cancel` is set or its time is over, the program and those
+// that it started get SIGTERM, and SIGKILL if that does not end them. Error: it cannot be started, or prints more than
+// `max_output` bytes.
 Result<ProcessOutput> run_process(const std::vector<std::string>& command, const std::atomic<bool>& cancel,
-                                  size_t max_output = size_t{16} << 20);
+                                  const ProcessLimits& limits = {});
 
 // The path of an executable file: as given, or for a name without a folder, in $PATH. Error: there is none.
 Result<std::string> find_program(const std::string& name);

@@ -12,7 +12,6 @@ constexpr WorkloadShape kWorkloads[] = {
     {"gsm8k", "GSM8K", 92, 100},
     {"longwriter", "LongWriter-6k", 339, 5424},
 };
-constexpr size_t kJudgedFrom = 3;  // rounds
 
 }  // namespace
 
@@ -51,11 +50,11 @@ WorkloadRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, W
         b.push_back(seconds_of(o, part));
       }
   const std::vector<double> ratios = paired_ratios(a, b);
-  return {median(ratios), bootstrap_median_ratio(a, b), ratios.size()};
+  return {median(ratios), sign_interval(ratios), ratios.size()};
 }
 
 const char* WorkloadRatio::verdict() const noexcept {
-  if (rounds < kJudgedFrom) return "not judged";
+  if (rounds < kSamplesOfInterval) return "not judged";
   return interval.low > 1 ? "win" : interval.high < 1 ? "loss" : "tie";
 }
 

@@ -22,12 +22,15 @@ const WorkloadShape* find_workload(const std::string& name) noexcept;
 // A share `scale` (0 < scale <= 1) of the tokens, at least one.
 uint32_t scaled_tokens(uint32_t tokens, double scale) noexcept;
 
-// How much less time ours takes: median of their time / our time over rounds that both have, and its interval.
+// How much less time ours takes: median of their time / our time over rounds that both have, and its 95 % interval
+// (sign_interval()). Ours wins where that lies above 1 and loses where it lies below; one engine against itself is
+// called either in at most 5 % of cases. The report judges by the same rule (smepilot_report.stats.judge_pairs), and
+// tests of both read tests/tuner/data/workload_verdicts.json.
 struct WorkloadRatio {
   double median = 0;
   Interval interval;
   size_t rounds = 0;
-  const char* verdict() const noexcept;  // "win", "loss", "tie"; "not judged" below three rounds
+  const char* verdict() const noexcept;  // "win", "loss", "tie"; "not judged" below kSamplesOfInterval rounds
 };
 enum class WorkloadPart : uint8_t { kPrefill, kDecode, kTotal };
 double seconds_of(const WorkloadRound& round, WorkloadPart part) noexcept;

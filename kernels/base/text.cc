@@ -81,21 +81,23 @@ std::string Table::text(size_t width) const {
 }
 
 std::string wrap(std::string_view text, size_t width, size_t indent) {
-  std::string out;
-  size_t column = 0;
-  while (!text.empty()) {
+  const size_t blanks = std::min(text.find_first_not_of(' '), text.size());
+  std::string out(blanks == text.size() ? 0 : blanks, ' ');
+  size_t column = blanks;
+  for (bool first = true; !text.empty();) {
     const size_t space = text.find(' ');
     const std::string_view word = text.substr(0, space);
     text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
     if (word.empty()) continue;
     const size_t w = columns_of(word);
-    if (column > 0 && column + 1 + w > width) {
+    if (!first && column + 1 + w > width) {
       out += '\n' + std::string(indent, ' ');
       column = indent;
-    } else if (column > 0) {
+    } else if (!first) {
       out += ' ';
       ++column;
     }
+    first = false;
     out += word;
     column += w;
   }
@@ -166,6 +168,15 @@ std::vector<std::string> closest_names(std::string_view name, const std::vector<
   std::vector<std::string> out;
   for (size_t i = 0; i < std::min(most, found.size()); ++i) out.push_back(std::move(found[i].second));
   return out;
+}
+
+std::string suggest_names(std::string_view name, const std::vector<std::string>& known) {
+  const std::vector<std::string> close = closest_names(name, known);
+  std::string list;
+  for (size_t i = 0; i < close.size(); ++i) list += (i == 0 ? "" : i + 1 == close.size() ? " or " : ", ") + close[i];
+  if (!list.empty()) return "did you mean " + list + "?";
+  for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+  return "known are " + (list.empty() ? "none" : list);
 }
 
 std::string format_range(uint32_t low, uint32_t high) {

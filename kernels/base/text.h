@@ -27,7 +27,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Breaks at spaces so that no line is longer than `width`, each after the first indented. Ends without a newline.
+// Breaks at spaces so that no line is longer than `width`, each after the first indented; blanks before the
+// first word stay. Ends without a newline.
 std::string wrap(std::string_view text, size_t width, size_t indent);
 
 // The help of a program within `columns`: what is wider is broken and goes on below its own beginning, or below the
@@ -36,6 +37,8 @@ std::string wrap(std::string_view text, size_t width, size_t indent);
 std::string narrow_help(std::string_view help, size_t columns = 80);
 // The names that are most like one that was mistyped, best first, at most `most`; none where nothing is alike.
 std::vector<std::string> closest_names(std::string_view name, const std::vector<std::string>& known, size_t most = 3);
+// What a message about an unknown name goes on with: "did you mean a or b?", or "known are a, b, c".
+std::string suggest_names(std::string_view name, const std::vector<std::string>& known);
 
 // "1-15", "512-", "1": a range whose upper end may be UINT32_MAX.
 std::string format_range(uint32_t low, uint32_t high);

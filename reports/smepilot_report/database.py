@@ -33,6 +33,16 @@ class Reader:
         except sqlite3.Error as error:
             raise ReportError(f"{self.path}: cannot be read: {error}") from error
 
+    def batches(self, sql, size):
+        """As rows(), in lists of at most `size`."""
+        try:
+            cursor = self._connection.execute(sql)
+            names = [column[0] for column in cursor.description]
+            while found := cursor.fetchmany(size):
+                yield [dict(zip(names, row, strict=True)) for row in found]
+        except sqlite3.Error as error:
+            raise ReportError(f"{self.path}: cannot be read: {error}") from error
+
     def row(self, sql, *values):
         found = self.rows(sql, *values)
         return found[0] if found else None

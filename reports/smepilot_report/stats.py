@@ -6,6 +6,7 @@ from statistics import median
 
 CONFIDENCE = 0.95
 MIN_SAMPLES = 3  # below this an interval says too little for a verdict
+MIN_PAIRS = 6  # below this no interval of a median has 95 % coverage
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,18 @@ def judge(ours, theirs, noise_floor, higher_is_better=True):
     return Verdict(
         "win" if gain > 1 else "loss", gain, "the intervals are apart and the difference exceeds the noise floor"
     )
+
+
+def judge_pairs(ours, theirs):
+    """Whether `ours` takes less time than `theirs`: times of rounds, as {round: seconds}, in which both took turns. By
+    the interval of their time / ours over the rounds that both have, so what slowed a whole round cancels. `smetune
+    workload` has the same rule in C++ (tuner/workload.h)."""
+    ratios = [theirs[r] / ours[r] for r in ours if r in theirs]
+    if not ratios:
+        return None
+    found = estimate(ratios)
+    if found.count < MIN_PAIRS:
+        return Verdict("not judged", found.median, f"{found.count} common rounds, {MIN_PAIRS} are needed")
+    if found.low <= 1 <= found.high:
+        return Verdict("tie", found.median, "the interval of the ratio holds 1")
+    return Verdict("win" if found.low > 1 else "loss", found.median, "the interval of the ratio does not hold 1")

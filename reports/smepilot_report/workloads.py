@@ -10,6 +10,7 @@ class Engine:
     """One engine's rounds; `verdicts` are ours against it, by phase."""
 
     row: dict
+    rounds: dict  # of each phase: {number of the round: seconds}
     prefill: stats.Estimate
     decode: stats.Estimate
     total: stats.Estimate
@@ -34,19 +35,21 @@ def load(db, platform_id):
         ours = engines[0]
         for other in engines[1:] if not ours.row["is_baseline"] else []:
             for phase in ("prefill", "decode", "total"):
-                other.verdicts[phase] = stats.judge(
-                    getattr(ours, phase), getattr(other, phase), None, higher_is_better=False
-                )
+                other.verdicts[phase] = stats.judge_pairs(ours.rounds[phase], other.rounds[phase])
     return list(sessions.values())
 
 
 def _engine(run, rounds):
     tokens = (run["n_prompt"] + run["n_gen"]) * run["batch"]
     joules = [r["joules"] for r in rounds if r["joules"] is not None]
+    seconds = {
+        "prefill": {r["round"]: r["prefill_s"] for r in rounds},
+        "decode": {r["round"]: r["decode_s"] for r in rounds},
+        "total": {r["round"]: r["prefill_s"] + r["decode_s"] for r in rounds},
+    }
     return Engine(
         run,
-        stats.estimate([r["prefill_s"] for r in rounds]),
-        stats.estimate([r["decode_s"] for r in rounds]),
-        stats.estimate([r["prefill_s"] + r["decode_s"] for r in rounds]),
+        seconds,
+        *(stats.estimate(s.values()) for s in seconds.values()),
         stats.median(joules) / tokens if joules else None,
     )

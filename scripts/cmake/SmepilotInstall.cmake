@@ -18,6 +18,8 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/smepilotConfigVersion.cm
 install(FILES "${PROJECT_BINARY_DIR}/smepilotConfig.cmake" "${PROJECT_BINARY_DIR}/smepilotConfigVersion.cmake"
         DESTINATION ${_package})
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)  # where Debian looks for it
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.png")
 
 # Completions and man pages, made from what the programs say with --help.
 find_package(Python3 COMPONENTS Interpreter)
@@ -42,7 +44,22 @@ endif()
 if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_PACKAGE_NAME smepilot)
   set(CPACK_PACKAGE_VENDOR "SMEPilot project")
-  set(CPACK_PACKAGE_CONTACT "The SMEPilot project")
+  # A package's maintainer is who builds it: as Debian's tools have it, else as git knows them.
+  find_package(Git QUIET)
+  set(_contact "smepilot <nobody@example.invalid>")
+  if(NOT "$ENV{DEBFULLNAME}" STREQUAL "" AND NOT "$ENV{DEBEMAIL}" STREQUAL "")
+    set(_contact "$ENV{DEBFULLNAME} <$ENV{DEBEMAIL}>")
+  elseif(GIT_FOUND)
+    foreach(field name email)
+      execute_process(COMMAND "${GIT_EXECUTABLE}" config user.${field} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+                      OUTPUT_VARIABLE _${field} OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    endforeach()
+    if(_name AND _email)
+      set(_contact "${_name} <${_email}>")
+    endif()
+  endif()
+  set(SMEPILOT_PACKAGE_CONTACT "${_contact}" CACHE STRING "Maintainer of the packages that cpack makes: NAME <ADDRESS>")
+  set(CPACK_PACKAGE_CONTACT "${SMEPILOT_PACKAGE_CONTACT}")
   set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
   set(CPACK_STRIP_FILES ON)
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
@@ -50,9 +67,9 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # Depends: what the programs link
   set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3, python3-matplotlib, python3-jinja2")  # for `smetune report`
   set(CPACK_DEBIAN_PACKAGE_SUGGESTS "g++, cmake, libfmt-dev, libsqlite3-dev, libpcre2-dev, libhwloc-dev, pkg-config")
-  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "${PROJECT_DESCRIPTION}
- smetune calibrates this machine and searches how it should run each operator
- of a model; smepilot-run is the inference engine that runs GGUF models by the
- stored plan. With the static libraries and the C++ interface.")
+  # Behind the first line, which is the project's.
+  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "smetune calibrates this machine and searches how it should run each operator
+of a model; smepilot-run is the inference engine that runs GGUF models by the
+stored plan. With the static libraries and the C++ interface.")
   include(CPack)
 endif()

@@ -79,6 +79,30 @@ class Installed(unittest.TestCase):
             self.assertIn("./usr/" + path, listing)
         for suffix in ("libsmepilot_kernels.a", "cmake/smepilot/smepilotConfig.cmake"):
             self.assertRegex(listing, r"\./usr/lib\S*/" + re.escape(suffix))
+        self.assertRegex(info, r"(?m)^ Maintainer: \S.* <[^@<> ]+@[^@<> ]+>$")
+        self.assertRegex(info, r"(?m)^ Description: \S.*\n  smetune calibrates .*\n  of a model; .*\n  stored plan")
+        self.assertRegex(info, r"(?m)^ Recommends: .*python3-matplotlib")
+        for path in ("bash-completion/completions/smetune", "zsh/vendor-completions/_smetune",
+                     "fish/vendor_completions.d/smepilot-run.fish", "man/man1/smetune.1.gz", "doc/smepilot/README.md",
+                     "doc/smepilot/copyright", "doc/smepilot/docs/cli.md"):
+            self.assertIn("./usr/share/" + path, listing)
+
+        # Unpacked somewhere: everybody may read it, and the programs find their data beside them.
+        root = os.path.join(self.folder, "root")
+        self.run_ok(["dpkg-deb", "-x", deb, root])
+        for folder, _, names in os.walk(root):
+            for name in names:
+                self.assertTrue(os.stat(os.path.join(folder, name)).st_mode & 0o444 == 0o444, name)
+        tune, run = (os.path.join(root, "usr", "bin", name) for name in ("smetune", "smepilot-run"))
+        self.assertIn("smetune 0.", self.run_ok([tune, "--version"], env=self.env())[0])
+        self.assertIn("smepilot-run 0.", self.run_ok([run, "--version"], env=self.env())[0])
+        shown, _ = self.run_ok([tune, "platforms", "show", "apple-m4-pro"], env=self.env())
+        self.assertIn(os.path.join(root, "usr", "share", "smepilot", "platforms"), shown)
+        self.assertIn("llama-3.2-3b", self.run_ok([tune, "models", "list"], env=self.env())[0])
+        if os.path.exists(MODEL):
+            text, _ = self.run_ok([run, "-m", MODEL, "-p", "Once upon a time", "-n", "8", "--temp", "0", "--no-cache"],
+                                  env=self.env())
+            self.assertTrue(text.startswith("Once upon a time"), text)
 
 
 if __name__ == "__main__":

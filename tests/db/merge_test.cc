@@ -20,37 +20,9 @@ Platform platform_named(const std::string& cpu) {
 void fill(const std::string& path, const std::string& cpu, double median_ns) {
   auto db = Database::open(path);
   ASSERT_OK(db);
-  const Platform platform = platform_named(cpu);
-  auto session = SessionStore(*db).begin(platform, "smetune search");
-  ASSERT_OK(session);
-  auto calibration = CalibrationStore(*db).save(session->id, test::sample_calibration());
-  ASSERT_OK(calibration);
-  MeasurementStore store(*db);
-  Search search;
-  search.session_id = session->id;
-  search.model_id = *store.model_id(test::sample_model());
-  search.calibration_id = *calibration;
-  search.planner = "race";
-  search.variant_set_hash = "0123456789abcdef";
-  const SearchOperator operators[] = {{"ffn_up", test::matmul_shape(8), 2, 0}};
-  auto begun = store.begin_search(search, operators);
-  ASSERT_OK(begun);
-  for (uint32_t i = 1; i <= 3; ++i) ASSERT_OK(store.record(test::sample_measurement(begun->id, 16 * i, median_ns + i)));
-  Plan plan = test::sample_plan();
-  plan.fingerprint = platform.fingerprint();
-  plan.platform = platform.identity();
-  auto plan_id = PlanStore(*db).save(session->id, plan, begun->id);
-  ASSERT_OK(plan_id);
-  Bench bench;
-  bench.session_id = session->id;
-  bench.plan_id = *plan_id;
-  bench.plan_mode = "db";
-  bench.model_file = "tiny.gguf";
-  bench.n_threads = 2;
-  bench.n_prompt = 8;
-  bench.avg_ts = 10;
-  bench.samples_ts = {10};
-  ASSERT_OK(BenchStore(*db).save(test::sample_model(), bench));
+  const auto tuned = test::tune(*db, platform_named(cpu), {16, 32, 48}, median_ns);
+  ASSERT_OK(tuned);
+  ASSERT_OK(BenchStore(*db).save(test::sample_model(), test::sample_bench(tuned->session.id, tuned->plan_id)));
   Baseline baseline;
   baseline.engine = "llama.cpp";
   baseline.n_threads = 2;
@@ -58,7 +30,7 @@ void fill(const std::string& path, const std::string& cpu, double median_ns) {
   baseline.avg_ts = 9;
   baseline.samples_ts = {9};
   baseline.raw_json = "{\"on\":\"" + cpu + "\"}";
-  ASSERT_OK(BaselineStore(*db).save(session->id, std::span(&baseline, 1)));
+  ASSERT_OK(BaselineStore(*db).save(tuned->session.id, std::span(&baseline, 1)));
 }
 
 int64_t count(Database& db, const std::string& table) {

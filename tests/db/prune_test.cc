@@ -20,22 +20,16 @@ class Prune : public ::testing::Test {
 
   // A session with a calibration, a search of two measurements (one of them of a candidate of its own), and a plan.
   void add(int year) {
-    auto begun = test::begin(*db_);
-    ASSERT_OK(begun);
-    auto calibration = CalibrationStore(*db_).save(begun->session.id, test::sample_calibration());
-    ASSERT_OK(calibration);
-    MeasurementStore store(*db_);
-    ASSERT_OK(store.record(test::sample_measurement(begun->search.id, 16, 100)));
-    ASSERT_OK(store.record(test::sample_measurement(begun->search.id, static_cast<uint32_t>(year), 100)));
-    ASSERT_OK(store.finish_search(begun->search.id, SearchState::kDone));
-    ASSERT_OK(PlanStore(*db_).save(begun->session.id, test::sample_plan(), begun->search.id));
+    const auto tuned = test::tune(*db_, test::sample_platform(), {16, static_cast<uint32_t>(year)}, 100);
+    ASSERT_OK(tuned);
+    ASSERT_OK(MeasurementStore(*db_).finish_search(tuned->search.id, SearchState::kDone));
     ASSERT_OK(db_->connection().execute(
         fmt::format("UPDATE session SET started = '{0}-01-01T00:00:00Z' WHERE id = {1};"
-                    "UPDATE search SET started = '{0}-01-01T00:00:00Z', calibration_id = {2} WHERE id = {3};"
+                    "UPDATE search SET started = '{0}-01-01T00:00:00Z' WHERE id = {3};"
                     "UPDATE measurement SET created = '{0}-01-01T00:00:00Z' WHERE search_id = {3};"
                     "UPDATE calibration SET created = '{0}-01-01T00:00:00Z' WHERE id = {2};"
                     "UPDATE plan SET created = '{0}-01-01T00:00:00Z' WHERE search_id = {3}",
-                    year, begun->session.id, *calibration, begun->search.id)));
+                    year, tuned->session.id, tuned->calibration_id, tuned->search.id)));
   }
 
   int64_t count(const std::string& table) { return *db_->connection().integer("SELECT count(*) FROM " + table); }
@@ -98,16 +92,7 @@ TEST_F(Prune, AgeAloneSparesTheNewestAndTheYoung) {
 }
 
 TEST_F(Prune, PlansThatBenchesRanAndRunningSearchesStay) {
-  Bench bench;
-  bench.session_id = 1;
-  bench.plan_id = 1;
-  bench.plan_mode = "db";
-  bench.model_file = "tiny.gguf";
-  bench.n_threads = 1;
-  bench.n_prompt = 1;
-  bench.avg_ts = 1;
-  bench.samples_ts = {1};
-  ASSERT_OK(BenchStore(*db_).save(test::sample_model(), bench));
+  ASSERT_OK(BenchStore(*db_).save(test::sample_model(), test::sample_bench(1, 1)));
   ASSERT_OK(db_->connection().execute(
       "UPDATE search SET variant_set_hash = 'old' WHERE id <= 3; UPDATE measurement SET variant_set_hash = 'old' WHERE "
       "search_id <= 3; UPDATE search SET state = 'running', finished = NULL WHERE id = 2"));

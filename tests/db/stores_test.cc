@@ -493,5 +493,21 @@ TEST_F(Stores, CsvIsExact) {
   EXPECT_ERROR(export_csv(folder_ / "none.db", folder_ / "x"), "there is no database");
 }
 
+TEST_F(Stores, SomeTablesAreExported) {
+  auto files = export_csv(path_, folder_ / "csv", {"session", "platform", "session"});
+  ASSERT_OK(files);
+  EXPECT_EQ(*files, (std::vector<std::string>{folder_ / "csv/session.csv", folder_ / "csv/platform.csv"}));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "csv/model.csv"));
+  EXPECT_ERROR(export_csv(path_, folder_ / "none", {"session", "platfrom"}),
+               "no table 'platfrom'; did you mean platform?");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "none"));
+  EXPECT_ERROR(tables_to_export(path_, {"../x"}), "no table '../x'; known are ");
+  const auto all = tables_to_export(path_);
+  ASSERT_OK(all);
+  EXPECT_EQ(all->size(), 22u);
+  ASSERT_OK(db_->connection().execute("CREATE TABLE '../x' (a)"));
+  EXPECT_ERROR(tables_to_export(path_), "cannot be a file name");
+}
+
 }  // namespace
 }  // namespace smepilot

@@ -6,9 +6,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <string>
 
+#include "db/bench_store.h"
 #include "db/calibration_store.h"
 #include "db/database.h"
 #include "db/measurement_store.h"
@@ -214,23 +216,63 @@ inline Measurement sample_measurement(int64_t search, uint32_t mc, double median
   return m;
 }
 
+// A run of the sample model's file that a plan of the database drove.
+inline Bench sample_bench(int64_t session, int64_t plan) {
+  Bench b;
+  b.session_id = session;
+  b.plan_id = plan;
+  b.plan_mode = "db";
+  b.model_file = "tiny.gguf";
+  b.n_threads = 2;
+  b.n_prompt = 8;
+  b.avg_ts = 10;
+  b.samples_ts = {10};
+  return b;
+}
+
 struct Begun {
   SessionRow session;
   Search search;
+  int64_t calibration_id = 0;  // 0: none
 };
 
-// A session and a search of the sample model on the sample platform.
-inline Result<Begun> begin(Database& db) {
-  SMEPILOT_ASSIGN(const SessionRow session, SessionStore(db).begin(sample_platform(), "smetune search"));
+// A session and a search of the sample model, with the sample calibration or without one.
+inline Result<Begun> begin(Database& db, const Platform& platform = sample_platform(), bool calibrated = false) {
+  Begun begun;
+  SMEPILOT_ASSIGN(begun.session, SessionStore(db).begin(platform, "smetune search"));
+  if (calibrated) {
+    SMEPILOT_ASSIGN(begun.calibration_id, CalibrationStore(db).save(begun.session.id, sample_calibration()));
+  }
   MeasurementStore store(db);
   Search search;
-  search.session_id = session.id;
+  search.session_id = begun.session.id;
+  search.calibration_id = begun.calibration_id;
   SMEPILOT_ASSIGN(search.model_id, store.model_id(sample_model()));
   search.planner = "race";
   search.variant_set_hash = "0123456789abcdef";
   const SearchOperator operators[] = {{"ffn_up", matmul_shape(8), 2, 0}, {"ffn_gate", matmul_shape(8), 2, 0}};
-  SMEPILOT_ASSIGN(search, store.begin_search(search, operators));
-  return Begun{session, search};
+  SMEPILOT_ASSIGN(begun.search, store.begin_search(search, operators));
+  return begun;
+}
+
+struct Tuned : Begun {
+  int64_t plan_id = 0;
+};
+
+// What `smetune search` leaves: a calibration, a search with a measurement of each mc (of median_ns + 1, + 2, …), and
+// the sample plan.
+inline Result<Tuned> tune(Database& db, const Platform& platform, std::initializer_list<uint32_t> mcs,
+                          double median_ns) {
+  Tuned tuned;
+  SMEPILOT_ASSIGN(static_cast<Begun&>(tuned), begin(db, platform, true));
+  MeasurementStore store(db);
+  for (const uint32_t mc : mcs)
+    SMEPILOT_TRY(store.record(sample_measurement(tuned.search.id, mc, ++median_ns)).status());
+  Plan plan = sample_plan();
+  plan.fingerprint = platform.fingerprint();
+  plan.platform = platform.identity();
+  SMEPILOT_ASSIGN(tuned.plan_id, PlanStore(db).save(tuned.session.id, plan, tuned.search.id));
+  return tuned;
 }
 
 }  // namespace smepilot::test

@@ -38,7 +38,7 @@ def gguf_value(value):
     return ARRAY, struct.pack("<IQ", element, len(value)) + items
 
 
-def write_model(path, context=128, architecture="llama", tensor_type=0, magic=b"GGUF", seed=1):
+def write_model(path, context=128, architecture="llama", tensor_type=0, magic=b"GGUF", seed=1, chat_template=""):
     """A llama model of one layer with random f32 weights and a vocabulary of bytes. Returns the file's bytes."""
     rng = random.Random(seed)
     d, heads, kv_heads, head_dim, ff = 32, 4, 2, 8, 64
@@ -52,6 +52,8 @@ def write_model(path, context=128, architecture="llama", tensor_type=0, magic=b"
         "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256, "tokenizer.ggml.scores": [0.0] * len(tokens),
         "tokenizer.ggml.add_space_prefix": False,
     }
+    if chat_template:
+        values["tokenizer.chat_template"] = chat_template
     shapes = {
         "token_embd.weight": [d, len(tokens)], "output_norm.weight": [d], "blk.0.attn_norm.weight": [d],
         "blk.0.ffn_norm.weight": [d], "blk.0.attn_q.weight": [d, heads * head_dim],

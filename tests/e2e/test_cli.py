@@ -3,6 +3,7 @@ within 80 columns."""
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -138,10 +139,58 @@ class Width(ProgramTest):
 
     def test_lists_fit_80_columns(self):
         self.env.pop("SMEPILOT_DATA_DIR", None)
-        for args in (["models", "list"], ["variants", "list"], ["platforms"]):
+        with os.scandir(os.path.join(SOURCE, "profiles", "platforms")) as found:
+            names = [f.name[:-5] for f in found if f.name.endswith(".json")]
+        self.assertGreater(len(names), 3)
+        model = ["--platform", "apple-m4-pro", "--model", "llama-3.2-3b", "--dtype", "f16"]
+        for args in (["models", "list"], ["variants", "list"], ["platforms"], ["simulate", "--published"],
+                     *(["platforms", "show", name] for name in names),
+                     ["simulate", "model", *model, "--prefill", "512"],
+                     ["simulate", "model", *model, "--decode", "16", "--context", "2048"],
+                     ["simulate", "attention", "--platform", "apple-m4-pro", "--m", "256", "--mode", "sme"],
+                     ["search", *model, "--quick", "--db", self.db]):
             out, err = self.assert_works(args, SMETUNE)
             self.assertEqual(err, "")
-            self.narrow(out, args)
+            # Paths are as long as they are.
+            self.narrow("\n".join(s for s in out.split("\n") if os.sep + "profiles" not in s), args)
+            self.assertNotIn("…", out, args)
+        self.env["SMEPILOT_FORCE_ISA"] = "portable"
+        out, _ = self.assert_works(["variants", "list"], SMETUNE)
+        self.narrow(out, "variants")
+        self.assertNotIn("…", out)
+        self.assertIn("(1) by SMEPILOT_FORCE_ISA", out)
+
+    def test_notes_and_assumptions_stay_whole(self):
+        self.env.pop("SMEPILOT_DATA_DIR", None)
+        out, _ = self.assert_works(["platforms", "show", "apple-m4-pro"], SMETUNE)
+        with open(os.path.join(SOURCE, "profiles", "platforms", "apple-m4-pro.json"), encoding="utf-8") as f:
+            text = f.read()
+        notes = re.findall(r'"note": "([^"]+)"', text)
+        self.assertGreater(len(notes), 1)
+        for note in notes:
+            self.assertIn(note, " ".join(out.split()))
+        out, _ = self.assert_works(["simulate", "--published"], SMETUNE)
+        self.assertIn("heads of Llama-3.2-3B, no mask, f32 scores: prefill attention 4096, full pipeline",
+                      " ".join(out.split()))
+
+    def test_wrong_names_suggest_close_ones(self):
+        self.env.pop("SMEPILOT_DATA_DIR", None)
+        for code, args, part in (
+                (1, ["platforms", "show", "aple-m4-pro"], "did you mean apple-m4-pro"),
+                (1, ["search", "--platform", "apple-m4-por", "--model", "llama-3.2-3b"], "did you mean apple-m4-pro"),
+                (1, ["platforms", "show", "pdp-11"], "known are apple-m4-ipad, "),
+                (1, ["search", "--platform", "apple-m4-pro", "--model", "lama-3.2-3b"], "did you mean llama-3.2-3b"),
+                (1, ["db", "export", self.path("x"), "--table", "sesion", "--db", self.db], "did you mean session?"),
+                (2, ["workload", "gsmk8", "--model", self.model], "no workload 'gsmk8'; did you mean gsm8k?"),
+                (2, ["workload", "x", "--model", self.model], "known are ruler-4k, "),
+                (2, ["serach"], "no verb 'serach'; did you mean search?"),
+                (2, ["plan", "exlpain"], "no verb 'exlpain'; did you mean explain"),
+                (2, ["search", "--modle", "x"], "no option '--modle'; did you mean --model"),
+                (2, ["models", "list", "--jsn"], "no option '--jsn'; did you mean --json")):
+            if "--table" in args:
+                self.assert_works(["search", "--platform", "apple-m4-pro", "--model", "llama-3.2-1b", "--dtype", "f16",
+                                   "--quick", "--db", self.db], SMETUNE)
+            self.assert_fails(args, part, code=code, program=SMETUNE)
 
     def test_no_colour_where_no_terminal_is(self):
         for args in (["models", "list"], ["--help"], ["plan", "list"]):

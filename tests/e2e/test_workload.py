@@ -43,21 +43,20 @@ class Workload(ProgramTest):
 
     def test_beside_a_baseline(self):
         bench = self.program("llama-bench", BENCH)
-        out, _ = self.assert_works(self.args("-r", "3", "--scale", "0.1", "--json", "--baseline-cmd", bench),
-                                   program=SMETUNE)
+        out, _ = self.assert_works(self.args("--scale", "0.1", "--json", "--baseline-cmd", bench), program=SMETUNE)
         j = json.loads(out)
         self.assertEqual((j["workload"], j["scale"], j["full_size"], j["n_prompt"], j["n_gen"], j["interrupted"]),
                          ("gsm8k", 0.1, False, 9, 10, False))
         ours, theirs = j["engines"]
         self.assertEqual((ours["engine"], theirs["engine"]), ("smepilot", "llama-bench"))
-        self.assertEqual(theirs["total"]["samples_s"], [5.0] * 3)
+        self.assertEqual(theirs["total"]["samples_s"], [5.0] * 6)  # the default suffices for a verdict
         self.assertAlmostEqual(theirs["decode"]["tokens_per_s"], 10 / 3)
         self.assertEqual(theirs["total_ratio"]["verdict"], "win")
-        self.assertEqual(len(ours["prefill"]["samples_s"]), 3)
+        self.assertEqual(len(ours["prefill"]["samples_s"]), 6)
         self.assertEqual(self.rows("SELECT workload, scale, batch, engine, is_baseline, build, n_prompt, n_gen FROM "
                                    "workload_run ORDER BY id")[1],
                          ("gsm8k", 0.1, 1, "llama-bench", 1, "feed (7)", 9, 10))
-        self.assertEqual(self.rows("SELECT count(*), min(round), max(round) FROM workload_round"), [(6, 1, 3)])
+        self.assertEqual(self.rows("SELECT count(*), min(round), max(round) FROM workload_round"), [(12, 1, 6)])
 
     def test_table_says_that_it_is_scaled_and_who_did_not_take_part(self):
         bench = self.program("llama-bench", BENCH)
@@ -80,6 +79,34 @@ class Workload(ProgramTest):
         self.assert_fails(self.args("--scale", "2"), "scale", code=2, program=SMETUNE)
         self.assert_fails(["workload", "other", "--model", self.model], "WORKLOAD", code=2, program=SMETUNE)
         self.assert_fails(["workload", "gsm8k", "--model", self.path("no.gguf")], "no.gguf", program=SMETUNE)
+
+    def test_baselines_that_do_not_behave(self):
+        more = ["--scale", "0.1", "-r", "1", "--baseline-cmd"]
+        for name in ("llama-bench", "llama-batched-bench"):
+            def fails(text, *parts, options=()):
+                path = self.program(name, "#!/bin/sh\n" + text + "\n")
+                self.assert_fails(self.args(*more, path, *options), path, "1 of 2 runs are stored", *parts,
+                                  program=SMETUNE)
+
+            with self.subTest(name):
+                fails("echo no JSON at all",
+                      "no JSON at all" if "batched" in name else "expected the output of llama-bench")
+                fails("exit 0")
+                fails("echo '[]'")
+                fails("echo '{\"t_pp\": \"fast\"}'")
+                fails("echo lost >&2; kill -SEGV $$", "ended by signal 11", "lost")
+                fails("echo waiting >&2; sleep 60", "not done after 5 s (--timeout)", "waiting",
+                      options=("--timeout", "5"))
+        self.assertEqual(self.rows("SELECT count(*) FROM workload_round JOIN workload_run ON run_id = id WHERE "
+                                   "is_baseline"), [(0,)])
+
+    def test_an_engine_that_does_not_behave(self):
+        for text, part in (("echo not a list", "prints no list of one result: not a list"), ("exit 9", "exit code 9"),
+                           ("echo '[{\"samples_ns\": [1, 2]}]'", "samples_ns is [1,2], expected a list of one number")):
+            self.env["SMEPILOT_RUN"] = self.program("engine", "#!/bin/sh\n" + text + "\n")
+            self.assert_fails(self.args("-r", "1"), self.path("engine"), part, program=SMETUNE)
+        self.env["SMEPILOT_RUN"] = self.path("gone")
+        self.assert_fails(self.args("-r", "1"), "gone: no such file", program=SMETUNE)
 
     def test_an_interrupt_keeps_the_finished_rounds(self):
         slow = self.program("slow", "#!/bin/sh\ntouch '%s'\nexec sleep 60\n" % self.path("started"))

@@ -119,7 +119,10 @@ TEST(PlatformProfile, BadFilesNameTheField) {
   expect_error(platform_profile_from_json("[]", "p.json"), "expected a JSON object");
   const Result<PlatformProfile> unknown = load_platform_profile("apple-m9");
   ASSERT_FALSE(unknown.ok());
-  EXPECT_NE(unknown.message().find("apple-m4-pro"), std::string::npos) << unknown.message();
+  EXPECT_NE(unknown.message().find("did you mean apple-m5?"), std::string::npos) << unknown.message();
+  const Result<PlatformProfile> foreign = load_platform_profile("pdp-11");
+  ASSERT_FALSE(foreign.ok());
+  EXPECT_NE(foreign.message().find("known are apple-m4-ipad, "), std::string::npos) << foreign.message();
 }
 
 Platform here() {

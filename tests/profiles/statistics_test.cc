@@ -153,5 +153,44 @@ TEST(Statistics, PairedRatiosLeaveOutImpossiblePairs) {
   EXPECT_EQ(r[1], 2);
 }
 
+// Ranks from tables of the sign test.
+TEST(Statistics, SignIntervalsOfKnownRanks) {
+  EXPECT_EQ(sign_interval({}).high, 0);
+  for (const auto& [n, rank] : {std::pair{1, 1},
+                                {5, 1},
+                                {6, 1},
+                                {8, 1},
+                                {9, 2},
+                                {11, 2},
+                                {12, 3},
+                                {15, 4},
+                                {20, 6},
+                                {25, 8},
+                                {100, 40},
+                                {1000, 469},
+                                {1001, 469},
+                                {2000, 956}}) {
+    std::vector<double> x;
+    for (int i = n; i >= 1; --i) x.push_back(i);
+    const Interval found = sign_interval(x);
+    EXPECT_EQ(found.low, rank) << n;
+    EXPECT_EQ(found.high, n + 1 - rank) << n;
+  }
+}
+
+TEST(Statistics, SignIntervalsHoldTheMedianAsOftenAsTheySay) {
+  const double truth = true_median(1000);
+  for (const size_t n : {kSamplesOfInterval, size_t{9}, size_t{15}, size_t{50}}) {
+    Rng rng(n);
+    int outside = 0;
+    for (int t = 0; t < 4000; ++t) {
+      std::vector<double> x(n);
+      for (double& v : x) v = noisy_time(rng, 1000);
+      outside += !sign_interval(x).contains(truth);
+    }
+    EXPECT_LE(outside, 0.05 * 4000) << n;
+  }
+}
+
 }  // namespace
 }  // namespace smepilot

@@ -134,6 +134,27 @@ def add_calibration(connection, session, noise_floor=0.02, busy_fraction=0.01, q
     return calibration
 
 
+def add_model(connection, name="m", hash="cafe0123", architecture="llama"):
+    return insert(connection, "model", name=name, architecture=architecture, hash=hash, shape_json="{}")
+
+
+def add_search(connection, session, model, calibration):
+    return insert(
+        connection,
+        "search",
+        session_id=session,
+        model_id=model,
+        calibration_id=calibration,
+        planner="race",
+        variant_set_hash="feed",
+        budget_s=60.0,
+        options_json="{}",
+        state="done",
+        started="2026-01-02T00:00:00Z",
+        finished="2026-01-02T00:20:00Z",
+    )
+
+
 def add_operator(connection, search, role, calls=4, **shape):
     shape = {"kind": "matmul", "dtype": "q4_0", "kv_len": 0, "kv_heads": 0, **shape}
     operator = insert(connection, "operator", **shape)
@@ -281,21 +302,8 @@ def fill(connection, name=HOSTILE):
     """A machine, a calibration, a search, a plan, runs and baselines. Returns what tests compare with."""
     platform, session = add_machine(connection)
     calibration = add_calibration(connection, session)
-    model = insert(connection, "model", name=name, architecture="llama", hash="cafe0123", shape_json="{}")
-    search = insert(
-        connection,
-        "search",
-        session_id=session,
-        model_id=model,
-        calibration_id=calibration,
-        planner="race",
-        variant_set_hash="feed",
-        budget_s=60.0,
-        options_json="{}",
-        state="done",
-        started="2026-01-02T00:00:00Z",
-        finished="2026-01-02T00:20:00Z",
-    )
+    model = add_model(connection, name)
+    search = add_search(connection, session, model, calibration)
     plan = insert(
         connection,
         "plan",

@@ -30,23 +30,8 @@ class Comparisons(unittest.TestCase):
         self.addCleanup(connection.close)
         platform, session = synthetic.add_machine(connection, fingerprint=f"{abs(hash(cpu)):x}", cpu=cpu)
         calibration = synthetic.add_calibration(connection, session, noise_floor=noise_floor)
-        model = synthetic.insert(
-            connection, "model", name="m", architecture="llama", hash="cafe0123", shape_json="{}"
-        )
-        search = synthetic.insert(
-            connection,
-            "search",
-            session_id=session,
-            model_id=model,
-            calibration_id=calibration,
-            planner="race",
-            variant_set_hash="feed",
-            budget_s=60.0,
-            options_json="{}",
-            state="done",
-            started="2026-01-02T00:00:00Z",
-            finished="2026-01-02T00:20:00Z",
-        )
+        model = synthetic.add_model(connection)
+        search = synthetic.add_search(connection, session, model, calibration)
         operator = synthetic.add_operator(connection, search, "ffn_up", m=512, n=512, k=256)
         generator = random.Random(seed)
 

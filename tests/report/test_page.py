@@ -260,9 +260,7 @@ class PageOfOther(unittest.TestCase):
 
     def test_runs_without_search_or_plan(self):
         _, session = synthetic.add_machine(self.connection)
-        model = synthetic.insert(
-            self.connection, "model", name="m", architecture="llama", hash="aa55aa55", shape_json="{}"
-        )
+        model = synthetic.add_model(self.connection, hash="aa55aa55")
         synthetic.add_bench(self.connection, session, model, [1.5, 2.5], n_gen=8)
         page = self.page("--model", "m")
         self.assertIn("No run with a plan is stored", page.sections["endtoend"])
@@ -358,14 +356,12 @@ class PageOfOther(unittest.TestCase):
 
     def test_model_without_any_row(self):
         synthetic.add_machine(self.connection)
-        synthetic.insert(self.connection, "model", name="m", architecture="", hash="aa55aa55", shape_json="{}")
+        synthetic.add_model(self.connection, hash="aa55aa55", architecture="")
         self.assertIn("There is no plan of this model", self.page("--model", "aa55").sections["choices"])
 
     def test_model_and_plan_are_chosen(self):
         known = synthetic.fill(self.connection, "first")
-        other = synthetic.insert(
-            self.connection, "model", name="second", architecture="llama", hash="beef", shape_json="{}"
-        )
+        other = synthetic.add_model(self.connection, "second", "beef")
         synthetic.add_bench(self.connection, known["session"], other, [1.5, 2.5, 3.5], n_gen=8, file="second.gguf")
         everything = self.page()
         self.assertIn("first", everything.text)

@@ -20,6 +20,8 @@ TEST(Table, AlignsAndCutsTheLastColumn) {
 TEST(Wrap, BreaksAtSpaces) {
   EXPECT_EQ(wrap("aaa bbb ccc", 7, 2), "aaa bbb\n  ccc");
   EXPECT_EQ(wrap("", 7, 2), "");
+  EXPECT_EQ(wrap("   ", 7, 2), "");
+  EXPECT_EQ(wrap("  aaa  bbb ccc", 9, 4), "  aaa bbb\n    ccc");
   EXPECT_EQ(wrap("overlong word", 4, 0), "overlong\nword");
 }
 
@@ -48,6 +50,9 @@ TEST(Text, ClosestNames) {
   EXPECT_EQ(closest_names("llama-3.2-3c", known, 1), std::vector<std::string>{"llama-3.2-3b"});
   EXPECT_EQ(closest_names("qwen3", known), std::vector<std::string>{"qwen3-4b"});
   EXPECT_TRUE(closest_names("mistral", known).empty());
+  EXPECT_EQ(suggest_names("lama-3.2-1b", known), "did you mean llama-3.2-1b or llama-3.2-3b?");
+  EXPECT_EQ(suggest_names("mistral", known), "known are llama-3.2-1b, llama-3.2-3b, qwen3-4b");
+  EXPECT_EQ(suggest_names("x", {}), "known are none");
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""The picture of a report that the README shows: docs/report.png, from a page that `smetune report` wrote.
+
+usage: report_picture.py REPORT.html [OUT.png]
+
+Needs Chromium and python3-pil. Small enough for a README: 64 colours, at most 150 KB."""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+WIDTH, HEIGHT = 1000, 1180  # of the window, in CSS pixels
+MOST_BYTES = 150_000
+
+
+def main():
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    from PIL import Image  # of Debian's python3-pil, which matplotlib brings
+
+    page = Path(sys.argv[1]).resolve()
+    out = Path(sys.argv[2] if len(sys.argv) == 3 else Path(__file__).parents[1] / "docs" / "report.png")
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        sys.exit("report_picture.py: no Chromium is installed")
+    with tempfile.TemporaryDirectory() as folder:
+        shot = os.path.join(folder, "shot.png")
+        subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                        f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={shot}",
+                        page.as_uri()], check=True, capture_output=True, timeout=120)
+        with Image.open(shot) as image:
+            image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
+    size = out.stat().st_size
+    if size > MOST_BYTES:
+        sys.exit(f"{out}: {size} bytes, more than {MOST_BYTES}")
+    print(f"{out}: {size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+// Who wins a workload: verdicts that are known, and how often one engine beats itself.
+#include "tuner/workload.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace smepilot {
+namespace {
+
+using Json = nlohmann::json;
+
+WorkloadRun run_of(const Json& rounds) {
+  WorkloadRun run;
+  for (const Json& r : rounds) {
+    // Decode takes a third of the whole, so that all parts have the same ratio.
+    const double seconds = r[1].get<double>();
+    run.rounds.push_back({r[0].get<uint32_t>(), seconds * 0.75, seconds * 0.25, {}});
+  }
+  return run;
+}
+
+// tests/report/test_workloads.py holds the report's rule against the same file.
+TEST(Workload, VerdictsThatTheReportShares) {
+  std::ifstream in(std::string(SMEPILOT_SOURCE_DIR) + "/tests/tuner/data/workload_verdicts.json");
+  const Json cases = Json::parse(in, nullptr, false);
+  ASSERT_TRUE(cases.is_array());
+  ASSERT_GE(cases.size(), 10u);
+  for (const Json& c : cases) {
+    SCOPED_TRACE(c["name"].get<std::string>());
+    const WorkloadRun ours = run_of(c["ours"]), theirs = run_of(c["theirs"]);
+    for (const WorkloadPart part : {WorkloadPart::kPrefill, WorkloadPart::kDecode, WorkloadPart::kTotal}) {
+      const WorkloadRatio r = compare_runs(ours, theirs, part);
+      EXPECT_EQ(r.verdict(), c["verdict"].get<std::string>());
+      EXPECT_DOUBLE_EQ(r.median, c["median"].get<double>());
+      EXPECT_DOUBLE_EQ(r.interval.low, c["low"].get<double>());
+      EXPECT_DOUBLE_EQ(r.interval.high, c["high"].get<double>());
+      EXPECT_EQ(r.rounds, c["rounds"].get<size_t>());
+    }
+  }
+}
+
+TEST(Workload, NothingInCommonIsNotJudged) {
+  WorkloadRun ours, theirs;
+  EXPECT_STREQ(compare_runs(ours, theirs, WorkloadPart::kTotal).verdict(), "not judged");
+  ours.rounds = {{1, 1, 1, {}}};
+  theirs.rounds = {{2, 1, 1, {}}};
+  EXPECT_EQ(compare_runs(ours, theirs, WorkloadPart::kTotal).rounds, 0u);
+}
+
+// Rounds of two engines on one machine: jitter and interruptions, which only ever add, of each run, and a drift that
+// both see. `theirs` takes `ratio` times as long.
+struct Session {
+  WorkloadRun ours, theirs;
+};
+Session session_of(Rng& rng, uint32_t rounds, double ratio) {
+  const auto run = [&rng](double seconds) {
+    double t = seconds * (1 + 0.01 * std::abs(rng.normal()));
+    if (rng.uniform() < 0.05) t *= 1 + 2 * rng.uniform();
+    return t;
+  };
+  Session s;
+  for (uint32_t i = 1; i <= rounds; ++i) {
+    const double machine = 1 + 0.3 * i / rounds;  // it grows hot
+    s.ours.rounds.push_back({i, run(machine), run(2 * machine), {}});
+    s.theirs.rounds.push_back({i, run(ratio * machine), run(2 * ratio * machine), {}});
+  }
+  return s;
+}
+
+TEST(Workload, AnEngineBeatsItselfInAtMostFivePercent) {
+  constexpr int kTrials = 20000;
+  for (const uint32_t rounds : {6u, 7u, 8u, 9u, 10u, 12u, 15u, 20u, 40u}) {
+    Rng rng(rounds);
+    int wrong[3] = {};
+    for (int t = 0; t < kTrials; ++t) {
+      const Session s = session_of(rng, rounds, 1);
+      for (const WorkloadPart part : {WorkloadPart::kPrefill, WorkloadPart::kDecode, WorkloadPart::kTotal}) {
+        const std::string verdict = compare_runs(s.ours, s.theirs, part).verdict();
+        wrong[static_cast<size_t>(part)] += verdict != "tie";
+      }
+    }
+    for (const int w : wrong) EXPECT_LE(w, 0.05 * kTrials) << rounds << " rounds";
+  }
+}
+
+TEST(Workload, TheDefaultNumberOfRoundsSeesFivePercent) {
+  constexpr int kTrials = 1000;
+  Rng rng(1);
+  int wins = 0, losses = 0;
+  for (int t = 0; t < kTrials; ++t) {
+    Session s = session_of(rng, kSamplesOfInterval, 1.05);
+    wins += std::string(compare_runs(s.ours, s.theirs, WorkloadPart::kPrefill).verdict()) == "win";
+    s = session_of(rng, 10, 1 / 1.05);
+    losses += std::string(compare_runs(s.ours, s.theirs, WorkloadPart::kPrefill).verdict()) == "loss";
+  }
+  EXPECT_GE(wins, 0.65 * kTrials);    // one interrupted round of six makes a tie
+  EXPECT_GE(losses, 0.85 * kTrials);  // of ten, one may be
+}
+
+TEST(Workload, ShapesAndScales) {
+  ASSERT_EQ(workload_shapes().size(), 4u);
+  ASSERT_NE(find_workload("gsm8k"), nullptr);
+  EXPECT_EQ(find_workload("gsm8k")->n_gen, 100u);
+  EXPECT_EQ(find_workload("gsm"), nullptr);
+  EXPECT_EQ(scaled_tokens(100, 0.25), 25u);
+  EXPECT_EQ(scaled_tokens(4, 0.01), 1u);
+}
+
+}  // namespace
+}  // namespace smepilot
