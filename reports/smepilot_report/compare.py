@@ -113,18 +113,22 @@ def items(side):
     out = {}
     for model in side.data.models:
         name, identity = clean(model.model["name"]), model.model["hash"]
-        newest = {}
-        for series in end_to_end.compare(model.benches, [], None, "", None):
-            for s in series.series:
-                key = ("bench", identity, s.model_file, s.test, s.threads, s.role)
-                if key not in newest or s.created > newest[key].created:
-                    newest[key] = s
-        for key, s in newest.items():
+        shown = {}
+        plan_id = model.plan["id"] if model.plan else None
+        for comparison in end_to_end.compare(model.benches, [], plan_id, "", None):
+            for s in comparison.series:
+                key = ("bench", identity, s.model_file, s.test, s.threads, "plan" if s is comparison.reference else s.role)
+                # Ours is the run of the plan that was named, or is shown; of others of a kind the newest stands for it.
+                if key in shown and shown[key] is comparison.reference:
+                    continue
+                if key not in shown or s is comparison.reference or s.newest > shown[key].newest:
+                    shown[key] = s
+        for key, s in shown.items():
             samples = [x for row in s.rows for x in row["samples"] if x > 0]
             if samples:
                 test = f"{end_to_end.test_name(s.test)}, {s.threads} thr."
                 rows = [row["id"] for row in s.rows]
-                how = "plan" if s.role == "plan" else "untuned"
+                how = s.role
                 out[key] = Item(name, test, how, "tokens/s", clean(f"{s.label}, {s.model_file}"), samples, rows)
                 side.revisions |= {row["revision"] for row in s.rows}
         for op in model.operators:
