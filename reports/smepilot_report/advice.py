@@ -164,7 +164,7 @@ def _baselines(data, model, comparisons):
         for (threads, _, _), tests in lacking.items():
             yield Action(
                 f"Measure the baseline: {ROLES[role]}",
-                f"{', '.join(map(test_name, tests))} with {pluralise(threads, 'thread')} has none to compare with",
+                f"with {pluralise(threads, 'thread')} it was not measured for {', '.join(map(test_name, tests))}",
                 _bench(data, path, options, tests, threads),
             )
     alone = [c for c in ours if c.test[3] == 1 and all(s.role != "baseline" for s in c.series)]
@@ -172,7 +172,7 @@ def _baselines(data, model, comparisons):
         tests, threads = [c.test for c in alone], alone[0].threads
         yield Action(
             "Measure another engine",
-            f"{', '.join(map(test_name, tests))} has no imported baseline of this file",
+            f"no baseline of this file is imported for {', '.join(map(test_name, tests))}",
             f"llama-bench -m {path} {_lengths(tests, '-pg')} -t {threads} -r {REPETITIONS} -o json > base.json && "
             f"smetune baseline import base.json {_db(data)}",
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from smepilot_report import end_to_end, operators, stats
 from smepilot_report.analysis import ruled_out
 from smepilot_report.data import RUN_STATUSES
-from smepilot_report.text import clean, pluralise, size
+from smepilot_report.text import clean, pluralise, significant, size
 
 MAX_SAMPLES = 12  # printed of a row; the database has them all
 
@@ -62,8 +62,8 @@ def _interval(samples):
     return (e.low, e.high) if e and e.count > 1 else (None, None)
 
 
-def _list(samples, digits=4):
-    shown = ", ".join(f"{x:.{digits}g}" for x in samples[:MAX_SAMPLES])
+def _list(samples):
+    shown = ", ".join(significant(x, 4) for x in samples[:MAX_SAMPLES])
     return shown + (" …" if len(samples) > MAX_SAMPLES else "")
 
 
@@ -119,7 +119,7 @@ def _bench(row):
         joules_per_token=row["joules_per_token"],
         samples=len(row["samples"]),
         when=row["created"],
-        remark=f"standard deviation {row['stddev_ts']:.3g}{load}; samples {_list(row['samples'])}",
+        remark=f"standard deviation {significant(row['stddev_ts'])}{load}; samples {_list(row['samples'])}",
     )
 
 
@@ -137,7 +137,7 @@ def _baseline(row):
         tokens_per_s=row["avg_ts"],
         samples=len(row["samples"]),
         when=row["test_time"],
-        remark=f"by that engine on {row['cpu_info']}; standard deviation {row['stddev_ts']:.3g}; from {row['source']}",
+        remark=f"by that engine on {row['cpu_info']}; standard deviation {significant(row['stddev_ts'])}; from {row['source']}",
     )
 
 
@@ -170,7 +170,7 @@ def _calibrated(data):
     rows = []
 
     def rate(table, anchor, row, what, how, **numbers):
-        median = f"median {stats.median(row['samples']):.4g} of the samples" if row.get("samples") else ""
+        median = f"median {significant(stats.median(row['samples']))} of the samples" if row.get("samples") else ""
         rows.append(
             Row(
                 f"{anchor}-{row['id']}",
@@ -199,11 +199,11 @@ def _calibrated(data):
         how = f"matrix unit {p['matrix_isa']} ×{p['matrix_workers']}, cores {p['cpu_isa']} ×{p['cpu_workers']}"
         what = f"peak of both at once, {p['matrix_dtype']} and {p['cpu_dtype']}"
         rate("coop_peak", "coop-peak", p, what, how, gflops=p["matrix_gflops"] + p["cpu_gflops"])
-        rows[-1].remark = f"{p['matrix_gflops']:.4g} of it the matrix unit"
+        rows[-1].remark = f"{significant(p['matrix_gflops'])} of it the matrix unit"
     for b in data.coop_bandwidths:
         how = f"matrix unit ×{b['matrix_workers']}, cores ×{b['cpu_workers']}"
         rate("coop_bandwidth", "coop-bandwidth", b, f"read {b['level']}, both at once", how, gbps=b["matrix_gbps"] + b["cpu_gbps"])
-        rows[-1].remark = f"{b['matrix_gbps']:.4g} of it the matrix unit"
+        rows[-1].remark = f"{significant(b['matrix_gbps'])} of it the matrix unit"
     for t in data.timed_operators:
         low, high = _interval(t["samples"])
         rows.append(

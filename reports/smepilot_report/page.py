@@ -222,6 +222,7 @@ def _environment():
         blocking=operators.blocking,
         zip=lambda a, b: list(zip(a, b, strict=True)),
         breakable=_breakable,
+        words=_words,
     )
     environment.globals.update(span=text.span, plural=text.pluralise, estimate=stats.estimate)
     return environment
@@ -229,6 +230,11 @@ def _environment():
 
 def _template(name):
     return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _words(value):
+    """A command whose lines break between its words, and inside of one only where it is wider than the page."""
+    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in text.clean(value).split(" "))
 
 
 def _breakable(value):

@@ -31,6 +31,7 @@ STYLE = {
 UNIT_NAMES = {"cpu": "vector cores", "matrix": "matrix unit"}
 PHASE_MARKS = {"decode": "o", "prefill": "s"}
 BACKING = {"facecolor": COLOURS["bg"], "edgecolor": "none", "alpha": 0.8, "pad": 0.6}  # keeps text legible on lines
+LETTER = 5.2  # points that a letter of a label takes, on average or more
 LABEL_GAP = 11  # points between the numbers of neighbouring dots
 
 
@@ -219,15 +220,16 @@ def _draw_dots(axes, dots, prefix):
                 markeredgewidth=1.2,
                 zorder=6,
             )
-    for dot, (x, y) in zip(dots, _spread(axes, dots), strict=False):
+    for dot, (x, y, side) in zip(dots, _spread(axes, dots), strict=False):
         at = axes.transData.transform((dot.intensity, dot.gflops))
         axes.annotate(
-            f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}",
+            _label(dot),
             (dot.intensity, dot.gflops),
             (x - at[0], y - at[1]),
             textcoords="offset points",
             fontsize=8,
             va="center",
+            ha=side,
             color=COLOURS["fg"],
             zorder=7,
             bbox=BACKING,
@@ -243,15 +245,22 @@ def _draw_dots(axes, dots, prefix):
     return tips
 
 
+def _label(dot):
+    return f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}"
+
+
 def _spread(axes, dots):
-    """Places for the labels in points: of dots that are close, in one column right of them all, in order of height."""
+    """Places for the labels in points, and the side that is there: of dots that are close, in one column right of them
+    all, in order of height; left of them, where the column would leave the axes, beside which the ceilings are named."""
     at = [axes.transData.transform((dot.intensity, dot.gflops)) for dot in dots]
     places = [None] * len(dots)
     for cluster in _clusters(at):
         cluster.sort(key=lambda i: at[i][1])
-        column = max(at[i][0] for i in cluster) + 14
+        column, side = max(at[i][0] for i in cluster) + 14, "left"
+        if column + max(LETTER * len(_label(dots[i])) for i in cluster) > axes.bbox.x1:
+            column, side = min(at[i][0] for i in cluster) - 14, "right"
         for i, height in zip(cluster, _push_apart([at[i][1] for i in cluster], LABEL_GAP), strict=True):
-            places[i] = (column, height)
+            places[i] = (column, height, side)
     return places
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
+from smepilot_report import end_to_end
 from smepilot_report.database import ReportError
 from smepilot_report.text import clean
 
@@ -178,6 +179,7 @@ def loadings(benches, stats_path, run_stats):
         if row["load"] is not None:
             key = (row["session_id"], row["load_json"])
             if key not in by_start:
-                by_start[key] = Loading(f"{clean(row['model_file'])}, build {clean(row['revision'])}", row["load"])
+                source = f"{row['model_file']}, {end_to_end.driver(row)}, build {row['revision']}"
+                by_start[key] = Loading(clean(source), row["load"])
             by_start[key].benches.append(row)
     return out + list(by_start.values())

@@ -53,9 +53,10 @@ def numbers(comparisons):
             "measured",
             f"#bench-{ours.rows[-1]['id']}",
         )
-        for series in (s for s in comparison.judged() if s.same_cpu):
+        for series in (s for s in comparison.judged() if s.same_cpu and s.role != "forced"):
             other = series.label if series.role == "baseline" else ROLES[series.role]
-            number.notes.append(f"{ratio(series.verdict.ratio)} of {clean(other)}: {series.verdict.word}")
+            between = "" if series.verdict.low is None else f" ({ratio(series.verdict.low)} – {ratio(series.verdict.high)})"
+            number.notes.append(f"{ratio(series.verdict.ratio)} of {clean(other)}: {series.verdict.word}{between}")
         out.append(number)
     return out
 
@@ -125,7 +126,7 @@ def sentence(data, model, comparisons):
         f"On {cpu} with {pluralise(heads[-1].threads, 'thread')}, {name} {' and '.join(parts)} "
         f"{'with a stored plan' if planned else 'without a plan'}"
     )
-    verdicts = [(c, s) for c in heads for s in c.judged() if s.same_cpu]
+    verdicts = [(c, s) for c in heads for s in c.judged() if s.same_cpu and s.role != "forced"]
     if not verdicts:
         return text + "; nothing is stored to compare it with."
     return (

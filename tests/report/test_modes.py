@@ -33,7 +33,7 @@ class Units(unittest.TestCase):
         self.assertNotIn("both at once", self.drawing("Roofline for f32"))
         self.assertIn("DRAM 45.8 GB/s", self.drawing("Roofline for f32").split("Both units at once")[1])
         self.assertEqual(self.page.values["coop-peak-1"][4], "5200.75")
-        self.assertIn("4500 of it the matrix unit", self.page.text_of["coop-peak-1"])
+        self.assertIn("4\u202f500 of it the matrix unit", self.page.text_of["coop-peak-1"])
         self.assertEqual(self.page.values["coop-bandwidth-1"], ["25.5", "20.25", "45.75"])
 
     def test_mode_map_has_crossovers_and_evidence(self):

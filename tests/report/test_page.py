@@ -14,6 +14,7 @@ import synthetic
 from htmlcheck import Page
 from smepilot_report import plots
 from smepilot_report.main import main
+from smepilot_report.text import significant
 
 SECTIONS = {
     "summary",
@@ -177,7 +178,7 @@ class PageOfFullDatabase(unittest.TestCase):
                 time, rate, low = self.page.values[f"{table}-{row['id']}"][:3]
                 self.assertEqual((time, float(rate)), ("", row["avg_ts"]))
                 self.assertEqual(float(low), min(json.loads(row["samples_json"])))
-                self.assertIn(f"{row['stddev_ts']:.3g}", self.page.text_of[f"{table}-{row['id']}"])
+                self.assertIn(significant(row["stddev_ts"]), self.page.text_of[f"{table}-{row['id']}"])
         medians = {name: statistics.median(samples) for name, samples in self.known["samples"].items()}
         shown = [float(v) for v in self.page.values["endtoend"] if v]
         for name, median in medians.items():
