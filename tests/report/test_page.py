@@ -125,6 +125,43 @@ class PageOfFullDatabase(unittest.TestCase):
         self.assertTrue(all(b - a >= 10 - 1e-9 for a, b in zip(places, places[1:], strict=False)), places)
         self.assertAlmostEqual(sum(places), 41)
 
+    def test_labels_of_like_bandwidths_stand_one_behind_the_other(self):
+        peaks = [row for row in self.rows("peak") if row["dtype"] == "f32"]
+        reads = [{"op": "read", "workers": 1, "level": f"L{i}", "gbps": 100.0 + 0.1 * i} for i in range(3)]
+        drawing = plots.roofline("x", "f32", peaks, reads, [], "t")
+        at = sorted(float(x) for x in re.findall(r"translate\(([\d.]+) [\d.]+\) rotate\(-[1-9]", drawing))
+        if not at:  # as other versions of matplotlib write it
+            at = sorted(float(x) for x in re.findall(r'x="([\d.]+)"[^>]*>L\d 100 GB/s', drawing))
+        self.assertEqual(len(at), 3, drawing[:200])
+        for before, after in zip(at, at[1:], strict=False):
+            self.assertGreater(after - before, 30)
+
+    def test_every_figure_leads_to_its_rows(self):
+        links = [v.split() for tag, name, v in self.page.attributes if tag == "a" and name == "data-rows"]
+        self.assertGreaterEqual(len(links), len(self.svgs))
+        for ids in links:
+            self.assertTrue(ids and set(ids) <= self.page.ids, ids)
+        figures = re.findall(r"<figure>.*?</figure>", self.html, re.DOTALL)
+        self.assertEqual(len(figures), len(self.svgs))
+        for figure in figures:
+            self.assertIn("data-rows=", figure)
+
+    def test_all_rows_are_in_one_table_with_a_label(self):
+        tables = re.findall(r"<table.*?</table>", self.html[self.html.index('<section id="rows"') :], re.DOTALL)
+        self.assertEqual(len(tables), 1)
+        rows = re.findall(r'<tr id="([a-z-]+)-(\d+)"', tables[0])
+        wanted = {"row": "measurement", "plan-entry": "plan_entry", "fork": "fork_join"}
+        for anchor in ("row", "plan-entry", "bench", "baseline", "peak", "bandwidth", "fork"):
+            table = wanted.get(anchor, anchor)
+            have = {int(number) for name, number in rows if name == anchor}
+            self.assertEqual(have, {row["id"] for row in self.rows(table)}, table)
+        for name, number in rows:
+            text = self.page.text_of[f"{name}-{number}"]
+            self.assertRegex(text, "measured|predicted|no number", name)
+        labels = re.findall(r'<span class="tag">(\w+)</span></td>', tables[0])
+        self.assertEqual(labels.count("predicted"), 2)  # the two pruned candidates
+        self.assertEqual(labels.count("measured"), len(rows) - 4)  # the incorrect and the refused one have no number
+
     def test_dot_above_the_roof_is_explained(self):
         self.assertEqual(self.page.text.count("Above the roof:"), 1)
         self.assertIn("faster than its roofline price", self.page.text)
