@@ -70,7 +70,8 @@ class Engine {
   uint32_t context() const noexcept { return context_; }
   uint32_t vocab() const noexcept { return file_.hyper.vocab; }
   size_t scratch_bytes() const noexcept { return transformer_->scratch_bytes(); }
-  // What it holds: weights as packed, the scratch of a pass, and the caches and logits of all sequences at full context.
+  // What it holds: weights as packed, the scratch of a pass, and the caches and logits of all sequences at full
+  // context.
   MemoryNeed memory() const noexcept;
   unsigned uncovered_shapes() const noexcept { return uncovered_; }
   void set_stats(Stats* stats) noexcept { transformer_->set_stats(stats); }

@@ -99,9 +99,10 @@ Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platf
       return choice;
     }
     const std::string why = !choice.notice.empty() ? choice.notice
-                                                   : fmt::format("{}: no calibration of this machine; make one with: "
-                                                                 "smetune calibrate",
-                                                                 request.database);
+                                                   : fmt::format(
+                                                         "{}: no calibration of this machine; make one with: "
+                                                         "smetune calibrate",
+                                                         request.database);
     if (!request.fallback) return error("the roofline heuristic: {} (--plan-fallback runs without it)", why);
     choice.notice = "falling back to the untuned default: " + why;
     return choice;

@@ -138,8 +138,8 @@ std::string load_json(const Session& session) {
       "{{\"seconds\": {:.6f}, \"weights_seconds\": {:.6f}, \"weights_from\": \"{}\", \"cache_file\": {}, "
       "\"peak_rss_bytes\": {}, \"weights_bytes\": {}, \"kv_cache_bytes\": {}, \"scratch_bytes\": {}}}",
       session.load_seconds, report.seconds, kSources[static_cast<size_t>(report.source)],
-      report.cache_file.empty() ? "null" : fmt::format("\"{}\"", json_escape(report.cache_file)),
-      peak_resident_bytes(), memory.weights, memory.kv_cache, memory.scratch);
+      report.cache_file.empty() ? "null" : fmt::format("\"{}\"", json_escape(report.cache_file)), peak_resident_bytes(),
+      memory.weights, memory.kv_cache, memory.scratch);
 }
 
 Result<uint32_t> parse_count(const std::string& text, const char* option) {
