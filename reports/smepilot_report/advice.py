@@ -13,6 +13,7 @@ BASELINES = {  # options of smepilot-run that make a run of a role
     "cpu": ("--plan", "none", "--mode", "cpu"),
     "roofline": ("--plan", "roofline"),
 }
+USUAL_TESTS = [(512, 0, 0, 1, "f16"), (0, 128, 0, 1, "f16")]  # of smepilot-run --bench
 REPETITIONS = 10  # so that an interval of 95 % leaves out the extremes
 
 
@@ -119,7 +120,7 @@ def _gain(data, model, comparisons):
     path = _quote(model_path(model))
     mine = [c for c in comparisons if c.reference is not None and c.reference.plan_id == plan["id"]]
     if not mine:
-        tests = [c.test for c in comparisons if c.reference is not None] or [(512, 0, 0, 1, "f16"), (0, 128, 0, 1, "f16")]
+        tests = [c.test for c in comparisons if c.reference is not None] or USUAL_TESTS
         threads = comparisons[0].threads if comparisons else plan["workers"]
         why = f"plan {plan['id']} of {clean(model.model['name'])} has not been run end to end"
         yield Action("Measure what the plan brings", why, _bench(data, path, ("--plan", "db"), tests, threads))

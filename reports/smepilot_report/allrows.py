@@ -1,5 +1,5 @@
-"""Every row that the report rests on, in one form: what it is about, its numbers by unit, and whether these were measured,
-simulated, predicted or published."""
+"""Every row that the report rests on, in one form: what it is about, its numbers by unit, and whether these were
+measured, simulated, predicted or published."""
 
 from dataclasses import dataclass
 
@@ -137,7 +137,8 @@ def _baseline(row):
         tokens_per_s=row["avg_ts"],
         samples=len(row["samples"]),
         when=row["test_time"],
-        remark=f"by that engine on {row['cpu_info']}; standard deviation {significant(row['stddev_ts'])}; from {row['source']}",
+        remark=f"by that engine on {row['cpu_info']}; standard deviation {significant(row['stddev_ts'])}; "
+        f"from {row['source']}",
     )
 
 
@@ -149,7 +150,8 @@ def _workload(engine):
         f"workload-{row['id']}",
         "workload_run",
         row["id"],
-        f"{row['workload']}{scale}: {row['n_prompt']} + {row['n_gen']} tokens, batch {row['batch']}, {row['model_file']}",
+        f"{row['workload']}{scale}: {row['n_prompt']} + {row['n_gen']} tokens, batch {row['batch']}, "
+        f"{row['model_file']}",
         f"{row['engine']} {row['build']}{', plan ' + str(row['plan_id']) if row['plan_id'] else ''}, "
         f"{pluralise(row['n_threads'], 'thread')}",
         "measured",
@@ -202,7 +204,8 @@ def _calibrated(data):
         rows[-1].remark = f"{significant(p['matrix_gflops'])} of it the matrix unit"
     for b in data.coop_bandwidths:
         how = f"matrix unit ×{b['matrix_workers']}, cores ×{b['cpu_workers']}"
-        rate("coop_bandwidth", "coop-bandwidth", b, f"read {b['level']}, both at once", how, gbps=b["matrix_gbps"] + b["cpu_gbps"])
+        what, together = f"read {b['level']}, both at once", b["matrix_gbps"] + b["cpu_gbps"]
+        rate("coop_bandwidth", "coop-bandwidth", b, what, how, gbps=together)
         rows[-1].remark = f"{significant(b['matrix_gbps'])} of it the matrix unit"
     for t in data.timed_operators:
         low, high = _interval(t["samples"])

@@ -43,7 +43,7 @@ class Item:
 
     model: str
     what: str  # the test, or the operator
-    how: str  # with a plan, untuned, …
+    how: str  # "plan", "untuned", "default", a kind of baseline, or a mode that was forced
     unit: str  # "tokens/s" or "ns"
     detail: str
     samples: list
@@ -117,7 +117,10 @@ def items(side):
         plan_id = model.plan["id"] if model.plan else None
         for comparison in end_to_end.compare(model.benches, [], plan_id, "", None):
             for s in comparison.series:
-                key = ("bench", identity, s.model_file, s.test, s.threads, "plan" if s is comparison.reference else s.role)
+                how = "plan" if s is comparison.reference and s.plan_id is not None else s.role
+                if how == "forced":
+                    how = f"mode {clean(s.rows[0]['mode'])}"
+                key = ("bench", identity, s.model_file, s.test, s.threads, how)
                 # Ours is the run of the plan that was named, or is shown; of others of a kind the newest stands for it.
                 if key in shown and shown[key] is comparison.reference:
                     continue
@@ -128,8 +131,7 @@ def items(side):
             if samples:
                 test = f"{end_to_end.test_name(s.test)}, {s.threads} thr."
                 rows = [row["id"] for row in s.rows]
-                how = s.role
-                out[key] = Item(name, test, how, "tokens/s", clean(f"{s.label}, {s.model_file}"), samples, rows)
+                out[key] = Item(name, test, key[-1], "tokens/s", clean(f"{s.label}, {s.model_file}"), samples, rows)
                 side.revisions |= {row["revision"] for row in s.rows}
         for op in model.operators:
             shape = tuple(op[f] for f in (*operators.SHAPE_FIELDS, "m", "kv_len"))

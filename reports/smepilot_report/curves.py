@@ -8,7 +8,14 @@ from smepilot_report.plots import STYLE, UNIT_NAMES
 from smepilot_report.svg import COLOURS, inline
 from smepilot_report.text import clean, nanoseconds, percent, pluralise, significant
 
-LEGEND = {"frameon": False, "fontsize": 8, "loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4, "columnspacing": 1.2}
+LEGEND = {
+    "frameon": False,
+    "fontsize": 8,
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
+    "ncols": 4,
+    "columnspacing": 1.2,
+}
 
 
 def _draw(prefix, title, describe, paint, inches=(5.2, 3.2)):

@@ -258,7 +258,8 @@ def _complete_bench(db, row):
     """What older schemas do not store, as far as it follows from the rest; "" and None: unknown."""
     row.setdefault("joules_per_token", None)
     row.setdefault("mode", "")
-    row["planner"] = row.get("planner") or row.pop("planner_of_plan") or ("untuned" if row["plan_mode"] == "none" else "")
+    known = row.get("planner") or row["planner_of_plan"]
+    row["planner"] = known or ("untuned" if row["plan_mode"] == "none" else "")
     row["load"] = None
     if row.get("load_json") is not None:
         row["load"] = runs.check_load(

@@ -16,6 +16,7 @@ ROLES = {  # what drove a run, in the order in which they are shown
     "baseline": "another engine",
 }
 
+
 @dataclass
 class Series:
     """Runs of the same thing, pooled: so their interval also holds what changes from run to run."""

@@ -7,8 +7,8 @@ import os
 import secrets
 import sys
 
-from smepilot_report import data as rows
 from smepilot_report import compare, document, markdown
+from smepilot_report import data as rows
 from smepilot_report.database import Reader, ReportError
 
 EXIT_REGRESSION = 3

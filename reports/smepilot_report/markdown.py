@@ -71,7 +71,9 @@ def render(document):
         labels[row["kind"] or "without a number"] = labels.get(row["kind"] or "without a number", 0) + 1
     if labels:
         counts = ", ".join(f"{n} {label}" for label, n in labels.items())
-        blocks.append(paragraph(f"It rests on {len(document['rows'])} rows ({counts}), which --format html and json list."))
+        blocks.append(
+            paragraph(f"It rests on {len(document['rows'])} rows ({counts}), which --format html and json list.")
+        )
     blocks.append(paragraph(f"Written {document['created']} from {escape(document['database'])}."))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -82,7 +84,9 @@ def render_comparison(made):
     for name in ("a", "b"):
         side = made[name]
         builds = ", ".join(side["revisions"]) or "unknown"
-        blocks.append(item(f"{name.upper()}: {escape(side['database'])}, {escape(side['cpu'])}, build {escape(builds)}"))
+        blocks.append(
+            item(f"{name.upper()}: {escape(side['database'])}, {escape(side['cpu'])}, build {escape(builds)}")
+        )
     floor = made["noise_floor"]
     blocks.append(
         paragraph(
@@ -120,7 +124,7 @@ def _actions(actions):
 
 
 def _verdict(verdict):
-    """"1.99× win", with the interval of the ratio where there is one."""
+    """ "1.99× win", with the interval of the ratio where there is one."""
     if verdict is None:
         return "—"
     between = "" if verdict["ratio_low"] is None else f" {verdict['ratio_low']:.2f}–{verdict['ratio_high']:.2f}"
@@ -146,7 +150,9 @@ def _standings(baselines):
             ]
             for b in mine
         ]
-        out.append(table([f"Against {escape(name)}", "Thr.", "Ours", "Ours÷it", "Interval", "Verdict"], rows, (1, 2, 3)))
+        out.append(
+            table([f"Against {escape(name)}", "Thr.", "Ours", "Ours÷it", "Interval", "Verdict"], rows, (1, 2, 3))
+        )
     return out
 
 
@@ -244,7 +250,9 @@ def _machine(document):
     machine, calibration = document["machine"], document["calibration"]
     if machine is None:
         return ["Nothing is stored yet: `smetune calibrate`"]
-    unit = f"{machine['matrix_units']} × {escape(machine['matrix_unit'])}" if machine["matrix_unit"] else "no matrix unit"
+    unit = (
+        f"{machine['matrix_units']} × {escape(machine['matrix_unit'])}" if machine["matrix_unit"] else "no matrix unit"
+    )
     what = f"{escape(machine['cpu'])}, {machine['cores']} cores, {unit}; {machine['fingerprint']}."
     out = ["## Machine", paragraph(what)]
     if calibration is None:

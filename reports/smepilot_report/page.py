@@ -8,8 +8,20 @@ import jinja2
 from markupsafe import Markup, escape
 
 from smepilot_report import __name__ as package
-from smepilot_report import advice, allrows, analysis, curves, end_to_end, modes, operators, plots, runs, stats, summary
-from smepilot_report import text
+from smepilot_report import (
+    advice,
+    allrows,
+    analysis,
+    curves,
+    end_to_end,
+    modes,
+    operators,
+    plots,
+    runs,
+    stats,
+    summary,
+    text,
+)
 
 DTYPES = ("f32", "int8", "bf16", "f16")  # in order of appearance
 KINDS = {
@@ -234,7 +246,9 @@ def _template(name):
 
 def _words(value):
     """A command whose lines break between its words, and inside of one only where it is wider than the page."""
-    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in text.clean(value).split(" "))
+    return Markup(" ").join(
+        Markup('<span class="word">{}</span>').format(word) for word in text.clean(value).split(" ")
+    )
 
 
 def _breakable(value):

@@ -114,7 +114,7 @@ def _scales(axes, ceilings, reads, dots, both):
 
 
 def _draw_ceilings(axes, ceilings, both):
-    """Lines of the peaks, and beside the axes the names of all of them and of both units' peak, which is drawn later."""
+    """Lines of the peaks; beside the axes the names of all of them, and of both units' peak, which is drawn later."""
     most = max(workers for _, workers in ceilings)
     names = []  # rate, colour, label
     for (unit, workers), peak in ceilings.items():
@@ -256,7 +256,7 @@ def _label(dot):
 
 def _spread(axes, dots):
     """Places for the labels in points, and the side that is there: of dots that are close, in one column right of them
-    all, in order of height; left of them, where the column would leave the axes, beside which the ceilings are named."""
+    all, in order of height; left of them, where the column would leave the axes: there the ceilings are named."""
     at = [axes.transData.transform((dot.intensity, dot.gflops)) for dot in dots]
     places = [None] * len(dots)
     for cluster in _clusters(at):

@@ -55,8 +55,9 @@ def numbers(comparisons):
         )
         for series in (s for s in comparison.judged() if s.same_cpu and s.role != "forced"):
             other = series.label if series.role == "baseline" else ROLES[series.role]
-            between = "" if series.verdict.low is None else f" ({ratio(series.verdict.low)} – {ratio(series.verdict.high)})"
-            number.notes.append(f"{ratio(series.verdict.ratio)} of {clean(other)}: {series.verdict.word}{between}")
+            v = series.verdict
+            between = "" if v.low is None else f" ({ratio(v.low)} – {ratio(v.high)})"
+            number.notes.append(f"{ratio(v.ratio)} of {clean(other)}: {v.word}{between}")
         out.append(number)
     return out
 
@@ -132,9 +133,7 @@ def sentence(data, model, comparisons):
     return (
         text
         + "; "
-        + "; ".join(
-            _verdicts_of(role, verdicts) for role in ROLES if any(s.role == role for _, s in verdicts)
-        )
+        + "; ".join(_verdicts_of(role, verdicts) for role in ROLES if any(s.role == role for _, s in verdicts))
         + "."
     )
 
@@ -201,8 +200,8 @@ def warnings(data, models):
         used = model.search["calibration_id"] if model.search else None
         if used and calibration and used != calibration["id"]:
             out.append(
-                f"Predictions for {name} were priced by calibration {used}, not by calibration {calibration['id']}, whose "
-                "ceilings are drawn."
+                f"Predictions for {name} were priced by calibration {used}, not by calibration {calibration['id']}, "
+                "whose ceilings are drawn."
             )
         if model.search and model.search["state"] != "done":
             out.append(

@@ -83,8 +83,8 @@ class Plans(PlanTest):
         self.assertEqual(modes, [("none", 0), ("db", 1), ("db", 1)])
 
     def test_the_heuristic_is_a_baseline(self):
-        self.assert_works(["-m", self.model, "--plan", "roofline", "--db", self.db, "--bench", "-p", "4", "-n", "0", "-r",
-                           "1", "--record"])
+        self.assert_works(["-m", self.model, "--plan", "roofline", "--db", self.db, "--bench", "-p", "4", "-n", "0",
+                           "-r", "1", "--record"])
         with sqlite3.connect(self.db) as db:
             labels = db.execute("SELECT plan_mode, plan_id, planner, mode FROM bench ORDER BY id DESC").fetchone()
         self.assertEqual(labels, ("none", None, "roofline", "auto"))

@@ -219,8 +219,17 @@ def add_entry(connection, plan, **values):
 
 
 def add_bench(
-    connection, session, model, samples, plan=None, plan_mode="none", n_prompt=0, n_gen=0, file="model.gguf", threads=2,
-    **values
+    connection,
+    session,
+    model,
+    samples,
+    plan=None,
+    plan_mode="none",
+    n_prompt=0,
+    n_gen=0,
+    file="model.gguf",
+    threads=2,
+    **values,
 ):
     return insert(
         connection,

@@ -65,8 +65,7 @@ class Advice(unittest.TestCase):
         again = self.only("Calibrate again")
         self.assertIn(f"calibration {known['calibration']}: other programs took 50 %", again.why)
         self.assertIn("quick", again.why)
-        self.connection.execute("DELETE FROM peak; ")
-        for table in ("bandwidth", "fork_join"):
+        for table in ("peak", "bandwidth", "fork_join"):
             self.connection.execute(f"DELETE FROM {table}")
         self.connection.execute("UPDATE search SET calibration_id = NULL")
         self.connection.execute("DELETE FROM calibration")
@@ -87,8 +86,9 @@ class Advice(unittest.TestCase):
         newer = synthetic.add_calibration(self.connection, known["session"])
         self.assertIn(f"calibration {newer} is newer", self.only("Search m again").why)
         self.connection.execute(
-            "INSERT INTO search (session_id, model_id, planner, variant_set_hash, budget_s, options_json, state, started, "
-            "finished) VALUES (?, ?, 'race', 'beef', 1, '{}', 'stopped', '2026-03-01T00:00:00Z', '2026-03-01T00:00:01Z')",
+            "INSERT INTO search (session_id, model_id, planner, variant_set_hash, budget_s, options_json, state, "
+            "started, finished) VALUES (?, ?, 'race', 'beef', 1, '{}', 'stopped', '2026-03-01T00:00:00Z', "
+            "'2026-03-01T00:00:01Z')",
             (known["session"], known["model"]),
         )
         self.assertIn("knows other kernels", self.only("Search m again").why)
@@ -116,7 +116,9 @@ class Advice(unittest.TestCase):
         self.assertIn("--plan roofline -p 512", heuristic.command)
         self.none("another engine")
         label = {"planner": "untuned", "mode": "cpu"}
-        synthetic.add_bench(self.connection, known["session"], known["model"], [99.5, 99.6, 99.7], n_prompt=512, **label)
+        synthetic.add_bench(
+            self.connection, known["session"], known["model"], [99.5, 99.6, 99.7], n_prompt=512, **label
+        )
         self.assertIn("tg128", self.only("cores alone").why)
         self.assertNotIn("pp512", self.only("cores alone").why)
         synthetic.add_bench(self.connection, known["session"], known["model"], [99.5, 99.6, 99.7], n_gen=128, **label)

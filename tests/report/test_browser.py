@@ -36,7 +36,8 @@ TABLES = """
   const values = () => [...table.tBodies[0].rows].map(row => Number(row.cells[column].dataset.value || -1));
   const shown = () => [...table.tBodies[0].rows].filter(row => !row.hidden).length;
   const bar = document.querySelector("#rows div.filter");
-  const input = bar.querySelector("input"), clear = bar.querySelector("button"), label = bar.querySelectorAll("select")[1];
+  const input = bar.querySelector("input"), clear = bar.querySelector("button");
+  const label = bar.querySelectorAll("select")[1];
   const all = shown();
   headers[column].querySelector("button").click();
   const up = values();
@@ -58,22 +59,23 @@ TABLES = """
   const predicted = shown();
   clear.click();
   location.hash = "#row-1";
-  const found = [up.every((x, i) => !i || up[i - 1] <= x), down.every((x, i) => !i || down[i - 1] >= x), up.length === all,
-    none, one, linked[0] === linked[1], focused, predicted, shown() === all, clear.hidden];
+  const found = [up.every((x, i) => !i || up[i - 1] <= x), down.every((x, i) => !i || down[i - 1] >= x),
+    up.length === all, none, one, linked[0] === linked[1], focused, predicted, shown() === all, clear.hidden];
 """
 # Horizontal texts of drawings, as they are laid out; a planted pair shows that the search finds one.
-LABELS = """
+LABELS = r"""
   const look = () => {
     const bad = [];
     let count = 0;
     for (const svg of document.querySelectorAll("svg")) {
       const frame = svg.getBoundingClientRect(), title = svg.querySelector("title").textContent;
-      const texts = [...svg.querySelectorAll("text")].filter(text => !/rotate\\\\(-?[1-9]/.test(text.getAttribute("transform")))
+      const texts = [...svg.querySelectorAll("text")]
+        .filter(text => !/rotate\(-?[1-9]/.test(text.getAttribute("transform")))
         .map(text => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width > 0);
       texts.forEach(([words, a], i) => {
         ++count;
-        if (a.left < frame.left - 1 || a.right > frame.right + 1 || a.top < frame.top - 1 || a.bottom > frame.bottom + 1)
-          bad.push(`${title}: ${words} is cut`);
+        if (a.left < frame.left - 1 || a.right > frame.right + 1 || a.top < frame.top - 1 ||
+            a.bottom > frame.bottom + 1) bad.push(`${title}: ${words} is cut`);
         for (const [others, b] of texts.slice(i + 1)) {
           const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
           const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
@@ -88,7 +90,7 @@ LABELS = """
   const some = document.querySelector("svg text");
   some.after(some.cloneNode(true));
   found.push(look()[1].length);
-""".replace("\\\\", "\\")
+"""
 
 
 @unittest.skipUnless(BROWSER, "no Chromium is installed: the page's script is not tested")

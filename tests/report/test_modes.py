@@ -41,10 +41,15 @@ class Units(unittest.TestCase):
         self.assertIn("cpu up to 1, coop from 512", content)
         tips = [value for tag, name, value in self.page.attributes if tag == "a" and name == "title"]
         coop = next(tip for tip in tips if tip.startswith("coop 40.0 µs"))
-        for part in ("matrix 55.0 µs", "cpu 90.0 µs", "5 samples", f"row {self.coop['rows'][512, 768]}", "plan says coop"):
+        for part in (
+            "matrix 55.0 µs",
+            "cpu 90.0 µs",
+            "5 samples",
+            f"row {self.coop['rows'][512, 768]}",
+            "plan says coop",
+        ):
             self.assertIn(part, coop)
         self.assertIn("1.38×", content)  # of 55 over 40
-
 
     def test_a_tie_is_marked(self):
         # fill(): prefill on the matrix unit against the default, whose intervals overlap.

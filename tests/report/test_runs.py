@@ -31,9 +31,10 @@ def layers():
     return {"traceEvents": out}
 
 
-CONVERSIONS = {"count": 7, "ns": 12500, "priced": 3, "priced_ns": 11000.5, "avoided": 21, "avoided_ns": 33500, "weights": 0}
+OLD_CONVERSIONS = {"count": 7, "ns": 12500, "priced": 3, "weights": 0}
+CONVERSIONS = {**OLD_CONVERSIONS, "priced_ns": 11000.5, "avoided": 21, "avoided_ns": 33500}
 PHASE = {"passes": 1, "tokens": 5, "ns": 5e6, "conversions": CONVERSIONS}
-OLD_PHASE = {**PHASE, "conversions": {"count": 7, "ns": 12500, "priced": 3, "weights": 0}}
+OLD_PHASE = {**PHASE, "conversions": OLD_CONVERSIONS}
 LOAD = {
     "seconds": 0.75,
     "weights_seconds": 0.5,

@@ -26,7 +26,8 @@
       });
     });
   }
-  // Shows the rows that hold every word of the field, the chosen value in each column of data-choose, and that a link asked for.
+  // Shows the rows that hold every word of the field and the chosen value in each column of data-choose, and only those
+  // that a link asked for.
   const narrow = table => {
     const { input, choices, count, only, clear } = table.controls;
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -59,7 +60,8 @@
     const input = labelled("Show rows that contain", document.createElement("input"));
     input.type = "search";
     const choices = (table.dataset.choose || "").split(" ").filter(Boolean).map(column => {
-      const values = new Set([...table.tBodies].flatMap(body => [...body.rows].map(row => row.cells[column].textContent.trim())));
+      const cells = [...table.tBodies].flatMap(body => [...body.rows].map(row => row.cells[column]));
+      const values = new Set(cells.map(cell => cell.textContent.trim()));
       const choice = labelled(table.tHead.rows[0].cells[column].textContent.trim(), document.createElement("select"));
       choice.dataset.column = column;
       choice.append(...["", ...values].map(value => new Option(value || "all", value)));
@@ -112,6 +114,5 @@
     target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
-  addEventListener("beforeprint", () => document.querySelectorAll("details.print").forEach(part => { part.open = true; }));
   reveal();
 })();
