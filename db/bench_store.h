@@ -15,6 +15,8 @@ struct Bench {
   int64_t model_id = 0;         // set by the store
   int64_t plan_id = 0;          // 0: no plan of the database drove it
   std::string plan_mode;        // "db", "file", "none"
+  std::string planner;          // of that plan; else "roofline" or "untuned"; "": not recorded (before schema 8)
+  std::string mode;             // "auto", or what all operators had to be executed by; "": not recorded
   std::string model_file;       // file name without its folder
   std::string kv_type = "f16";  // what the KV cache held
   uint32_t n_threads = 0, n_prompt = 0, n_gen = 0, n_depth = 0;
@@ -22,6 +24,7 @@ struct Bench {
   double avg_ts = 0, stddev_ts = 0;  // tokens per second, of all sequences
   std::vector<double> samples_ts;
   std::optional<double> joules_per_token;  // nothing: not counted
+  std::string load_json;                   // what loading took and memory, as --stats prints it; "": not recorded
   std::string created;                     // set by the store
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "engine/memory_budget.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
 
@@ -62,10 +61,11 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   SMEPILOT_ASSIGN(e->dispatch_, Dispatch::build(e->shape_, ubatch, e->context_, workers, lookup, options.kv_type));
 
   e->weights_ = Weights::describe(e->file_);
+  const MemoryRequest request{
+      e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers, options.kv_type,
+      e->dispatch_.widest_form()};
+  e->need_ = memory_need(hp, request);
   if (!options.force_memory) {
-    const MemoryRequest request{
-        e->weights_.packed_bytes(), e->context_, options.sequences, ubatch, workers, options.kv_type,
-        e->dispatch_.widest_form()};
     SMEPILOT_TRY(check_memory(hp, request, options.available ? *options.available : available_memory()));
   }
   SMEPILOT_TRY(e->weights_.load(e->gguf_, *e->pool_, options.cache, progress));
@@ -75,6 +75,12 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
   e->rest_.reserve(options.sequences);
   e->pass_.reserve(options.sequences);
   return e;
+}
+
+MemoryNeed Engine::memory() const noexcept {
+  MemoryNeed memory = need_;
+  memory.scratch = scratch_bytes();
+  return memory;
 }
 
 std::string Engine::mode() const {

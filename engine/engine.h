@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include "engine/memory_budget.h"
 #include "engine/plan_source.h"
 #include "engine/transformer.h"
 #include "engine/weight_cache.h"
@@ -69,6 +70,9 @@ class Engine {
   uint32_t context() const noexcept { return context_; }
   uint32_t vocab() const noexcept { return file_.hyper.vocab; }
   size_t scratch_bytes() const noexcept { return transformer_->scratch_bytes(); }
+  // What it holds: weights as packed, the scratch of a pass, and the caches and logits of all sequences at full
+  // context.
+  MemoryNeed memory() const noexcept;
   unsigned uncovered_shapes() const noexcept { return uncovered_; }
   void set_stats(Stats* stats) noexcept { transformer_->set_stats(stats); }
   // Of this engine's workers; may be nullptr.
@@ -93,6 +97,7 @@ class Engine {
   std::vector<SequenceTokens> rest_, pass_;  // scratch of evaluate()
   uint32_t context_ = 0;
   unsigned uncovered_ = 0;
+  MemoryNeed need_;  // as it was estimated
 };
 
 }  // namespace smepilot

@@ -21,19 +21,16 @@ class FormSet {
       rows_ = true;
       return;
     }
-    for (LhsForm& f : std::span(forms_).first(count_))
-      if (f.layout == form.layout) {
-        f.group = std::min(f.group, form.group);
-        return;
-      }
-    forms_[count_++] = form;
+    add(form, 1);
   }
   void add(const FormSet& other) noexcept {
-    for (const LhsForm& f : other.packed()) add(f);
+    for (uint32_t i = 0; i < other.count_; ++i) add(other.forms_[i], other.readers_[i]);
     rows_ = rows_ || other.rows_;
   }
   std::span<const LhsForm> packed() const noexcept { return {forms_, count_}; }
   bool rows() const noexcept { return rows_; }  // whether a consumer reads rows
+  // How many consumers read form number `index`.
+  uint32_t readers(size_t index) const noexcept { return readers_[index]; }
   // Forms that their producer does not make in passing.
   uint32_t conversions() const noexcept { return count_ == 0 ? 0 : count_ - 1; }
 
@@ -47,7 +44,19 @@ class FormSet {
   size_t row_bytes(size_t k) const noexcept { return row_bytes_to(count_, k); }
 
  private:
+  void add(const LhsForm& form, uint32_t readers) noexcept {
+    for (uint32_t i = 0; i < count_; ++i)
+      if (forms_[i].layout == form.layout) {
+        forms_[i].group = std::min(forms_[i].group, form.group);
+        readers_[i] += readers;
+        return;
+      }
+    readers_[count_] = readers;
+    forms_[count_++] = form;
+  }
+
   LhsForm forms_[static_cast<size_t>(Layout::kCount)] = {};
+  uint32_t readers_[static_cast<size_t>(Layout::kCount)] = {};
   uint32_t count_ = 0;
   bool rows_ = false;
 };

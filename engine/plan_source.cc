@@ -34,10 +34,11 @@ std::string PlanChoice::name() const {
 
 PlanRequest plan_request(const std::string& text) {
   PlanRequest request;
-  request.mode = text == "auto"   ? PlanMode::kAuto
-                 : text == "db"   ? PlanMode::kDatabase
-                 : text == "none" ? PlanMode::kNone
-                                  : PlanMode::kFile;
+  request.mode = text == "auto"       ? PlanMode::kAuto
+                 : text == "db"       ? PlanMode::kDatabase
+                 : text == "none"     ? PlanMode::kNone
+                 : text == "roofline" ? PlanMode::kRoofline
+                                      : PlanMode::kFile;
   if (request.mode == PlanMode::kFile) request.file = text;
   return request;
 }
@@ -90,6 +91,20 @@ Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platf
   }
   if (request.mode == PlanMode::kNone) {
     choice.notice.clear();
+    return choice;
+  }
+  if (request.mode == PlanMode::kRoofline) {
+    if (choice.roofline != nullptr) {
+      choice.planner = "roofline";
+      return choice;
+    }
+    const std::string why = !choice.notice.empty() ? choice.notice
+                                                   : fmt::format(
+                                                         "{}: no calibration of this machine; make one with: "
+                                                         "smetune calibrate",
+                                                         request.database);
+    if (!request.fallback) return error("the roofline heuristic: {} (--plan-fallback runs without it)", why);
+    choice.notice = "falling back to the untuned default: " + why;
     return choice;
   }
   if (request.mode == PlanMode::kFile) {

@@ -13,6 +13,7 @@ enum class PlanMode : uint8_t {
   kAuto,      // the database's plan if there is one that fits, else untuned, saying so
   kDatabase,  // the database's plan or an error
   kFile,      // the file's plan or an error
+  kRoofline,  // the roofline heuristic, which needs a calibration
   kNone,      // the untuned default
 };
 
@@ -35,13 +36,14 @@ struct PlanChoice {
   std::string name() const;  // the planner, or "plan 3" of the database
 };
 
-// Of the text of --plan: auto, db, none, or a plan file. Execution, fallback and database are the defaults.
+// Of the text of --plan: auto, db, none, roofline, or a plan file. Execution, fallback and database are the defaults.
 PlanRequest plan_request(const std::string& text);
 
 // What `text` of --mode asks for; nothing for "auto". Error: no such mode, or this machine has no unit of that name.
 Result<std::optional<ExecutionMode>> execution_mode(const std::string& text, const Platform& platform);
 
-// Error: the requested plan is missing, damaged, or refused (the first differing field is named), without fallback.
+// Error: the requested plan is missing, damaged, or refused (the first differing field is named), or the roofline that
+// was asked for has no calibration, without fallback.
 Result<PlanChoice> choose_plan(const PlanRequest& request, const Platform& platform, const ModelShape& model);
 
 }  // namespace smepilot

@@ -100,6 +100,9 @@ int run_bench_mode(RunOptions& options) {
       const PlanChoice& plan = engine.plan();
       bench.plan_id = plan.mode == PlanMode::kDatabase ? plan.plan->id : 0;
       bench.plan_mode = plan.mode == PlanMode::kDatabase ? "db" : plan.mode == PlanMode::kFile ? "file" : "none";
+      bench.planner = plan.plan != nullptr ? plan.plan->planner : plan.planner;
+      bench.mode = engine.mode();
+      bench.load_json = load_json(*session);
       const std::string& path = engine.gguf().path();
       bench.model_file = path.substr(path.find_last_of('/') + 1);
       bench.n_threads = engine.workers();

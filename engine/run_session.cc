@@ -11,6 +11,7 @@
 #include "db/session_store.h"
 #include "engine/adapt_learn.h"
 #include "kernels/base/build_info.h"
+#include "kernels/base/os.h"
 #include "kernels/base/text.h"
 #include "kernels/driver/trace.h"
 #include "profiles/matrix_units.h"
@@ -34,13 +35,13 @@ void note(const std::string& text) {
 namespace {
 
 // "ready in 0.21 s: 1.71 GB of weights from the cache"
-std::string load_text(const Engine& engine, double seconds) {
-  const WeightLoadReport& r = engine.weights().report();
-  return fmt::format("ready in {:.2f} s: {:.2f} GB of weights {}", seconds,
-                     static_cast<double>(engine.weights().packed_bytes()) / 1e9,
-                     r.source == WeightSource::kCache    ? "from the cache"
-                     : r.source == WeightSource::kPacked ? "packed, and stored for the next start"
-                                                         : "packed into memory");
+std::string load_text(const Session& s) {
+  const WeightSource source = s.engine->weights().report().source;
+  return fmt::format("ready in {:.2f} s: {:.2f} GB of weights {}", s.load_seconds,
+                     static_cast<double>(s.engine->weights().packed_bytes()) / 1e9,
+                     source == WeightSource::kCache    ? "from the cache"
+                     : source == WeightSource::kPacked ? "packed, and stored for the next start"
+                                                       : "packed into memory");
 }
 
 // --learn derives a plan from the one in use.
@@ -111,7 +112,8 @@ Result<Session> open_session(const RunOptions& options) {
   SMEPILOT_ASSIGN(s.engine, Engine::open(engine_options));
   line.clear();
   for (const std::string& text : s.engine->weights().report().notes) note(text);
-  if (options.stats || line.terminal()) note(load_text(*s.engine, static_cast<double>(now_ns() - begin) * 1e-9));
+  s.load_seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+  if (options.stats || line.terminal()) note(load_text(s));
   if (is_testbed(s.engine->platform()))
     note("test bed: one worker with the AVX-512 kernels plays the matrix unit, those up to AVX2 are the vector cores");
   note(s.engine->plan().notice);
@@ -125,6 +127,19 @@ Result<Session> open_session(const RunOptions& options) {
   if (options.adapt) SMEPILOT_TRY(start_adaptation(options, s));
   if (!options.trace.empty()) start_trace(s.engine->workers());
   return s;
+}
+
+std::string load_json(const Session& session) {
+  constexpr const char* kSources[] = {"memory", "packed", "cache"};  // by WeightSource
+  const Engine& engine = *session.engine;
+  const WeightLoadReport& report = engine.weights().report();
+  const MemoryNeed memory = engine.memory();
+  return fmt::format(
+      "{{\"seconds\": {:.6f}, \"weights_seconds\": {:.6f}, \"weights_from\": \"{}\", \"cache_file\": {}, "
+      "\"peak_rss_bytes\": {}, \"weights_bytes\": {}, \"kv_cache_bytes\": {}, \"scratch_bytes\": {}}}",
+      session.load_seconds, report.seconds, kSources[static_cast<size_t>(report.source)],
+      report.cache_file.empty() ? "null" : fmt::format("\"{}\"", json_escape(report.cache_file)), peak_resident_bytes(),
+      memory.weights, memory.kv_cache, memory.scratch);
 }
 
 Result<uint32_t> parse_count(const std::string& text, const char* option) {
@@ -189,8 +204,9 @@ int finish_session(const RunOptions& options, const Session& session) {
     fmt::print(stderr, "\n{}{}", session.stats->table(), adaptation != nullptr ? adaptation->table() : "");
     return kExitOk;
   }
-  const Status written =
-      print_out(session.stats->json(adaptation != nullptr ? "\"adaptation\": " + adaptation->json() : ""));
+  std::string more = "\"load\": " + load_json(session);
+  if (adaptation != nullptr) more += ",\n\"adaptation\": " + adaptation->json();
+  const Status written = print_out(session.stats->json(more));
   return written.ok() ? kExitOk : fail(written);
 }
 

@@ -15,6 +15,7 @@ namespace smepilot {
 // The engine and what every mode needs beside it.
 struct Session {
   std::unique_ptr<Engine> engine;
+  double load_seconds = 0;  // from the start until it could take the first token
   std::unique_ptr<Stats> stats;
   std::unique_ptr<Adaptation> adaptation;  // nullptr: without --adapt
   std::shared_ptr<std::FILE> adapt_log;    // likewise without --adapt-log
@@ -41,6 +42,9 @@ Result<std::string> read_prompt(const RunOptions& options);
 std::string rate(uint32_t tokens, double ns);
 // "plan 3", "untuned, mode coop, test bed"
 std::string plan_name(const Engine& engine);
+
+// A JSON object of what loading took, where the weights came from, and memory in bytes; the peak is until now.
+std::string load_json(const Session& session);
 
 // Writes what --trace asked for, and prints what --stats did. Returns the exit code.
 int finish_session(const RunOptions& options, const Session& session);

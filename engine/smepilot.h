@@ -19,11 +19,12 @@
 namespace smepilot {
 
 struct LoadOptions {
-  std::string plan = "auto";  // auto: the database's if it fits, else untuned; db: the database's; none; or a plan file
-  std::string database;       // "": the default one, which smetune writes
-  unsigned workers = 0;       // 0: the plan's, or all physical cores
-  uint32_t context = 0;       // positions of the KV cache, 0: the model's context, at most 4096
-  bool weight_cache = true;   // keep packed weights on disk, so that the next start is fast
+  // auto: the database's if it fits, else untuned; db: the database's; none; roofline (the heuristic); or a plan file
+  std::string plan = "auto";
+  std::string database;      // "": the default one, which smetune writes
+  unsigned workers = 0;      // 0: the plan's, or all physical cores
+  uint32_t context = 0;      // positions of the KV cache, 0: the model's context, at most 4096
+  bool weight_cache = true;  // keep packed weights on disk, so that the next start is fast
 };
 
 struct TextOptions {

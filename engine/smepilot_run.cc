@@ -75,8 +75,9 @@ int run(int argc, char** argv) {
   auto* planning = app.add_option_group("Plan");
   planning
       ->add_option("--plan", plan,
-                   "auto: the database's if it fits, else untuned; db: the database's; none: untuned; or a plan file")
-      ->type_name("auto|db|none|FILE")
+                   "auto: the database's if it fits, else untuned; db: the database's; none: untuned; roofline: the "
+                   "heuristic that a search has to beat, from the calibration alone; or a plan file")
+      ->type_name("auto|db|none|roofline|FILE")
       ->capture_default_str();
   auto* db = planning->add_option("--db", o.engine.plan.database, "Database");
   db->type_name("PATH")->capture_default_str();
@@ -194,12 +195,12 @@ int run(int argc, char** argv) {
                       : !o.prompts.empty() && !o.prompt_file.empty() ? "--prompt and --file exclude each other"
                       : o.prompts.size() > 1 && !generate && !bench  ? "several prompts are for generating text"
                       : o.record && !bench                           ? "--record needs --bench"
-                      : o.record && request.execution != "auto"      ? "--record is for what plans do, not for --mode"
                       : !o.both.empty() && !bench                    ? "--pg needs --bench"
-                      : o.learn && request.mode == PlanMode::kNone   ? "--learn needs a plan, not --plan none"
+                      : o.learn && (request.mode == PlanMode::kNone || request.mode == PlanMode::kRoofline)
+                          ? "--learn needs a plan, not --plan none or roofline"
                       : o.learn && request.mode == PlanMode::kFile && db->count() == 0
                           ? "--learn with a plan file needs --db: where to store the new plan"
-                      : o.record && o.adapt                          ? "--record is for what plans do, not for --adapt"
+                      : o.record && o.adapt ? "--record is for what plans and modes do, not for --adapt"
                       : !o.batch_list.empty() && !generate && !bench ? "--batch is for generating text and for --bench"
                       : !bench && !batch_is_count                    ? "--batch is a number of sequences"
                       : o.prompts.size() > 1 && o.batch > 1          ? "--batch and several prompts exclude each other"

@@ -89,6 +89,8 @@ std::string phase_line(StatsPhase phase, const PhaseSummary& s) {
   if (c.activations != 0) out += fmt::format(" ({:.2f} ms)", c.ns / 1e6);
   out += fmt::format(", {} priced by the plan", c.priced);
   if (c.priced_ns > 0) out += fmt::format(" ({:.2f} ms)", c.priced_ns / 1e6);
+  out += fmt::format("; {} avoided by sharing", c.avoided);
+  if (c.avoided_ns > 0) out += fmt::format(" (predicted {:.2f} ms)", c.avoided_ns / 1e6);
   return out + fmt::format("; {} of weights\n", c.weights);
 }
 
@@ -103,11 +105,12 @@ std::string phase_json(const PhaseSummary& s) {
       "{{\"passes\": {}, \"tokens\": {}, \"ns\": {:.0f}, \"matmul_ns\": {:.0f}, \"matmul_gops\": {:.3f}, "
       "\"int8_peak_gops\": {}, \"int8_peak_fraction\": {}, \"matmul_gbps\": {:.3f}, \"matmul_read_fraction\": {}, "
       "\"gbps\": {:.3f}, \"read_fraction\": {}, \"read_gbps\": {}, \"conversions\": {{\"count\": {}, \"ns\": {:.0f}, "
-      "\"priced\": {}, \"priced_ns\": {}, \"weights\": {}}}}}",
+      "\"priced\": {}, \"priced_ns\": {}, \"avoided\": {}, \"avoided_ns\": {}, \"weights\": {}}}}}",
       s.passes, s.tokens, s.ns, s.matmul_ns, per(s.matmul_flops, s.matmul_ns), json_number(s.int8_peak_gops, 3),
       json_number(s.int8_peak_fraction, 4), matmul_gbps, json_number(share(matmul_gbps), 4), gbps,
       json_number(share(gbps), 4), json_number(s.read_gbps, 3), s.conversions.activations, s.conversions.ns,
-      s.conversions.priced, json_number(s.conversions.priced_ns, 0), s.conversions.weights);
+      s.conversions.priced, json_number(s.conversions.priced_ns, 0), s.conversions.avoided,
+      json_number(s.conversions.avoided_ns, 0), s.conversions.weights);
 }
 
 // Members of a JSON object that say how something was executed.
@@ -127,6 +130,8 @@ void Stats::begin_pass(StatsPhase phase, uint32_t tokens, const Conversions& pri
   passes.tokens += tokens;
   passes.conversions.priced += priced.activations;
   passes.conversions.priced_ns += priced.ns;
+  passes.conversions.avoided += priced.avoided;
+  passes.conversions.avoided_ns += priced.avoided_ns;
 }
 
 void Stats::record_conversion(double ns) noexcept {

@@ -53,6 +53,10 @@ struct Conversions {
   uint64_t weights = 0;  // operators that did not find their weights (or cache) in the layout that they read
   uint64_t priced = 0;   // of activations, as many as follow from the plan
   double priced_ns = 0;  // what the roofline says they cost; 0: no calibration
+  // What matmuls would pack beyond that if each packed its own operand: those that share a form another one reads, and
+  // those whose form the producer made in passing. Without those among experts, which depend on their rows.
+  uint64_t avoided = 0;
+  double avoided_ns = 0;  // what the roofline says they would cost; 0: no calibration
 };
 
 // One phase, all operators together.

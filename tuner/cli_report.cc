@@ -76,8 +76,8 @@ void add_report(Cli& cli) {
   verb->add_option("--format", o->format, "html, md or json")
       ->check(CLI::IsMember({"html", "md", "json"}))
       ->capture_default_str();
-  verb->add_option("--trace", o->trace, "Timeline that smepilot-run --trace FILE wrote, for the HTML page");
-  verb->add_option("--stats", o->stats, "What smepilot-run --stats --json printed, for the HTML page");
+  verb->add_option("--trace", o->trace, "Timeline that smepilot-run --trace FILE wrote");
+  verb->add_option("--stats", o->stats, "What smepilot-run --stats --json printed");
   verb->add_option("--model", o->model, "Only this model (name or hash as in the database)");
   CLI::Option* const compare =
       verb->add_option("--compare", o->compare, "Compare two databases, instead of a report of one")

@@ -20,6 +20,9 @@ void prefer_pages(void* address, size_t bytes, PageSize size) noexcept;
 // Bytes that can be taken without swapping. Nothing on Linux: there /proc/meminfo says it (profiles/memory.h).
 std::optional<uint64_t> free_memory() noexcept;
 
+// The most memory that this process has had in RAM, in bytes, mapped files included; 0: unknown.
+uint64_t peak_resident_bytes() noexcept;
+
 // The logical CPUs the calling thread may run on; empty where that cannot be asked (macOS).
 std::vector<int> current_affinity();
 

@@ -2,6 +2,7 @@
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,6 +28,11 @@ void prefer_pages(void* address, size_t bytes, PageSize size) noexcept {
 
 std::optional<uint64_t> free_memory() noexcept {
   return {};
+}
+
+uint64_t peak_resident_bytes() noexcept {
+  rusage usage = {};
+  return ::getrusage(RUSAGE_SELF, &usage) == 0 ? static_cast<uint64_t>(usage.ru_maxrss) * 1024 : 0;  // in KiB
 }
 
 std::vector<int> current_affinity() {

@@ -4,6 +4,7 @@
 #include <mach-o/dyld.h>
 #include <mach/mach.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysctl.h>
 #include <unistd.h>
@@ -33,6 +34,11 @@ std::optional<uint64_t> free_memory() noexcept {
   if (rc != KERN_SUCCESS) return {};
   // Inactive pages are written out or dropped when they are asked for, as MemAvailable counts them on Linux.
   return (uint64_t{pages.free_count} + pages.inactive_count) * vm_kernel_page_size;
+}
+
+uint64_t peak_resident_bytes() noexcept {
+  rusage usage = {};
+  return ::getrusage(RUSAGE_SELF, &usage) == 0 ? static_cast<uint64_t>(usage.ru_maxrss) : 0;  // in bytes
 }
 
 std::vector<int> current_affinity() {

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from smepilot_report import operators, stats
-from smepilot_report.data import RUN_STATUSES
 
 STATUS_MEANING = {
     "pruned": "priced too far from the best by the roofline, or lost a race early",
@@ -143,10 +142,6 @@ def status_counts(measurements):
     counts = Counter(row["status"] for row in measurements)
     meanings = {"ok": "measured", **STATUS_MEANING}
     return [(status, counts[status], meanings[status]) for status in meanings if counts[status]]
-
-
-def what_ran(measurements):
-    return [row for row in measurements if row["status"] in RUN_STATUSES]
 
 
 def best_peaks(peaks, dtype):

@@ -43,7 +43,7 @@ class Item:
 
     model: str
     what: str  # the test, or the operator
-    how: str  # with a plan, untuned, …
+    how: str  # "plan", "untuned", "default", a kind of baseline, or a mode that was forced
     unit: str  # "tokens/s" or "ns"
     detail: str
     samples: list
@@ -113,19 +113,25 @@ def items(side):
     out = {}
     for model in side.data.models:
         name, identity = clean(model.model["name"]), model.model["hash"]
-        newest = {}
-        for series in end_to_end.compare(model.benches, [], None, "", None):
-            for s in series.series:
-                key = ("bench", identity, s.model_file, s.test, s.threads, s.role)
-                if key not in newest or s.created > newest[key].created:
-                    newest[key] = s
-        for key, s in newest.items():
+        shown = {}
+        plan_id = model.plan["id"] if model.plan else None
+        for comparison in end_to_end.compare(model.benches, [], plan_id, "", None):
+            for s in comparison.series:
+                how = "plan" if s is comparison.reference and s.plan_id is not None else s.role
+                if how == "forced":
+                    how = f"mode {clean(s.rows[0]['mode'])}"
+                key = ("bench", identity, s.model_file, s.test, s.threads, how)
+                # Ours is the run of the plan that was named, or is shown; of others of a kind the newest stands for it.
+                if key in shown and shown[key] is comparison.reference:
+                    continue
+                if key not in shown or s is comparison.reference or s.newest > shown[key].newest:
+                    shown[key] = s
+        for key, s in shown.items():
             samples = [x for row in s.rows for x in row["samples"] if x > 0]
             if samples:
                 test = f"{end_to_end.test_name(s.test)}, {s.threads} thr."
                 rows = [row["id"] for row in s.rows]
-                how = "plan" if s.role == "plan" else "untuned"
-                out[key] = Item(name, test, how, "tokens/s", clean(f"{s.label}, {s.model_file}"), samples, rows)
+                out[key] = Item(name, test, key[-1], "tokens/s", clean(f"{s.label}, {s.model_file}"), samples, rows)
                 side.revisions |= {row["revision"] for row in s.rows}
         for op in model.operators:
             shape = tuple(op[f] for f in (*operators.SHAPE_FIELDS, "m", "kv_len"))

@@ -8,16 +8,26 @@ from smepilot_report.plots import STYLE, UNIT_NAMES
 from smepilot_report.svg import COLOURS, inline
 from smepilot_report.text import clean, nanoseconds, percent, pluralise, significant
 
+LEGEND = {
+    "frameon": False,
+    "fontsize": 8,
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
+    "ncols": 4,
+    "columnspacing": 1.2,
+}
 
-def _draw(prefix, title, describe, paint):
-    """The SVG of what `paint(axes)` draws; it returns the tips."""
+
+def _draw(prefix, title, describe, paint, inches=(5.2, 3.2)):
+    """The SVG of what `paint(axes)` draws; it returns the tips. Small enough for the text to be legible on a phone."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.4, 3.4), dpi=72, layout="constrained")
+        figure, axes = pyplot.subplots(figsize=inches, dpi=72, layout="constrained")
         try:
             figure.patch.set_alpha(0)
             axes.patch.set_alpha(0)
-            tips = paint(axes)
+            axes.set_axisbelow(True)
             axes.grid(True, linewidth=0.6)
+            tips = paint(axes)
             return inline(figure, prefix, clean(title), clean(describe), tips)
         finally:
             pyplot.close(figure)
@@ -50,7 +60,7 @@ def _scaling(prefix, title, lines, unit):
                 tips[gid] = clean(f"{label} with {pluralise(n, 'worker')}: {significant(rate)} {unit}")
         counts = sorted({n for points in lines.values() for n, _ in points})
         axes.set(xlabel="workers", ylabel=unit, ylim=(0, None), xticks=counts, xlim=(counts[0] - 0.2, counts[-1] + 0.2))
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        axes.legend(**LEGEND)
         return tips
 
     return _draw(prefix, title, f"{title}. {words}.", paint)
@@ -113,8 +123,16 @@ def split(prefix, curve):
                     markeredgewidth=1.4,
                     label=label,
                 )
-        axes.set(xlabel="share of the matrix unit, %", ylabel=f"time, {unit}")
-        axes.legend(frameon=False, fontsize=8, loc="best", markerscale=0.6)
+        # The drawing is of the medians: an interval that a disturbance stretched is cut, and an arrow says so.
+        drawn = middle + [row["median_ns"] / scale for row in curve.alone.values()]
+        room = 0.5 * (max(drawn) - min(drawn)) or 0.1 * max(drawn)
+        high = max(drawn) + room
+        lowest = max(min(drawn) - room, min([*drawn, *(m - b for m, b in zip(middle, below, strict=True))]))
+        low = max(0, lowest - 0.06 * (high - lowest))
+        cut = [x for x, m, a in zip(shares, middle, above, strict=True) if m + a > high]
+        axes.set(xlabel="share of the matrix unit, %", ylabel=f"time, {unit}", ylim=(low, high))
+        axes.plot(cut, [high - 0.02 * (high - low)] * len(cut), "^", color=COLOURS["coop"], markersize=6)
+        axes.legend(markerscale=0.6, **LEGEND)
         return tips
 
     return _draw(prefix, title, f"{title}. Times by the matrix unit's share: {words}. {alone}.", paint)
@@ -163,6 +181,8 @@ def timeline(prefix, window):
             xlim=(0, window.span),
         )
         axes.invert_yaxis()
+        axes.grid(False, axis="y")
         return tips
 
-    return _draw(prefix, window.title, f"{words}. Idle: {idle}.", paint)
+    inches = 7.8, 0.8 + 0.45 * len(window.workers)
+    return _draw(prefix, window.title, f"{words}. Idle: {idle}.", paint, inches)

@@ -7,10 +7,16 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from smepilot_report import operators, workloads
+from smepilot_report import operators, runs, workloads
 from smepilot_report.database import ReportError
 
 RUN_STATUSES = ("ok", "incorrect", "timeout", "crashed")  # the candidate was executed; the others never were
+# What is newest, as the programs see it (db/plan_store.cc, db/calibration_store.cc, db/measurement_store.cc): by time,
+# since the ids of a merged database tell nothing, and by id within a second. Where a row names another (a plan its
+# search, a search its calibration), that one is shown, whatever is newer.
+NEWEST_PLAN = "ORDER BY max(s.started, p.created) DESC, p.id DESC LIMIT 1"
+NEWEST_SEARCH = "ORDER BY s.started DESC, s.id DESC LIMIT 1"
+NEWEST_CALIBRATION = "ORDER BY c.quick, c.created DESC, c.id DESC LIMIT 1"
 
 
 @dataclass
@@ -24,7 +30,8 @@ class ModelData:
     operators: list = field(default_factory=list)  # that the search covers, with "roles" and "calls"
     measurements: list = field(default_factory=list)  # newest per candidate that ran, and all of the search
     benches: list = field(default_factory=list)
-    newer_plan_elsewhere: bool = False
+    plan_elsewhere: dict = None  # of another machine, where there is none of this one
+    newest_search: dict = None  # on this machine; not always that of the plan
 
 
 @dataclass
@@ -40,9 +47,29 @@ class ReportData:
     fork_joins: list = field(default_factory=list)
     coop_peaks: list = field(default_factory=list)  # of both units at once
     coop_bandwidths: list = field(default_factory=list)
+    timed_operators: list = field(default_factory=list)  # that the model of the machine was fitted on and judged by
     models: list = field(default_factory=list)
     baselines: list = field(default_factory=list)
     workloads: list = field(default_factory=list)
+    trace_path: str = None  # files that smepilot-run wrote, and what is in them
+    windows: list = field(default_factory=list)
+    stats_path: str = None
+    run_stats: dict = None
+
+    def add_run(self, trace=None, stats=None):
+        """Reads what --trace and --stats --json of smepilot-run wrote."""
+        if trace is not None:
+            self.trace_path, self.windows = trace, runs.read_trace(trace)
+        if stats is not None:
+            self.stats_path, self.run_stats = stats, runs.read_stats(stats)
+
+    def loadings(self):
+        """What starts of smepilot-run took: of the file given, and of the recorded runs."""
+        return runs.loadings([row for m in self.models for row in m.benches], self.stats_path, self.run_stats)
+
+    @property
+    def has_matrix_unit(self):
+        return bool(self.platform) and bool(self.platform["facts"].get("matrix_unit"))
 
     @property
     def is_testbed(self):
@@ -60,7 +87,9 @@ def load(db, model_name=None, plan_id=None):
         return data
     platform_id = data.platform["id"]
     data.other_platforms = db.row("SELECT count(*) AS n FROM platform WHERE id <> ?", platform_id)["n"]
-    data.session = db.row("SELECT * FROM session WHERE platform_id = ? ORDER BY id DESC LIMIT 1", platform_id)
+    data.session = db.row(
+        "SELECT * FROM session WHERE platform_id = ? ORDER BY started DESC, id DESC LIMIT 1", platform_id
+    )
     for model in models:
         data.models.append(_load_model(db, data.platform, model, plan))
     # One asked for by name is shown even if there is nothing; of the others, only those with something to show.
@@ -74,9 +103,11 @@ def load(db, model_name=None, plan_id=None):
 
 
 def _newest(model):
-    stamps = [row["created"] for row in model.benches]
-    stamps += [row[key] for row, key in ((model.plan, "created"), (model.search, "started")) if row]
-    return max(stamps, default="")
+    stamps = [(row["created"], row["session_id"]) for row in model.benches]
+    stamps += [
+        (row[key], row["session_id"]) for row, key in ((model.plan, "created"), (model.search, "started")) if row
+    ]
+    return max(stamps, default=("", 0))
 
 
 def _requested_plan(db, plan_id):
@@ -123,8 +154,8 @@ def _platform(db, plan):
             )
     else:
         row = db.row(
-            "SELECT * FROM platform ORDER BY (SELECT max(id) FROM session WHERE platform_id = platform.id) "
-            "DESC NULLS LAST, id DESC LIMIT 1"
+            "SELECT p.* FROM platform p LEFT JOIN session s ON s.platform_id = p.id "
+            "ORDER BY s.started DESC NULLS LAST, s.id DESC, p.id DESC LIMIT 1"
         )
     if row is not None:
         row["facts"] = _json(db, row, "platform", "facts_json", dict)
@@ -135,7 +166,7 @@ def _platform(db, plan):
 def _load_calibration(db, data):
     newest = db.row(
         "SELECT c.* FROM calibration c JOIN session s ON s.id = c.session_id WHERE s.platform_id = ? "
-        "ORDER BY c.id DESC LIMIT 1",
+        + NEWEST_CALIBRATION,
         data.platform["id"],
     )
     # Predictions belong to the roofline that they were made by.
@@ -165,32 +196,42 @@ def _load_calibration(db, data):
     if db.schema >= 4:  # older ones know no cooperative execution
         data.coop_peaks = db.rows("SELECT * FROM coop_peak WHERE calibration_id = ? ORDER BY id", row["id"])
         data.coop_bandwidths = db.rows("SELECT * FROM coop_bandwidth WHERE calibration_id = ? ORDER BY id", row["id"])
+    if db.schema >= 6:
+        data.timed_operators = _with_samples(
+            db,
+            "timed_operator",
+            db.rows("SELECT * FROM timed_operator WHERE calibration_id = ? ORDER BY id", row["id"]),
+        )
 
 
 def _load_model(db, platform, model, plan):
     out = ModelData(model)
     out.plan = plan or db.row(
-        "SELECT * FROM plan WHERE model_id = ? AND fingerprint = ? ORDER BY id DESC LIMIT 1",
+        "SELECT p.* FROM plan p JOIN session s ON s.id = p.session_id WHERE p.model_id = ? AND p.fingerprint = ? "
+        + NEWEST_PLAN,
         model["id"],
         platform["fingerprint"],
     )
     if out.plan is None:
-        out.newer_plan_elsewhere = db.row("SELECT 1 FROM plan WHERE model_id = ?", model["id"]) is not None
+        out.plan_elsewhere = db.row(
+            "SELECT p.* FROM plan p JOIN session s ON s.id = p.session_id WHERE p.model_id = ? " + NEWEST_PLAN,
+            model["id"],
+        )
     else:
         entries = db.rows("SELECT * FROM plan_entry WHERE plan_id = ? ORDER BY id", out.plan["id"])
         out.entries = [_with_both_units(entry) for entry in entries]
+    out.newest_search = db.row(
+        "SELECT s.* FROM search s JOIN session e ON e.id = s.session_id WHERE s.model_id = ? AND e.platform_id = ? "
+        + NEWEST_SEARCH,
+        model["id"],
+        platform["id"],
+    )
     search_id = out.plan["search_id"] if out.plan else None
-    if search_id is None:
-        newest = db.row(
-            "SELECT s.id FROM search s JOIN session e ON e.id = s.session_id "
-            "WHERE s.model_id = ? AND e.platform_id = ? ORDER BY s.id DESC LIMIT 1",
-            model["id"],
-            platform["id"],
-        )
-        search_id = newest["id"] if newest else None
+    if search_id is None and out.newest_search is not None:
+        search_id = out.newest_search["id"]
     if search_id is not None:
         out.search = db.row(
-            "SELECT s.*, e.revision, e.compiler, e.load1 FROM search s JOIN session e "
+            "SELECT s.*, e.revision, e.compiler, e.load1, e.command FROM search s JOIN session e "
             "ON e.id = s.session_id WHERE s.id = ?",
             search_id,
         )
@@ -201,13 +242,29 @@ def _load_model(db, platform, model, plan):
         db,
         "bench",
         db.rows(
-            "SELECT b.*, e.revision, e.load1, e.compiler FROM bench b JOIN session e ON e.id = b.session_id "
+            "SELECT b.*, e.revision, e.load1, e.compiler, e.command, p.planner AS planner_of_plan FROM bench b "
+            "JOIN session e ON e.id = b.session_id LEFT JOIN plan p ON p.id = b.plan_id "
             "WHERE b.model_id = ? AND e.platform_id = ? ORDER BY b.id",
             model["id"],
             platform["id"],
         ),
     )
+    for row in out.benches:
+        _complete_bench(db, row)
     return out
+
+
+def _complete_bench(db, row):
+    """What older schemas do not store, as far as it follows from the rest; "" and None: unknown."""
+    row.setdefault("joules_per_token", None)
+    row.setdefault("mode", "")
+    known = row.get("planner") or row["planner_of_plan"]
+    row["planner"] = known or ("untuned" if row["plan_mode"] == "none" else "")
+    row["load"] = None
+    if row.get("load_json") is not None:
+        row["load"] = runs.check_load(
+            _json(db, row, "bench", "load_json", dict), f"{db.path}: bench {row['id']}: load_json"
+        )
 
 
 def _operators(db, search_id):
@@ -230,11 +287,15 @@ def _measurements(db, platform, search):
         "o.kind, o.dtype, o.m, o.n, o.k, o.kv_len, o.kv_heads FROM measurement m "
         "JOIN candidate c ON c.id = m.candidate_id JOIN operator o ON o.id = c.operator_id "
         "JOIN session e ON e.id = m.session_id "
+        "JOIN search h ON h.id = m.search_id "
         "WHERE m.platform_id = ? AND m.variant_set_hash = ? AND c.operator_id IN "
-        "(SELECT operator_id FROM search_operator WHERE search_id = ?) AND m.search_id <= ? ORDER BY m.id",
+        "(SELECT operator_id FROM search_operator WHERE search_id = ?) AND "
+        "(h.started < ? OR (h.started = ? AND h.id <= ?)) ORDER BY m.created, m.id",
         platform["id"],
         search["variant_set_hash"],
         search["id"],
+        search["started"],
+        search["started"],
         search["id"],
     )
     rows = [_with_both_units(row) for row in _with_samples(db, "measurement", rows)]

@@ -1,9 +1,10 @@
 """The report as plain data: what the JSON holds, and what the Markdown is written from. Its form is promised by
 schemas/report.schema.json; fields are added, not renamed."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
-from smepilot_report import analysis, end_to_end, operators, summary
+from smepilot_report import advice, allrows, analysis, end_to_end, operators, runs, summary
 from smepilot_report.text import clean
 
 FORMAT = "smepilot-report"
@@ -11,7 +12,7 @@ VERSION = 1
 
 
 def build(data):
-    """A JSON object of everything that the page says, without the single rows."""
+    """A JSON object of everything that the page says."""
     floor = data.calibration["noise_floor"] if data.calibration else None
     cpu = str(data.platform["facts"].get("cpu_model", "")) if data.platform else ""
     models = [_model(data, model, floor, cpu) for model in data.models]
@@ -19,6 +20,7 @@ def build(data):
     choices = models[0][2] if models else []
     cards = summary.numbers(comparisons)
     operator_card = summary.operator_number(choices) if models else None
+    rows, left_out = allrows.collect(data)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -32,7 +34,17 @@ def build(data):
         },
         "machine": _machine(data),
         "calibration": _calibration(data),
+        "actions": [
+            {"what": clean(a.what), "why": clean(a.why), "command": clean(a.command) or None}
+            for a in advice.actions(data, [(m, c) for m, (_, c, _) in zip(data.models, models, strict=True)])
+        ],
         "models": [model for model, _, _ in models],
+        "workloads": [_workload(engines) for engines in data.workloads],
+        "loads": [_load(one) for one in data.loadings()],
+        "conversions": _conversions(data),
+        "timeline": [_window(window) for window in data.windows],
+        "rows": [_row(row) for row in rows],
+        "rows_left_out": left_out,
     }
 
 
@@ -108,6 +120,7 @@ def _model(data, model, floor, cpu):
         "search": search and {"id": search["id"], "planner": search["planner"], "state": search["state"]},
         "choices": [_choice(choice) for choice in choices],
         "end_to_end": [_series(c, s) for c in comparisons for s in c.series],
+        "baselines": _standings(comparisons),
         "ruled_out": [
             {"status": r.status, "count": len(r.rows), "reason": clean(r.text)}
             for r in analysis.ruled_out(model.measurements)
@@ -128,7 +141,13 @@ def estimate(value):
 
 
 def _verdict(verdict):
-    return verdict and {"word": verdict.word, "ratio": verdict.ratio, "why": verdict.why}
+    return verdict and {
+        "word": verdict.word,
+        "ratio": verdict.ratio,
+        "ratio_low": verdict.low,
+        "ratio_high": verdict.high,
+        "why": verdict.why,
+    }
 
 
 def _choice(choice):
@@ -163,6 +182,91 @@ def _series(comparison, series):
         "reference": series is comparison.reference,
         "kind": "measured",
         "tokens_per_s": estimate(series.estimate),
+        "joules_per_token": series.joules_per_token,
         "verdict": _verdict(series.verdict),
         "rows": [row["id"] for row in series.rows],
     }
+
+
+def _standings(comparisons):
+    columns, lines = end_to_end.standings(comparisons)
+    return [
+        {
+            "workload": line.name,
+            "threads": line.reference.threads,
+            "model_file": clean(line.reference.model_file),
+            "ours": line.reference.estimate.median,
+            "against": {
+                column: cell and _verdict(cell.verdict) for column, cell in zip(columns, line.cells, strict=True)
+            },
+        }
+        for line in lines
+    ]
+
+
+def _workload(engines):
+    return [
+        {
+            "row": e.row["id"],
+            "workload": clean(e.row["workload"]),
+            "scale": e.row["scale"],
+            "n_prompt": e.row["n_prompt"],
+            "n_gen": e.row["n_gen"],
+            "batch": e.row["batch"],
+            "threads": e.row["n_threads"],
+            "model_file": clean(e.row["model_file"]),
+            "engine": clean(e.row["engine"]),
+            "build": clean(e.row["build"]),
+            "kind": "measured",
+            "prefill_s": estimate(e.prefill),
+            "decode_s": estimate(e.decode),
+            "total_s": estimate(e.total),
+            "joules_per_token": e.joules_per_token,
+            "verdicts": {phase: _verdict(verdict) for phase, verdict in e.verdicts.items()},
+        }
+        for e in engines
+    ]
+
+
+def _load(one):
+    numbers = ("seconds", "weights_seconds", *runs.MEMORY)
+    return {
+        "source": one.source,
+        "kind": one.kind,
+        **{name: one.load[name] for name in numbers},
+        "weights_from": one.load["weights_from"],
+        "benches": [row["id"] for row in one.benches],
+    }
+
+
+def _conversions(data):
+    """Of both phases: counts and the measured time of those made; what they, and those avoided, cost is predicted."""
+    if data.run_stats is None:
+        return None
+    names = {"count": "done", "ns": "done_ns", "weights": "of_weights"}
+    same = ("priced", "priced_ns", "avoided", "avoided_ns")
+    out = {"source": clean(data.stats_path)}
+    for phase in ("prefill", "decode"):
+        part = data.run_stats[phase]
+        found = part["conversions"]
+        out[phase] = {name: part[name] for name in ("passes", "tokens", "ns")}
+        out[phase] |= {names[name]: found[name] for name in names} | {name: found[name] for name in same}
+    return out
+
+
+def _window(window):
+    return {
+        "title": window.title,
+        "kind": "measured",
+        "us": window.span,
+        "workers": [
+            {"worker": w, "idle_share": window.idle_share(w), "bubbles": len(window.idle[w])} for w in window.workers
+        ],
+    }
+
+
+def _row(row):
+    """Without what it does not have."""
+    value = {k: clean(v) if isinstance(v, str) else v for k, v in asdict(row).items() if v not in (None, "")}
+    del value["anchor"]
+    return {**value, "kind": row.kind or None}

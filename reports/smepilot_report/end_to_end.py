@@ -1,17 +1,27 @@
-"""Tokens per second: our runs with and without a plan, and those of other engines, side by side and judged."""
+"""Tokens per second: our runs with a plan, untuned, on the cores alone and by the roofline heuristic, and those of
+other engines, side by side and judged."""
 
 import json
 from dataclasses import dataclass, field
 
 from smepilot_report import stats
-from smepilot_report.text import pluralise
+from smepilot_report.text import clean, pluralise
+
+ROLES = {  # what drove a run, in the order in which they are shown
+    "plan": "other plan",
+    "untuned": "untuned default",
+    "cpu": "cores alone",
+    "roofline": "roofline heuristic",
+    "forced": "forced mode",
+    "baseline": "another engine",
+}
 
 
 @dataclass
 class Series:
     """Runs of the same thing, pooled: so their interval also holds what changes from run to run."""
 
-    role: str  # "plan", "untuned", "baseline"
+    role: str  # of ROLES
     label: str
     test: tuple  # n_prompt, n_gen, n_depth, n_seqs, type of the KV cache
     threads: int
@@ -25,6 +35,17 @@ class Series:
     @property
     def created(self):
         return max(row["created"] for row in self.rows)
+
+    @property
+    def newest(self):
+        """For sorting: within a second the id decides."""
+        return max((row["created"], row["id"]) for row in self.rows)
+
+    @property
+    def joules_per_token(self):
+        """Median of the rows that have it, or None."""
+        known = [row["joules_per_token"] for row in self.rows if row.get("joules_per_token") is not None]
+        return stats.median(known) if known else None
 
     @property
     def load(self):
@@ -49,6 +70,12 @@ class Comparison:
     @property
     def name(self):
         return test_name(self.test)
+
+    @property
+    def anchor(self):
+        """An element id: of the first row, which no other comparison has."""
+        first = self.series[0]
+        return f"test-{'baseline' if first.role == 'baseline' else 'bench'}-{first.rows[0]['id']}"
 
     def judged(self):
         return [s for s in self.series if s.verdict is not None]
@@ -80,10 +107,10 @@ def compare(benches, baselines, plan_id, cpu_model, noise_floor):
             [x for row in series.rows for x in row["samples"]] or [row["avg_ts"] for row in series.rows]
         )
         groups.setdefault((series.model_file, series.test, series.threads), []).append(series)
-    order = {"plan": 0, "untuned": 1, "baseline": 2}
+    order = list(ROLES)
     out = []
     for key in sorted(groups, key=lambda k: (k[0], k[1][1] > 0, k[1], k[2])):
-        members = sorted(groups[key], key=lambda s: (order[s.role], s.label))
+        members = sorted(groups[key], key=lambda s: (order.index(s.role), s.label))
         comparison = Comparison(*key, members, _reference(members, plan_id))
         if comparison.reference is None:
             comparison.note = (
@@ -102,23 +129,87 @@ def compare(benches, baselines, plan_id, cpu_model, noise_floor):
 
 
 def _reference(members, plan_id):
-    planned = [s for s in members if s.role == "plan"]
-    if planned:
-        return max(planned, key=lambda s: (s.plan_id is not None and s.plan_id == plan_id, s.created))
-    return max((s for s in members if s.role == "untuned"), key=lambda s: s.created, default=None)
+    """The run of the plan shown, else of another plan, else untuned; of several the newest."""
+    shown = [s for s in members if s.plan_id is not None and s.plan_id == plan_id and s.role in ("plan", "roofline")]
+    for ours in (shown, *([s for s in members if s.role == role] for role in ("plan", "untuned"))):
+        if ours:
+            return max(ours, key=lambda s: s.newest)
+    return None
+
+
+@dataclass
+class Standing:
+    """Of one workload: ours against each kind of baseline."""
+
+    name: str
+    detail: str
+    reference: Series
+    cells: list  # of Series, None where there is none, by column
+    link: str  # of the rows
+
+
+def standings(comparisons):
+    """(columns, standings): win, tie and loss at a glance, of the comparisons that have a run of ours."""
+    ours = [c for c in comparisons if c.reference is not None]
+    engines = sorted({clean(s.rows[0]["engine"]) for c in comparisons for s in c.series if s.role == "baseline"})
+    columns = [ROLES["untuned"], ROLES["cpu"], ROLES["roofline"], *(engines or ["llama.cpp"])]
+    out = []
+    for c in ours:
+        cells = []
+        for column in columns:
+            same = [s for s in c.series if s is not c.reference and column in (ROLES[s.role], _engine(s))]
+            build = c.reference.rows[-1]["revision"]
+            # Of several, the one of our build, else the newest.
+            cells.append(max(same, key=lambda s: (s.rows[-1].get("revision") == build, s.newest), default=None))
+        detail = f"{pluralise(c.threads, 'thread')}, {clean(c.model_file)}"
+        out.append(Standing(workload_name(c.test), detail, c.reference, cells, f"#{c.anchor}"))
+    return columns, out
+
+
+def _engine(series):
+    return clean(series.rows[0]["engine"]) if series.role == "baseline" else None
+
+
+def workload_name(test):
+    """What a test stands for, before its name: "prefill pp512", "decode, batch 8, tg64 b8"."""
+    prompt, gen, _, sequences, _ = test
+    kind = "prompt and generation" if prompt and gen else "decode" if gen else "prefill"
+    return f"{kind}{f', batch {sequences}' if sequences > 1 else ''} ({test_name(test)})"
+
+
+def role_of(row):
+    """What drove a bench: a mode that was forced, the heuristic, nothing, or a plan."""
+    if row["mode"] == "cpu":
+        return "cpu"
+    if row["mode"] not in ("", "auto"):
+        return "forced"
+    if row["planner"] == "roofline":
+        return "roofline"
+    return "untuned" if row["plan_mode"] == "none" else "plan"
+
+
+def driver(row):
+    """The same in words."""
+    if row["plan_mode"] == "none":
+        what = "roofline heuristic" if row["planner"] == "roofline" else "untuned default"
+    elif row["plan_mode"] == "file":
+        what = "plan from a file"
+    else:
+        what = f"plan {row['plan_id']}" if row["plan_id"] else "plan of the database"
+    if row["plan_mode"] != "none" and row["planner"] == "roofline":
+        what += " (roofline heuristic)"
+    return what if row["mode"] in ("", "auto") else f"{what}, mode {clean(row['mode'])}"
 
 
 def _pool_benches(benches):
     pools = {}
     for row in benches:
         test = test_of(row)
-        key = (row["model_file"], test, row["n_threads"], row["plan_mode"], row["plan_id"], row["revision"])
+        what = driver(row)
+        key = (row["model_file"], test, row["n_threads"], role_of(row), what, row["revision"])
         if key not in pools:
-            what = {"none": "untuned default", "file": "plan from a file"}.get(row["plan_mode"])
-            what = what or (f"plan {row['plan_id']}" if row["plan_id"] else "plan of the database")
-            role = "untuned" if row["plan_mode"] == "none" else "plan"
             pools[key] = Series(
-                role,
+                role_of(row),
                 f"smepilot, {what}, {row['revision']}",
                 test,
                 row["n_threads"],

@@ -7,8 +7,8 @@ import os
 import secrets
 import sys
 
-from smepilot_report import data as rows
 from smepilot_report import compare, document, markdown
+from smepilot_report import data as rows
 from smepilot_report.database import Reader, ReportError
 
 EXIT_REGRESSION = 3
@@ -35,11 +35,11 @@ def main(arguments=None):
         metavar="PCT",
         help="with --compare: a significant regression by more ends with exit code 3 (default: 5)",
     )
-    parser.add_argument("--trace", metavar="FILE", help="timeline that smepilot-run --trace wrote, for the page")
-    parser.add_argument("--stats", metavar="FILE", help="what smepilot-run --stats --json printed, for the page")
+    parser.add_argument("--trace", metavar="FILE", help="timeline that smepilot-run --trace wrote")
+    parser.add_argument("--stats", metavar="FILE", help="what smepilot-run --stats --json printed")
     options = parser.parse_args(arguments)
-    if (options.trace or options.stats) and (options.compare or options.format != "html"):
-        parser.error("--trace and --stats are for the HTML page of one database")
+    if (options.trace or options.stats) and options.compare:
+        parser.error("--trace and --stats are for the report of one database")
     if options.compare and options.plan is not None:
         parser.error("--plan: with --compare, name a plan as PATH:PLAN")
     out = options.out or ("report.html" if options.format == "html" else "-")
@@ -83,8 +83,9 @@ def _report(options):
         data = rows.load(reader, options.model, options.plan)
     finally:
         reader.close()
+    data.add_run(options.trace, options.stats)
     if options.format == "html":
-        return _page_module().render(data, options.trace, options.stats)
+        return _page_module().render(data)
     made = document.build(data)
     return markdown.render(made) if options.format == "md" else _as_json(made)
 

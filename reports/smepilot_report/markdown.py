@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-from smepilot_report.text import clean, nanoseconds, percent, ratio, shorten, significant, span
+from smepilot_report.text import clean, nanoseconds, percent, ratio, shorten, significant, size, span
 
 WIDTH = 80
 
@@ -56,11 +56,24 @@ def render(document):
         )
     ]
     blocks += [item(f"Mind: {escape(warning)}", "> ", "> ") for warning in document["summary"]["warnings"]]
+    blocks += _actions(document["actions"])
     blocks += _machine(document)
     for model in document["models"]:
         blocks += _model(model)
     if not document["models"]:
         blocks.append(paragraph("No model was searched or run yet: `smetune search --model MODEL`"))
+    blocks += _workloads(document["workloads"])
+    blocks += _loads(document["loads"])
+    blocks += _conversions(document["conversions"])
+    blocks += _timeline(document["timeline"])
+    labels = {}
+    for row in document["rows"]:
+        labels[row["kind"] or "without a number"] = labels.get(row["kind"] or "without a number", 0) + 1
+    if labels:
+        counts = ", ".join(f"{n} {label}" for label, n in labels.items())
+        blocks.append(
+            paragraph(f"It rests on {len(document['rows'])} rows ({counts}), which --format html and json list.")
+        )
     blocks.append(paragraph(f"Written {document['created']} from {escape(document['database'])}."))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -71,7 +84,9 @@ def render_comparison(made):
     for name in ("a", "b"):
         side = made[name]
         builds = ", ".join(side["revisions"]) or "unknown"
-        blocks.append(item(f"{name.upper()}: {escape(side['database'])}, {escape(side['cpu'])}, build {escape(builds)}"))
+        blocks.append(
+            item(f"{name.upper()}: {escape(side['database'])}, {escape(side['cpu'])}, build {escape(builds)}")
+        )
     floor = made["noise_floor"]
     blocks.append(
         paragraph(
@@ -87,6 +102,133 @@ def render_comparison(made):
             blocks += [f"## {heading}", table(header, map(_change, mine), (2, 3, 4))]
     blocks.append(f"No difference beyond noise: {made['counts']['no difference']}.")
     return "\n\n".join(blocks) + "\n"
+
+
+def command(value):
+    """A command as a block of code, broken where a shell lets it be: a backslash at the end of a line."""
+    lines = [""]
+    for word in clean(value).split(" "):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > WIDTH:
+            lines.append("   ")
+        lines[-1] += (" " if lines[-1].strip() or len(lines) > 1 else "") + word
+    return "```sh\n" + " \\\n".join(lines) + "\n```"
+
+
+def _actions(actions):
+    out = ["## Next steps"] if actions else []
+    for number, action in enumerate(actions, 1):
+        out.append(item(f"{number}. **{escape(action['what'])}**: {escape(action['why'])}.", "", "   "))
+        if action["command"]:
+            out.append(command(action["command"]))
+    return out
+
+
+def _verdict(verdict):
+    """ "1.99× win", with the interval of the ratio where there is one."""
+    if verdict is None:
+        return "—"
+    between = "" if verdict["ratio_low"] is None else f" {verdict['ratio_low']:.2f}–{verdict['ratio_high']:.2f}"
+    return f"{ratio(verdict['ratio'])} {verdict['word']}{between}"
+
+
+def _standings(baselines):
+    """One small table of each baseline that has something to show, since all of them are wider than a terminal."""
+    out = []
+    for name in baselines[0]["against"] if baselines else ():
+        mine = [b for b in baselines if b["against"].get(name)]
+        if not mine:
+            out.append(paragraph(f"Against {escape(name)}: not measured."))
+            continue
+        rows = [
+            [
+                escape(b["workload"]),
+                b["threads"],
+                significant(b["ours"]),
+                ratio(b["against"][name]["ratio"]),
+                _between(b["against"][name]),
+                b["against"][name]["word"],
+            ]
+            for b in mine
+        ]
+        out.append(
+            table([f"Against {escape(name)}", "Thr.", "Ours", "Ours÷it", "Interval", "Verdict"], rows, (1, 2, 3))
+        )
+    return out
+
+
+def _between(verdict):
+    return "—" if verdict["ratio_low"] is None else f"{verdict['ratio_low']:.2f}–{verdict['ratio_high']:.2f}"
+
+
+def _workloads(workloads):
+    out = ["## Workloads, seconds (measured)"] if workloads else []
+    for engines in workloads:
+        w = engines[0]
+        scale = f" at scale {w['scale']:g}" if w["scale"] != 1 else ""
+        out.append(
+            paragraph(
+                f"{escape(w['workload'])}{scale}: {w['n_prompt']} + {w['n_gen']} tokens, batch {w['batch']}, "
+                f"{escape(w['model_file'])}, {w['threads']} threads"
+            )
+        )
+        rows = [
+            [
+                escape(f"{e['engine']} {e['build']}"),
+                significant(e["prefill_s"]["median"]),
+                significant(e["decode_s"]["median"]),
+                significant(e["total_s"]["median"]),
+                significant(e["joules_per_token"]) if e["joules_per_token"] is not None else "—",
+                _verdict(e["verdicts"].get("total")),
+            ]
+            for e in engines
+        ]
+        out.append(table(["Engine", "Prefill", "Decode", "Total", "J/token", "Ours÷it, total"], rows, (1, 2, 3, 4)))
+    return out
+
+
+def _loads(loads):
+    if not loads:
+        return []
+    rows = [
+        [
+            escape(one["source"]),
+            one["weights_from"],
+            significant(one["seconds"]),
+            *(size(one[part]) for part in ("peak_rss_bytes", "weights_bytes", "kv_cache_bytes")),
+        ]
+        for one in loads
+    ]
+    header = ["Run", "Weights", "Ready, s", "Peak RAM", "Weights", "KV cache"]
+    return ["## Load time and memory (measured)", table(header, rows, (2, 3, 4, 5))]
+
+
+def _conversions(found):
+    if found is None:
+        return []
+
+    def both(count, ns):
+        return "—" if count is None else f"{count}" + (f" ({nanoseconds(ns)})" if ns else "")
+
+    rows = [
+        [
+            phase,
+            found[phase]["tokens"],
+            both(found[phase]["done"], found[phase]["done_ns"]),
+            both(found[phase]["priced"], found[phase]["priced_ns"]),
+            both(found[phase]["avoided"], found[phase]["avoided_ns"]),
+        ]
+        for phase in ("prefill", "decode")
+    ]
+    header = ["Phase", "Tokens", "Done (measured)", "In the price", "Avoided (predicted)"]
+    return ["## Layout conversions", table(header, rows, (1, 2, 3, 4))]
+
+
+def _timeline(windows):
+    out = ["## Timeline (measured)"] if windows else []
+    for window in windows:
+        idle = ", ".join(f"worker {w['worker']} idle {percent(w['idle_share'], 0)}" for w in window["workers"])
+        out.append(paragraph(f"{escape(window['title'])}: {significant(window['us'])} µs; {idle}."))
+    return out
 
 
 def _change(change):
@@ -108,7 +250,9 @@ def _machine(document):
     machine, calibration = document["machine"], document["calibration"]
     if machine is None:
         return ["Nothing is stored yet: `smetune calibrate`"]
-    unit = f"{machine['matrix_units']} × {escape(machine['matrix_unit'])}" if machine["matrix_unit"] else "no matrix unit"
+    unit = (
+        f"{machine['matrix_units']} × {escape(machine['matrix_unit'])}" if machine["matrix_unit"] else "no matrix unit"
+    )
     what = f"{escape(machine['cpu'])}, {machine['cores']} cores, {unit}; {machine['fingerprint']}."
     out = ["## Machine", paragraph(what)]
     if calibration is None:
@@ -154,6 +298,7 @@ def _model(model):
                 right=(2, 3, 5),
             )
         )
+        out += _standings(model["baselines"])
     else:
         out.append(paragraph("No end-to-end run is stored: `smepilot-run --bench -m MODEL.gguf --plan db --record`"))
     if model["plan"]:

@@ -47,6 +47,10 @@ class Curve:
     fastest: tuple = None
     alone: dict = field(default_factory=dict)  # mode: row of the fastest without division
 
+    @property
+    def rows(self):
+        return [row for _, row, _ in self.points] + list(self.alone.values())
+
 
 def mode_map(model, noise_floor, duration):
     """(values of M, lines); `duration` turns nanoseconds into text."""

@@ -8,8 +8,20 @@ import jinja2
 from markupsafe import Markup, escape
 
 from smepilot_report import __name__ as package
-from smepilot_report import analysis, curves, end_to_end, modes, operators, plots, runs, stats, summary, text
-from smepilot_report.data import RUN_STATUSES
+from smepilot_report import (
+    advice,
+    allrows,
+    analysis,
+    curves,
+    end_to_end,
+    modes,
+    operators,
+    plots,
+    runs,
+    stats,
+    summary,
+    text,
+)
 
 DTYPES = ("f32", "int8", "bf16", "f16")  # in order of appearance
 KINDS = {
@@ -25,6 +37,7 @@ class Figure:
     dtype: str
     dots: list
     svg: Markup = None
+    rows: list = field(default_factory=list)  # element ids of what it is drawn from
 
 
 @dataclass
@@ -35,7 +48,7 @@ class ModelView:
     plan: dict
     search: dict
     key: str  # for element ids
-    elsewhere: bool
+    elsewhere: dict
     operators: list
     measurements: list
     comparisons: list
@@ -44,18 +57,17 @@ class ModelView:
     figures: list
     reasons: list
     status_counts: list
-    ran: list
-    benches: list
     map_sizes: list = field(default_factory=list)  # values of M
     map_lines: list = field(default_factory=list)
     curves: list = field(default_factory=list)
     curve_svgs: list = field(default_factory=list)
     more_curves: int = 0
+    baselines: list = field(default_factory=list)  # columns of standings
+    standings: list = field(default_factory=list)
 
 
-def render(data, trace=None, stats_path=None):
-    """The whole page as text. trace, stats_path: files that smepilot-run wrote."""
-    windows = runs.read_trace(trace) if trace else []
+def render(data):
+    """The whole page as text."""
     floor = data.calibration["noise_floor"] if data.calibration else None
     views = [_view(data, model, floor) for model in data.models]
     files = {c.model_file for view in views for c in view.comparisons}
@@ -66,23 +78,25 @@ def render(data, trace=None, stats_path=None):
     comparisons = first.comparisons if first else []
     cards = summary.numbers(comparisons)
     operator_card = summary.operator_number(first.choices) if first else None
+    rows, left_out = allrows.collect(data)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             data=data,
             views=views,
-            workloads=data.workloads,
             others=others,
             kinds=KINDS,
             floor=floor,
             sentence=summary.sentence(data, data.models[0] if data.models else None, comparisons),
             cards=cards + ([operator_card] if operator_card else []),
             warnings=summary.warnings(data, data.models),
-            trace=trace,
-            windows=[(w, Markup(curves.timeline(f"timeline-{i}", w))) for i, w in enumerate(windows)],
-            stats_path=stats_path,
-            run_stats=runs.read_stats(stats_path) if stats_path else None,
+            actions=advice.actions(data, [(m, v.comparisons) for m, v in zip(data.models, views, strict=True)]),
+            windows=[(w, Markup(curves.timeline(f"timeline-{i}", w))) for i, w in enumerate(data.windows)],
+            loadings=data.loadings(),
+            weight_sources=runs.WEIGHT_SOURCES,
+            rows=rows,
+            left_out=left_out,
             scaling=_scaling(data),
             figures=_bare_figures(data) if not views else [],
             verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),
@@ -118,7 +132,7 @@ def _view(data, model, floor):
             f"Roofline for {dtype} with the operators of {model.model['name']}",
             (data.coop_peaks, data.coop_bandwidths),
         )
-        figures.append(Figure(dtype, mine, Markup(svg) if svg else None))
+        figures.append(Figure(dtype, mine, Markup(svg) if svg else None, _roof_rows(data, dtype, mine)))
     files = {bench["model_file"] for bench in model.benches}
     comparisons = end_to_end.compare(
         model.benches,
@@ -127,6 +141,7 @@ def _view(data, model, floor):
         _cpu(data),
         floor,
     )
+    baselines, standings = end_to_end.standings(comparisons)
     map_sizes, map_lines = modes.mode_map(model, floor, text.nanoseconds)
     split_curves, more_curves = modes.split_curves(model)
     return ModelView(
@@ -134,7 +149,7 @@ def _view(data, model, floor):
         model.plan,
         model.search,
         key,
-        model.newer_plan_elsewhere,
+        model.plan_elsewhere,
         model.operators,
         model.measurements,
         comparisons,
@@ -143,23 +158,35 @@ def _view(data, model, floor):
         figures,
         analysis.ruled_out(model.measurements),
         analysis.status_counts(model.measurements),
-        analysis.what_ran(model.measurements),
-        model.benches,
         map_sizes,
         map_lines,
         split_curves,
         [Markup(curves.split(f"split-svg-{key}-{curve.number}", curve)) for curve in split_curves],
         more_curves,
+        baselines,
+        standings,
     )
 
 
+def _roof_rows(data, dtype, dots):
+    """Element ids of the rows that a roofline is drawn from."""
+    peaks = [f"peak-{p['id']}" for p in analysis.best_peaks(data.peaks, dtype).values()]
+    coop = plots.coop_peak(dtype, data.coop_peaks)
+    peaks += [f"coop-peak-{coop['id']}"] if coop else []
+    reads = [f"bandwidth-{b['id']}" for b in data.bandwidths if b["op"] == "read"]
+    reads += [f"coop-bandwidth-{b['id']}" for b in data.coop_bandwidths]
+    return [*(f"row-{dot.row['id']}" for dot in dots), *peaks, *reads]
+
+
 def _scaling(data):
-    """(caption, drawing) of what was calibrated by worker count."""
+    """(caption, drawing, element ids of its rows) of what was calibrated by worker count."""
     out = []
     for dtype in _dtypes(data.peaks, []):
-        out.append((f"Peak of {dtype}", curves.peak_scaling(f"scaling-{text.anchor(dtype)}", dtype, data.peaks)))
-    out.append(("Read bandwidth of each memory level", curves.bandwidth_scaling("scaling-read", data.bandwidths)))
-    return [(name, Markup(svg)) for name, svg in out if svg]
+        ids = [f"peak-{p['id']}" for p in analysis.best_peaks(data.peaks, dtype).values()]
+        out.append((f"Peak of {dtype}", curves.peak_scaling(f"scaling-{text.anchor(dtype)}", dtype, data.peaks), ids))
+    ids = [f"bandwidth-{b['id']}" for b in data.bandwidths if b["op"] == "read"]
+    out.append(("Read bandwidth of each memory level", curves.bandwidth_scaling("scaling-read", data.bandwidths), ids))
+    return [(name, Markup(svg), ids) for name, svg, ids in out if svg]
 
 
 def _bare_figures(data):
@@ -168,7 +195,7 @@ def _bare_figures(data):
     coop = (data.coop_peaks, data.coop_bandwidths)
     for dtype in _dtypes(data.peaks, []):
         svg = plots.roofline(f"roof-{dtype}", dtype, data.peaks, data.bandwidths, [], f"Roofline for {dtype}", coop)
-        out.append(Figure(dtype, [], Markup(svg) if svg else None))
+        out.append(Figure(dtype, [], Markup(svg) if svg else None, _roof_rows(data, dtype, [])))
     return out
 
 
@@ -199,6 +226,7 @@ def _environment():
         pct=text.percent,
         ratio=text.ratio,
         size=text.size,
+        ids=lambda rows, prefix="row": [f"{prefix}-{row['id']}" for row in rows],
         interval=summary.interval,
         candidate=operators.describe_candidate,
         operator=operators.describe_operator,
@@ -206,11 +234,9 @@ def _environment():
         blocking=operators.blocking,
         zip=lambda a, b: list(zip(a, b, strict=True)),
         breakable=_breakable,
-        test=lambda row: end_to_end.test_name(end_to_end.test_of(row)),
+        words=_words,
     )
-    environment.globals.update(
-        span=text.span, plural=text.pluralise, estimate=stats.estimate, run_statuses=RUN_STATUSES, rates=_rates
-    )
+    environment.globals.update(span=text.span, plural=text.pluralise, estimate=stats.estimate)
     return environment
 
 
@@ -218,12 +244,13 @@ def _template(name):
     return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
 
 
+def _words(value):
+    """A command whose lines break between its words, and inside of one only where it is wider than the page."""
+    return Markup(" ").join(
+        Markup('<span class="word">{}</span>').format(word) for word in text.clean(value).split(" ")
+    )
+
+
 def _breakable(value):
     """An id that may be broken after its dots, since one is as wide as a phone."""
     return Markup(".<wbr>").join(escape(part) for part in text.clean(value).split("."))
-
-
-def _rates(row):
-    """(GFLOP/s, GB/s or None) of a timed measurement."""
-    moved = operators.bytes_moved(row)
-    return operators.flops(row) / row["median_ns"], None if moved is None else moved / row["median_ns"]

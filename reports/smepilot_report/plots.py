@@ -1,6 +1,6 @@
 """Draws rooflines. Text stays text, so that it can be found, read aloud and scaled."""
 
-from math import atan2, degrees, log10
+from math import atan2, cos, degrees, log10, radians
 
 import matplotlib
 
@@ -31,6 +31,7 @@ STYLE = {
 UNIT_NAMES = {"cpu": "vector cores", "matrix": "matrix unit"}
 PHASE_MARKS = {"decode": "o", "prefill": "s"}
 BACKING = {"facecolor": COLOURS["bg"], "edgecolor": "none", "alpha": 0.8, "pad": 0.6}  # keeps text legible on lines
+LETTER = 5.2  # points that a letter of a label takes, on average or more
 LABEL_GAP = 11  # points between the numbers of neighbouring dots
 
 
@@ -50,7 +51,7 @@ def roofline(prefix, dtype, peaks, bandwidths, dots, title, coop=((), ())):
             axes.patch.set_alpha(0)
             _scales(axes, ceilings, reads, dots, coop_peak(dtype, coop[0]))
             figure.canvas.draw()  # fixes the axes, in whose pixels labels are spread
-            _draw_ceilings(axes, ceilings)
+            _draw_ceilings(axes, ceilings, coop_peak(dtype, coop[0]))
             _draw_bandwidths(axes, reads, max(peak["gflops"] for peak in ceilings.values()))
             together = _draw_coop(axes, dtype, *coop)
             figure.canvas.draw()  # again: the labels beside the axes took from their width
@@ -75,17 +76,6 @@ def _draw_coop(axes, dtype, peaks, bandwidths):
     if peak is not None:
         top = peak["matrix_gflops"] + peak["cpu_gflops"]
         axes.plot(axes.get_xlim(), [top] * 2, **style)
-        axes.annotate(
-            f"both at once: {significant(top)}",
-            (0.99, top),
-            (0, 3),
-            xycoords=axes.get_yaxis_transform(),
-            textcoords="offset points",
-            ha="right",
-            color=COLOURS["coop"],
-            fontsize=8,
-            bbox=BACKING,
-        )
         words.append(f"peak {significant(top)} GFLOP/s")
     best = {}
     for row in bandwidths:
@@ -123,13 +113,11 @@ def _scales(axes, ceilings, reads, dots, both):
     axes.grid(True, which="major", linewidth=0.6)
 
 
-def _draw_ceilings(axes, ceilings):
+def _draw_ceilings(axes, ceilings, both):
+    """Lines of the peaks; beside the axes the names of all of them, and of both units' peak, which is drawn later."""
     most = max(workers for _, workers in ceilings)
-    ordered = sorted(ceilings.items(), key=lambda item: item[1]["gflops"])
-    heights = [axes.transData.transform((1, peak["gflops"]))[1] for _, peak in ordered]
-    for ((unit, workers), peak), height, place in zip(
-        ordered, heights, _push_apart(heights, 2 * LABEL_GAP), strict=True
-    ):
+    names = []  # rate, colour, label
+    for (unit, workers), peak in ceilings.items():
         axes.plot(
             axes.get_xlim(),
             [peak["gflops"]] * 2,
@@ -138,14 +126,22 @@ def _draw_ceilings(axes, ceilings):
             linestyle="-" if workers == most else (0, (5, 3)),
             zorder=2,
         )
+        label = f"{UNIT_NAMES[unit]} ×{workers}\n{clean(peak['isa'])}: {significant(peak['gflops'])}"
+        names.append((peak["gflops"], COLOURS[unit], label))
+    if both is not None:
+        rate = both["matrix_gflops"] + both["cpu_gflops"]
+        names.append((rate, COLOURS["coop"], f"both units\nat once: {significant(rate)}"))
+    names.sort(key=lambda name: name[0])
+    heights = [axes.transData.transform((1, rate))[1] for rate, _, _ in names]
+    for (rate, colour, label), height, place in zip(names, heights, _push_apart(heights, 2 * LABEL_GAP), strict=True):
         axes.annotate(
-            f"{UNIT_NAMES[unit]} ×{workers}\n{clean(peak['isa'])}: {significant(peak['gflops'])}",
-            (1, peak["gflops"]),
+            label,
+            (1, rate),
             (5, place - height),
             xycoords=axes.get_yaxis_transform(),
             textcoords="offset points",
             va="center",
-            color=COLOURS[unit],
+            color=colour,
             fontsize=8,
             annotation_clip=False,
         )
@@ -155,7 +151,9 @@ def _draw_bandwidths(axes, reads, top):
     left = axes.get_xlim()[0]
     bottom = axes.get_ylim()[0]
     most = max(row["workers"] for row in reads)
-    for row in reads:
+    turn = radians(_slope(axes))
+    taken = []  # by labels: height of the line at the left, begin and end, in points
+    for row in sorted(reads, key=lambda row: -row["gbps"]):
         start = max(left, bottom / row["gbps"])
         axes.plot(
             [left, top / row["gbps"]],
@@ -166,9 +164,17 @@ def _draw_bandwidths(axes, reads, top):
             zorder=1,
         )
         if row["workers"] == most:
+            text = f"{clean(row['level'])} {significant(row['gbps'])} GB/s"
+            height = axes.transData.transform((left, left * row["gbps"]))[1]
+            begin, width = axes.transData.transform((start * 1.12, top))[0], LETTER * len(text) * cos(turn)
+            for other, first, last in sorted(taken, key=lambda place: place[1]):  # lines of like bandwidth lie close
+                if (other - height) * cos(turn) < LABEL_GAP + 2 and begin < last and first < begin + width:
+                    begin = last + 6
+            taken.append((height, begin, begin + width))
+            at = axes.transData.inverted().transform((begin, 0))[0]
             axes.annotate(
-                f"{clean(row['level'])} {significant(row['gbps'])} GB/s",
-                (start * 1.12, start * 1.12 * row["gbps"]),
+                text,
+                (at, at * row["gbps"]),
                 (0, 2),
                 textcoords="offset points",
                 rotation=_slope(axes),
@@ -219,15 +225,16 @@ def _draw_dots(axes, dots, prefix):
                 markeredgewidth=1.2,
                 zorder=6,
             )
-    for dot, (x, y) in zip(dots, _spread(axes, dots), strict=False):
+    for dot, (x, y, side) in zip(dots, _spread(axes, dots), strict=False):
         at = axes.transData.transform((dot.intensity, dot.gflops))
         axes.annotate(
-            f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}",
+            _label(dot),
             (dot.intensity, dot.gflops),
             (x - at[0], y - at[1]),
             textcoords="offset points",
             fontsize=8,
             va="center",
+            ha=side,
             color=COLOURS["fg"],
             zorder=7,
             bbox=BACKING,
@@ -243,15 +250,22 @@ def _draw_dots(axes, dots, prefix):
     return tips
 
 
+def _label(dot):
+    return f"{dot.number}{'!' if dot.flag else ''} {shorten(dot.roles, 26)}"
+
+
 def _spread(axes, dots):
-    """Places for the labels in points: of dots that are close, in one column right of them all, in order of height."""
+    """Places for the labels in points, and the side that is there: of dots that are close, in one column right of them
+    all, in order of height; left of them, where the column would leave the axes: there the ceilings are named."""
     at = [axes.transData.transform((dot.intensity, dot.gflops)) for dot in dots]
     places = [None] * len(dots)
     for cluster in _clusters(at):
         cluster.sort(key=lambda i: at[i][1])
-        column = max(at[i][0] for i in cluster) + 14
+        column, side = max(at[i][0] for i in cluster) + 14, "left"
+        if column + max(LETTER * len(_label(dots[i])) for i in cluster) > axes.bbox.x1:
+            column, side = min(at[i][0] for i in cluster) - 14, "right"
         for i, height in zip(cluster, _push_apart([at[i][1] for i in cluster], LABEL_GAP), strict=True):
-            places[i] = (column, height)
+            places[i] = (column, height, side)
     return places
 
 

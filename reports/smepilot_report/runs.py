@@ -4,9 +4,16 @@ import json
 import math
 from dataclasses import dataclass, field
 
+from smepilot_report import end_to_end
 from smepilot_report.database import ReportError
 from smepilot_report.text import clean
 
+WEIGHT_SOURCES = {  # how weights came into memory, as load.weights_from says
+    "cache": "mapped from the cache",
+    "packed": "packed, and stored in the cache",
+    "memory": "packed into memory",
+}
+MEMORY = ("peak_rss_bytes", "weights_bytes", "kv_cache_bytes", "scratch_bytes")  # of load
 LAYER_BEGINS = ("attn_qkv", "attn_q")  # the first operator of a layer, in order of preference
 
 
@@ -43,7 +50,10 @@ class Window:
 def _read(path):
     try:
         with open(path, encoding="utf-8") as file:
-            value = json.load(file)
+            text = file.read()
+        # Statistics follow the text that the same run wrote to standard output; they begin with a line of their own.
+        start = text.rfind("\n{\n")
+        value = json.loads(text if start < 0 or text.lstrip().startswith("{") else text[start:])
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -113,17 +123,63 @@ def _window(title, tasks, begin, end):
     return window
 
 
+def check_load(value, where):
+    """What loading took and memory, as smepilot-run prints it; an error begins with `where`."""
+    for name in ("seconds", "weights_seconds", *MEMORY):
+        if not _number(value.get(name)) or value[name] < 0:
+            raise ReportError(f"{where}: {name} is {str(value.get(name))[:40]!r}, expected a number from 0 on")
+    if value.get("weights_from") not in WEIGHT_SOURCES:
+        found = str(value.get("weights_from"))[:40]
+        raise ReportError(f"{where}: weights_from is {found!r}, expected {', '.join(WEIGHT_SOURCES)}")
+    return value
+
+
 def read_stats(path):
-    """The object that smepilot-run --stats --json printed, its parts that are shown checked."""
+    """The object that smepilot-run --stats --json printed, its parts that are shown checked. What older builds did not
+    print yet is None."""
     value = _read(path)
     for phase in ("prefill", "decode"):
         part = value.get(phase)
         if not isinstance(part, dict) or not isinstance(part.get("conversions"), dict):
             raise ReportError(f"{path}: has no {phase}.conversions; smepilot-run --stats --json prints such an object")
+        conversions = part["conversions"]
         for name in ("count", "ns", "priced", "weights"):
-            if not _number(part["conversions"].get(name)):
+            if not _number(conversions.get(name)):
                 raise ReportError(f"{path}: {phase}.conversions.{name} is not a number")
+        for name in ("avoided", "avoided_ns", "priced_ns"):
+            if conversions.setdefault(name, None) is not None and not _number(conversions[name]):
+                raise ReportError(f"{path}: {phase}.conversions.{name} is neither a number nor null")
         for name in ("passes", "tokens", "ns"):
             if not _number(part.get(name)):
                 raise ReportError(f"{path}: {phase}.{name} is not a number")
+    if value.setdefault("load", None) is not None:
+        if not isinstance(value["load"], dict):
+            raise ReportError(f"{path}: load is not an object")
+        check_load(value["load"], f"{path}: load")
     return value
+
+
+@dataclass
+class Loading:
+    """What one start of smepilot-run took."""
+
+    source: str  # where this is from, for the reader
+    load: dict
+    benches: list = field(default_factory=list)  # that the same process measured
+    kind: str = "measured"
+
+
+def loadings(benches, stats_path, run_stats):
+    """Of the file given, and of the recorded runs: those that one process recorded are one."""
+    out = []
+    if run_stats is not None and run_stats["load"] is not None:
+        out.append(Loading(clean(stats_path), run_stats["load"]))
+    by_start = {}
+    for row in benches:
+        if row["load"] is not None:
+            key = (row["session_id"], row["load_json"])
+            if key not in by_start:
+                source = f"{row['model_file']}, {end_to_end.driver(row)}, build {row['revision']}"
+                by_start[key] = Loading(clean(source), row["load"])
+            by_start[key].benches.append(row)
+    return out + list(by_start.values())

@@ -45,26 +45,31 @@ def estimate(samples):
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word` is "win", "loss", "tie" or "not judged", seen from the first of the two; `why` is a clause."""
+    """`word` is "win", "loss", "tie" or "not judged", seen from the first of the two; `why` is a clause. The ratio's
+    interval follows from those of both medians: it excludes 1 where these are apart."""
 
     word: str
     ratio: float
     why: str
+    low: float = None
+    high: float = None
 
 
 def judge(ours, theirs, noise_floor, higher_is_better=True):
     """Whether `ours` beats `theirs` (two Estimates). A difference counts only if the intervals are apart and it exceeds
     the noise floor, which is what the same kernel differs from itself by."""
-    gain = ours.median / theirs.median if higher_is_better else theirs.median / ours.median
+    better, worse = (ours, theirs) if higher_is_better else (theirs, ours)
+    gain = better.median / worse.median
     if not (ours.judgeable and theirs.judgeable):
         return Verdict("not judged", gain, f"fewer than {MIN_SAMPLES} samples on one side")
+    between = (better.low / worse.high, better.high / worse.low) if min(better.low, worse.low) > 0 else (None, None)
     if ours.low <= theirs.high and theirs.low <= ours.high:
-        return Verdict("tie", gain, "the intervals overlap")
+        return Verdict("tie", gain, "the intervals overlap", *between)
     if noise_floor is not None and max(gain, 1 / gain) - 1 <= noise_floor:
-        return Verdict("tie", gain, f"the difference is within the noise floor of {100 * noise_floor:.1f} %")
-    return Verdict(
-        "win" if gain > 1 else "loss", gain, "the intervals are apart and the difference exceeds the noise floor"
-    )
+        why = f"the difference is within the noise floor of {100 * noise_floor:.1f} %"
+        return Verdict("tie", gain, why, *between)
+    why = "the intervals are apart and the difference exceeds the noise floor"
+    return Verdict("win" if gain > 1 else "loss", gain, why, *between)
 
 
 def judge_pairs(ours, theirs):

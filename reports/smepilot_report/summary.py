@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from smepilot_report.end_to_end import test_name
+from smepilot_report.end_to_end import ROLES, test_name
 from smepilot_report.text import clean, percent, pluralise, ratio, significant
 
 BUSY_LIMIT = 0.10  # share of CPU time taken by others above which rates are not trusted
@@ -53,9 +53,11 @@ def numbers(comparisons):
             "measured",
             f"#bench-{ours.rows[-1]['id']}",
         )
-        for series in (s for s in comparison.judged() if s.same_cpu):
-            other = "untuned default" if series.role == "untuned" else series.label
-            number.notes.append(f"{ratio(series.verdict.ratio)} of {clean(other)}: {series.verdict.word}")
+        for series in (s for s in comparison.judged() if s.same_cpu and s.role != "forced"):
+            other = series.label if series.role == "baseline" else ROLES[series.role]
+            v = series.verdict
+            between = "" if v.low is None else f" ({ratio(v.low)} – {ratio(v.high)})"
+            number.notes.append(f"{ratio(v.ratio)} of {clean(other)}: {v.word}{between}")
         out.append(number)
     return out
 
@@ -120,20 +122,18 @@ def sentence(data, model, comparisons):
         ours = comparison.reference.estimate
         verb = "generates" if comparison.test[1] else "reads a prompt at"
         parts.append(f"{verb} {significant(ours.median)} tokens/s")
-    planned = any(c.reference.role == "plan" for c in heads)
+    planned = any(c.reference.role != "untuned" for c in heads)
     text = (
         f"On {cpu} with {pluralise(heads[-1].threads, 'thread')}, {name} {' and '.join(parts)} "
         f"{'with a stored plan' if planned else 'without a plan'}"
     )
-    verdicts = [(c, s) for c in heads for s in c.judged() if s.same_cpu]
+    verdicts = [(c, s) for c in heads for s in c.judged() if s.same_cpu and s.role != "forced"]
     if not verdicts:
         return text + "; nothing is stored to compare it with."
     return (
         text
         + "; "
-        + "; ".join(
-            _verdicts_of(role, verdicts) for role in ("untuned", "baseline") if any(s.role == role for _, s in verdicts)
-        )
+        + "; ".join(_verdicts_of(role, verdicts) for role in ROLES if any(s.role == role for _, s in verdicts))
         + "."
     )
 
@@ -144,11 +144,8 @@ def _verdicts_of(role, verdicts):
         if series.role == role:
             word = {"win": "a win", "loss": "a loss", "tie": "a tie"}.get(series.verdict.word, series.verdict.word)
             said.append(f"{ratio(series.verdict.ratio)} in {test_name(comparison.test)} ({word})")
-    name = (
-        "the untuned default"
-        if role == "untuned"
-        else " and ".join(sorted({clean(s.rows[0]["engine"]) for _, s in verdicts if s.role == role}))
-    )
+    names = {clean(s.rows[0]["engine"]) for _, s in verdicts if s.role == role and role == "baseline"}
+    name = " and ".join(sorted(names)) or f"the {ROLES[role]}"
     return f"against {name} {', '.join(said)}"
 
 
@@ -200,6 +197,12 @@ def warnings(data, models):
         )
     for model in models:
         name = clean(model.model["name"])
+        used = model.search["calibration_id"] if model.search else None
+        if used and calibration and used != calibration["id"]:
+            out.append(
+                f"Predictions for {name} were priced by calibration {used}, not by calibration {calibration['id']}, "
+                "whose ceilings are drawn."
+            )
         if model.search and model.search["state"] != "done":
             out.append(
                 f"Search {model.search['id']} of {name} is {model.search['state']}, not done: operators that it did "

@@ -382,6 +382,9 @@ TEST_F(Stores, BenchRoundTrip) {
   b.n_seqs = 8;
   b.kv_type = "q8_0";
   b.joules_per_token = 0.125;
+  b.planner = "roofline";
+  b.mode = "cpu";
+  b.load_json = "{\"seconds\": 0.5}";
   ASSERT_OK(BenchStore(*db_).save(test::sample_model(), b));
   rows = BenchStore(*db_).list();
   ASSERT_EQ(rows->size(), 2u);
@@ -389,9 +392,16 @@ TEST_F(Stores, BenchRoundTrip) {
   EXPECT_EQ(rows->at(0).kv_type, "q8_0");
   ASSERT_TRUE(rows->at(0).joules_per_token);
   EXPECT_EQ(*rows->at(0).joules_per_token, 0.125);
+  EXPECT_EQ(rows->at(0).planner, "roofline");
+  EXPECT_EQ(rows->at(0).mode, "cpu");
+  EXPECT_EQ(rows->at(0).load_json, b.load_json);
+  EXPECT_EQ(rows->at(1).load_json, "");
   b.n_seqs = 0;
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
   b.n_seqs = 1;
+  b.load_json = "{";
+  EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
+  b.load_json = "";
   b.plan_mode = "guess";
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
 }

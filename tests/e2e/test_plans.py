@@ -1,10 +1,11 @@
 """smepilot-run and plans: the database's, a file's, those of another machine, model or build, and the fallback."""
 
 import json
+import shlex
 import sqlite3
 import unittest
 
-from programs import RUN, ProgramTest, write_model
+from programs import RUN, SMETUNE, ProgramTest, write_model
 
 
 class PlanTest(ProgramTest):
@@ -80,6 +81,48 @@ class Plans(PlanTest):
         with sqlite3.connect(self.db) as db:
             modes = db.execute("SELECT plan_mode, plan_id IS NOT NULL FROM bench ORDER BY id").fetchall()
         self.assertEqual(modes, [("none", 0), ("db", 1), ("db", 1)])
+
+    def test_the_heuristic_is_a_baseline(self):
+        self.assert_works(["-m", self.model, "--plan", "roofline", "--db", self.db, "--bench", "-p", "4", "-n", "0",
+                           "-r", "1", "--record"])
+        with sqlite3.connect(self.db) as db:
+            labels = db.execute("SELECT plan_mode, plan_id, planner, mode FROM bench ORDER BY id DESC").fetchone()
+        self.assertEqual(labels, ("none", None, "roofline", "auto"))
+        self.assert_fails(["-m", self.model, "--plan", "roofline", "--db", self.path("no.db"), *self.text], "no.db",
+                          "calibration", "smetune calibrate")
+
+    def actions(self):
+        code, out, err = self.smetune("report", "--format", "json")
+        self.assertEqual(code, 0, err)
+        return json.loads(out)["actions"]
+
+    def test_what_the_report_recommends_can_be_run(self):
+        self.assertIn("Measure what the plan brings", [a["what"] for a in self.actions()])
+        done = set()
+        for _ in range(6):  # one may lead to the next
+            commands = [a["command"] for a in self.actions() if (a["command"] or "").startswith("smepilot-run --bench")]
+            todo = [c for c in commands if c not in done]
+            if not todo:
+                break
+            for command in todo:
+                self.assert_works(shlex.split(command)[1:])
+                done.add(command)
+        self.assertGreaterEqual(len(done), 2)  # with the plan, and what it is then compared with
+        left = [a for a in self.actions() if a["what"].startswith("Measure")]
+        self.assertEqual([a["what"] for a in left], ["Measure another engine"])
+        inside = next(a["command"] for a in self.actions() if a["what"] == "Look inside a run")
+        run, report = inside.split("; ")
+
+        def here(command):
+            return [self.path(word) if word.endswith(".json") else word for word in shlex.split(command)[1:]]
+
+        out, _ = self.assert_works(here(run.partition(" > ")[0]))
+        with open(self.path("stats.json"), "w") as f:
+            f.write(out)
+        out, _ = self.assert_works([*here(report), "--format", "json"], SMETUNE)
+        made = json.loads(out)
+        self.assertGreater(made["conversions"]["decode"]["passes"], 0)
+        self.assertGreater(made["loads"][0]["peak_rss_bytes"], made["loads"][0]["weights_bytes"])
 
     def test_stats_know_the_roofline(self):
         out, _ = self.assert_works(["-m", self.model, "--plan", "db", "--db", self.db, *self.text, "--stats",

@@ -36,8 +36,7 @@ class Usage(ProgramTest):
                      m + ["-p", "x", "-b", "0"], m + ["-p", "x", "-b", "two"], m + ["-p", "x", "-u", "0"],
                      m + ["--bench", "-b", "0"], m + ["--bench", "-b", "1,x"], m + ["-p", "x", "--kv-type", "q4_0"],
                      m + ["-p", "x", "-p", "y", "-b", "2"], m + ["-i", "-b", "2"], m + ["-i", "-p", "x", "-p", "y"],
-                     m + ["--perplexity", "f", "--bench"], m + ["-p", "x", "--mode", "gpu"],
-                     m + ["--bench", "--record", "--mode", "cpu"]):
+                     m + ["--perplexity", "f", "--bench"], m + ["-p", "x", "--mode", "gpu"]):
             self.assert_fails(args, code=2)
         self.assert_fails(m + ["-p", "x", "--frobnicate"], "--frobnicate", code=2)
         self.assert_fails(m, "nothing to do", code=2)
@@ -329,12 +328,29 @@ class Bench(ProgramTest):
         self.assertEqual([r[:4] for r in rows], [(8, 0, 1, "none"), (16, 0, 1, "none"), (0, 4, 1, "none")])
         for r in rows:
             self.assertEqual(len(json.loads(r[5])), 2)
+        self.bench("md", "--record", "--db", self.db, "--mode", "cpu")
+        with sqlite3.connect(self.db) as db:
+            rows = db.execute("SELECT planner, mode, load_json FROM bench ORDER BY id").fetchall()
+        self.assertEqual([r[:2] for r in rows], 3 * [("untuned", "auto")] + 3 * [("untuned", "cpu")])
+        for r in rows:
+            check_load(self, json.loads(r[2]))
         # It is llama-bench's format: it can be imported as such.
         with open(self.path("bench.json"), "w") as f:
             f.write(self.bench("json"))
         code, out, err = self.smetune("baseline", "import", self.path("bench.json"))
         self.assertEqual(code, 0, err)
         self.assertIn("3 of 3 rows are new", out)
+
+
+def check_load(test, load):
+    test.assertEqual(set(load), {"seconds", "weights_seconds", "weights_from", "cache_file", "peak_rss_bytes",
+                                 "weights_bytes", "kv_cache_bytes", "scratch_bytes"})
+    test.assertGreater(load["seconds"], load["weights_seconds"])
+    test.assertIn(load["weights_from"], ("memory", "packed", "cache"))
+    test.assertEqual(load["cache_file"] is None, load["weights_from"] == "memory")
+    test.assertGreater(load["peak_rss_bytes"], load["weights_bytes"])
+    for part in ("weights_bytes", "kv_cache_bytes", "scratch_bytes"):
+        test.assertGreater(load[part], 0)
 
 
 class Stats(ProgramTest):
@@ -347,6 +363,11 @@ class Stats(ProgramTest):
         rows = stats["operators"]
         self.assertEqual((stats["prefill"]["passes"], stats["prefill"]["tokens"]), (1, 6))
         self.assertEqual((stats["decode"]["passes"], stats["decode"]["tokens"]), (8, 8))
+        check_load(self, stats["load"])
+        for phase, passes in (("prefill", 1), ("decode", 8)):
+            conversions = stats[phase]["conversions"]
+            self.assertEqual(conversions["avoided"] % passes, 0)
+            self.assertIsNone(conversions["avoided_ns"])  # no calibration is stored
         self.assertIsNone(stats["decode"]["read_gbps"])
         self.assertGreater(stats["decode"]["gbps"], 0)
         down = {r["phase"] == "decode": r for r in rows if r["operator"] == "ffn_down"}

@@ -363,6 +363,29 @@ TEST_F(PlanSource, FallbackIsTheRooflineAndSaysSo) {
   EXPECT_EQ((*engine)->plan().planner, "roofline");
 }
 
+TEST_F(PlanSource, RooflineIsTakenWhenAskedForWhateverPlanThereIs) {
+  expect_error(choose(PlanMode::kRoofline).status(), {"plans.db", "calibration", "smetune calibrate"});
+  auto choice = choose(PlanMode::kRoofline, true);
+  ASSERT_TRUE(choice.ok()) << choice.message();
+  EXPECT_EQ(choice->planner, "untuned");
+  EXPECT_NE(choice->notice.find("untuned default"), std::string::npos) << choice->notice;
+
+  store(plan(platform_), platform_);
+  store_calibration();
+  EXPECT_EQ(plan_request("roofline").mode, PlanMode::kRoofline);
+  choice = choose(PlanMode::kRoofline);
+  ASSERT_TRUE(choice.ok()) << choice.message();
+  EXPECT_EQ(choice->planner, "roofline");
+  EXPECT_EQ(choice->plan, nullptr);
+  EXPECT_EQ(choice->notice, "");
+  EngineOptions options;
+  options.model = path_;
+  options.plan = {PlanMode::kRoofline, "", db_};
+  const auto engine = Engine::open(options);
+  ASSERT_TRUE(engine.ok()) << engine.message();
+  EXPECT_EQ((*engine)->plan().planner, "roofline");
+}
+
 TEST_F(PlanSource, MissingAndDamagedAreNamed) {
   expect_error(choose(PlanMode::kDatabase).status(), {"plans.db", "no such database", "smetune search"});
   auto choice = choose(PlanMode::kAuto);

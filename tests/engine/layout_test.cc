@@ -59,8 +59,14 @@ TEST(FormSet, SharesALayoutAndCountsTheOthers) {
   ASSERT_EQ(set.packed().size(), 1u);
   EXPECT_EQ(set.packed()[0].group, kQ8Block) << "the smaller group serves both";
   EXPECT_EQ(set.conversions(), 0u);
+  EXPECT_EQ(set.readers(0), 3u);
   set.add({Layout::kLhsF32Panel16, 0});
   EXPECT_EQ(set.conversions(), 1u);
+  EXPECT_EQ(set.readers(1), 1u);
+  FormSet twice = set;
+  twice.add(set);
+  EXPECT_EQ(twice.packed().size(), 2u);
+  EXPECT_EQ(twice.readers(0), 6u);
   EXPECT_EQ(set.packed()[0].layout, Layout::kLhsQ8Panel16) << "the first one is the producer's";
   EXPECT_EQ(set.row_bytes_to(1, 64), 128u) << "112 bytes, rounded up to whole lines";
   EXPECT_EQ(set.row_bytes(64), 128u + 256);
@@ -104,6 +110,11 @@ TEST_P(Passes, NeedNoConversionThatThePlanDidNotPrice) {
     EXPECT_EQ(s.passes, 1u);
     EXPECT_EQ(s.conversions.weights, 0u);
     EXPECT_EQ(s.conversions.activations, s.conversions.priced);
+    // With every matmul reading packed activations: q, k, v; attn_output; gate, up; down in each layer, and the output.
+    EXPECT_LE(s.conversions.avoided + s.conversions.priced, 7u * test::kModelLayers + 1);
+    if (kind.types.empty() && kind.dtype != DType::kF32 && kind.dtype != DType::kF16 && kind.dtype != DType::kBF16) {
+      EXPECT_EQ(s.conversions.avoided, 7u * test::kModelLayers + 1);
+    }
     // Kernels of this build read floats as rows or every type alike, unless types are mixed.
     if (kind.types.empty()) {
       EXPECT_EQ(s.conversions.activations, 0u);
@@ -214,11 +225,15 @@ TEST(PriceOfConversions, IsTheirTraffic) {
   const Roofline roofline(c, Platform{});
   FormSet set;
   set.add({Layout::kLhsQ8Panel16, kQ8Block});
+  set.add({Layout::kLhsQ8Panel16, kQ8Block});
   set.add({Layout::kLhsF32Panel16, 0});
   Conversions out;
   price_conversions(set, 10, 64, &roofline, out);
   EXPECT_EQ(out.activations, 1u);
   EXPECT_DOUBLE_EQ(out.ns, 10 * 64 * 8 / 20.0);
+  EXPECT_EQ(out.avoided, 2u) << "the first form is made in passing, for two";
+  EXPECT_GT(out.avoided_ns, 2 * 10 * 64 * 4 / 20.0) << "reading the rows, twice";
+  EXPECT_LT(out.avoided_ns, 2 * 10 * 64 * 8 / 20.0) << "and writing bytes for floats";
   price_conversions(set, 10, 64, nullptr, out);
   EXPECT_EQ(out.activations, 2u);
   EXPECT_DOUBLE_EQ(out.ns, 10 * 64 * 8 / 20.0) << "nothing is known of the second";

@@ -240,8 +240,17 @@ def add_entry(connection, plan, **values):
 
 
 def add_bench(
-    connection, session, model, samples, plan=None, mode="none", n_prompt=0, n_gen=0, file="model.gguf", threads=2,
-    **values
+    connection,
+    session,
+    model,
+    samples,
+    plan=None,
+    plan_mode="none",
+    n_prompt=0,
+    n_gen=0,
+    file="model.gguf",
+    threads=2,
+    **values,
 ):
     return insert(
         connection,
@@ -249,7 +258,7 @@ def add_bench(
         session_id=session,
         model_id=model,
         plan_id=plan,
-        plan_mode=mode,
+        plan_mode=plan_mode,
         model_file=file,
         n_threads=threads,
         n_prompt=n_prompt,

@@ -58,6 +58,14 @@ class Formats(unittest.TestCase):
         self.assertIn(202.0, medians)
         self.assertEqual(document["summary"]["verdicts"], {"win": 1, "tie": 2, "loss": 1, "not judged": 1})
         self.assertEqual(len(document["calibration"]["peaks"]), 7)
+        against = {b["workload"]: b["against"] for b in model["baselines"]}
+        self.assertEqual(against["prefill (pp512)"]["untuned default"]["word"], "win")
+        self.assertIsNone(against["prefill (pp512)"]["roofline heuristic"])
+        rows = {(row["table"], row["id"]): row for row in document["rows"]}
+        self.assertEqual(rows["measurement", known["rows"]["decode"]]["time_ns"], 5075.25)
+        self.assertEqual(rows["measurement", known["rows"]["pruned"]]["kind"], "predicted")
+        self.assertIsNone(rows["measurement", known["rows"]["incorrect"]]["kind"])
+        self.assertEqual(rows["bench", 3]["tokens_per_s"], 101.5)
 
     def test_json_of_little_or_nothing_validates(self):
         validate(self, json.loads(self.written("json")), "report.schema.json")

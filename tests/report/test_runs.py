@@ -12,6 +12,7 @@ from htmlcheck import Page
 from smepilot_report import runs
 from smepilot_report.database import ReportError
 from smepilot_report.main import main
+from test_formats import validate
 
 
 def event(name, operator, worker, begin, length, unit="cpu"):
@@ -30,7 +31,20 @@ def layers():
     return {"traceEvents": out}
 
 
-PHASE = {"passes": 1, "tokens": 5, "ns": 5e6, "conversions": {"count": 7, "ns": 12500, "priced": 3, "weights": 0}}
+OLD_CONVERSIONS = {"count": 7, "ns": 12500, "priced": 3, "weights": 0}
+CONVERSIONS = {**OLD_CONVERSIONS, "priced_ns": 11000.5, "avoided": 21, "avoided_ns": 33500}
+PHASE = {"passes": 1, "tokens": 5, "ns": 5e6, "conversions": CONVERSIONS}
+OLD_PHASE = {**PHASE, "conversions": OLD_CONVERSIONS}
+LOAD = {
+    "seconds": 0.75,
+    "weights_seconds": 0.5,
+    "weights_from": "cache",
+    "cache_file": "a.weights",
+    "peak_rss_bytes": 5 << 20,
+    "weights_bytes": 3 << 20,
+    "kv_cache_bytes": 2 << 20,
+    "scratch_bytes": 1 << 20,
+}
 
 
 class Runs(unittest.TestCase):
@@ -68,7 +82,9 @@ class Runs(unittest.TestCase):
         connection.close()
         out = os.path.join(self.folder, "r.html")
         options = ["--trace", self.file("t.json", layers())]
-        options += ["--stats", self.file("s.json", {"test_bed": False, "prefill": PHASE, "decode": PHASE})]
+        # As the program prints it: text first.
+        printed = "Once upon {a time}\n" + json.dumps({"prefill": PHASE, "decode": PHASE, "load": LOAD}, indent=0)
+        options += ["--stats", self.file("s.json", printed)]
         with contextlib.redirect_stdout(io.StringIO()):
             self.assertEqual(main(["--db", database, "--out", out, *options]), 0)
         with open(out, encoding="utf-8") as file:
@@ -78,6 +94,33 @@ class Runs(unittest.TestCase):
         self.assertIn("Idle: worker 0 40 % in 2 bubbles; worker 1 60 % in 3 bubbles.", timeline)
         self.assertIn("attention: qk, worker 1, 20.0 µs", timeline)
         self.assertIn("12.5 µs", page.sections["conversions"])
+        for part in ("21", "33.5 µs", "11.0 µs", "0.2 %"):
+            self.assertIn(part, page.sections["conversions"])
+        for part in ("0.75", "mapped from the cache", "5 MiB", "3 MiB"):
+            self.assertIn(part, page.sections["load"])
+        for form in ("md", "json"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(main(["--db", database, "--format", form, *options]), 0)
+            text = out.getvalue()
+            if form == "md":
+                for part in ("7 (12.5 µs)", "21 (33.5 µs)", "worker 1 idle 60 %", "5 MiB"):
+                    self.assertIn(part, " ".join(text.split()))
+                self.assertTrue(all(len(line) <= 80 or self.folder in line for line in text.splitlines()), text)
+                continue
+            made = json.loads(text)
+            validate(self, made, "report.schema.json")
+            self.assertEqual(made["conversions"]["decode"]["avoided"], 21)
+            self.assertEqual(made["loads"][0]["peak_rss_bytes"], 5 << 20)
+            self.assertAlmostEqual(made["timeline"][0]["workers"][1]["idle_share"], 0.6)
+
+    def test_statistics_of_older_builds_are_read(self):
+        stats = runs.read_stats(self.file("s.json", {"prefill": OLD_PHASE, "decode": OLD_PHASE}))
+        self.assertIsNone(stats["load"])
+        self.assertIsNone(stats["prefill"]["conversions"]["avoided"])
+        for part, says in (({"load": 3}, "load is not"), ({"load": {**LOAD, "seconds": -1}}, "load: seconds is '-1'")):
+            with self.assertRaisesRegex(ReportError, says):
+                runs.read_stats(self.file("s.json", {"prefill": PHASE, "decode": PHASE, **part}))
 
 
 if __name__ == "__main__":
