@@ -44,7 +44,8 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["streaming_ns"] = c.streaming_ns;
   j["clock"] = {{"first_gflops", c.clock.first_gflops},   {"last_gflops", c.clock.last_gflops},
                 {"lowest_gflops", c.clock.lowest_gflops}, {"highest_gflops", c.clock.highest_gflops},
-                {"tolerance", c.clock.tolerance},         {"cooldown_s", c.clock.cooldown_s}};
+                {"tolerance", c.clock.tolerance},         {"cooldown_s", c.clock.cooldown_s},
+                {"repeated_steps", c.clock.repeated}};
   for (const Peak& p : c.peaks)
     j["peaks"].push_back({{"unit", kUnitNames[static_cast<size_t>(p.unit)]},
                           {"dtype", p.dtype},
