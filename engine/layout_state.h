@@ -71,8 +71,9 @@ FormSet consumer_forms(GraphNode producer, const LayerMatrices& matrices, const 
 // The same for every m.
 FormSet every_consumer_form(GraphNode producer, const LayerMatrices& matrices, const Dispatch& dispatch) noexcept;
 
-// Adds the conversions of an operand [m][k] that is read in these forms, each at what reading its rows and writing the
-// form costs. roofline: nullptr for none, then nothing is known of the cost.
-void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, const Roofline* roofline, Conversions& out);
+// Adds the conversions of an operand [m][k] that is read in these forms, each at its Roofline::packing_ns() by so many
+// workers. roofline: nullptr for none, then nothing is known of the cost.
+void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, unsigned workers, const Roofline* roofline,
+                       Conversions& out);
 
 }  // namespace smepilot

@@ -13,10 +13,10 @@
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/driver/worker_pool.h"
 #include "kernels/isa/isa_detect.h"
-#include "kernels/pack/pack_rhs.h"
 #include "kernels/probe/probe.h"
 #include "profiles/clock_watch.h"
 #include "profiles/matrix_units.h"
+#include "profiles/packing_probe.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
 #include "profiles/working_sets.h"
@@ -545,7 +545,16 @@ class Calibrator {
 
   Status measure_exp_and_packing() {
     SMEPILOT_TRY(measure_step(kNoiseEnd, kExpEnd, 0, 1, "exp", [&] { return measure_exp(); }));
-    return measure_step(kExpEnd, kPackEnd, 0, 1, "packing", [&] { return measure_packing(); });
+    SMEPILOT_ASSIGN(PackingProbe probe, PackingProbe::make());
+    SMEPILOT_TRY(measure_step(kExpEnd, kPackEnd, 0, 2, "packing weights", [&]() -> Status {
+      SMEPILOT_ASSIGN(out_.pack_gbps, packing_rate(probe.weight_bytes(), [&](uint64_t n) { probe.pack_weights(n); }));
+      return {};
+    }));
+    return measure_step(kExpEnd, kPackEnd, 1, 2, "packing activations", [&]() -> Status {
+      SMEPILOT_ASSIGN(out_.lhs_pack_gbps,
+                      packing_rate(probe.activation_bytes(), [&](uint64_t n) { probe.pack_activations(n); }));
+      return {};
+    });
   }
 
   Status measure_exp() {
@@ -564,24 +573,14 @@ class Calibrator {
     return {};
   }
 
-  Status measure_packing() {
-    constexpr size_t kRows = 64, kCols = 2048;
-    constexpr size_t kRowBytes = file_bytes(DType::kQ4_0, kCols);
-    SMEPILOT_ASSIGN(AlignedBuffer packed, AlignedBuffer::allocate(rhs_bytes(DType::kQ4_0, kRows, kCols)));
-    SMEPILOT_ASSIGN(AlignedBuffer rows, AlignedBuffer::allocate(kRows * kRowBytes));
-    Rng rng(1);
-    for (size_t i = 0; i < rows.size(); ++i) rows.data()[i] = static_cast<std::byte>(rng.below(256));
-    const auto once = [&](uint64_t repeat) {
-      return timed(1, [&](unsigned) noexcept {
-        for (uint64_t r = 0; r < repeat; ++r)
-          pack_rhs(DType::kQ4_0, rows.data(), kRowBytes, kRows, kCols, packed.data());
-      });
-    };
+  // Of one worker, which packs `bytes` at each repetition of pack(repeat).
+  template <typename Pack>
+  Result<double> packing_rate(double bytes, const Pack& pack) {
+    const auto once = [&](uint64_t repeat) { return timed(1, [&](unsigned) noexcept { pack(repeat); }); };
     const uint64_t repeat = choose_repeat(once, kSampleNs);
-    const double bytes = static_cast<double>(rows.size()) * static_cast<double>(repeat);
-    SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return bytes / once(repeat); }));
-    out_.pack_gbps = percentile(rates, kRatePercentile);
-    return {};
+    SMEPILOT_ASSIGN(const std::vector<double> rates,
+                    sample(step_end_ns_, [&] { return bytes * static_cast<double>(repeat) / once(repeat); }));
+    return percentile(rates, kRatePercentile);
   }
 
   const Platform& platform_;

@@ -178,8 +178,8 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
     table.row("barrier", barrier);
 
   if (calibration.streaming_ns > 0) table.row("streaming mode", {calibration.streaming_ns});
-  out +=
-      fmt::format("\nexp {:.2f} G/s, packing {:.2f} GB/s (one thread)\n", calibration.exp_geps, calibration.pack_gbps);
+  out += fmt::format("\nexp {:.2f} G/s, packing weights {:.2f} GB/s, activations {:.2f} GB/s (one thread)\n",
+                     calibration.exp_geps, calibration.pack_gbps, calibration.lhs_pack_gbps);
   out += fmt::format("noise floor {:.1f} % (A/A, 95th percentile); other load {:.0f} %; took {:.1f} s{}\n",
                      100 * calibration.noise_floor, 100 * calibration.busy_fraction, calibration.seconds,
                      calibration.quick ? ", quick" : "");

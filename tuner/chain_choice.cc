@@ -98,7 +98,8 @@ class PassChooser {
     }
     if (step.members.empty()) return;
     step.convert_ns = [this, m, k](uint8_t, uint8_t to) {
-      return packing_price_ns(rules_, static_cast<Layout>(to), m, k);
+      return rules_.roofline == nullptr ? 0
+                                        : rules_.roofline->packing_ns(static_cast<Layout>(to), m, k, rules_.workers);
     };
     chain_.steps.push_back(std::move(step));
   }
@@ -190,14 +191,6 @@ size_t chain_step_of(std::string_view role) noexcept {
 std::string pass_name(Pass pass, uint32_t m, uint32_t kv_len) {
   return pass == Pass::kDecode ? fmt::format("decode of {} sequence{}, context {}", m, m == 1 ? "" : "s", kv_len)
                                : fmt::format("prompt batch of {}, context {}", m, kv_len);
-}
-
-double packing_price_ns(const ChainRules& rules, Layout to, uint32_t m, uint32_t k) {
-  if (rules.roofline == nullptr || to == Layout::kRowMajor) return 0;
-  const size_t bytes = size_t{m} * k * sizeof(float) + lhs_bytes(to, m, k);
-  const double gbps =
-      rules.roofline->bandwidth_gbps(rules.roofline->level_for(bytes, rules.workers), "copy", rules.workers);
-  return gbps > 0 ? static_cast<double>(bytes) / gbps : 0;
 }
 
 std::vector<PassChain> choose_chains(SearchResult& result, const ModelShape& model, std::span<const uint32_t> ms,

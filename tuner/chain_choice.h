@@ -48,9 +48,6 @@ size_t chain_step_of(std::string_view role) noexcept;
 // "decode of 1 sequence, context 512"
 std::string pass_name(Pass pass, uint32_t m, uint32_t kv_len);
 
-// What reading `m` rows of `k` elements and writing them in `to` costs. 0: nothing is known of it.
-double packing_price_ns(const ChainRules& rules, Layout to, uint32_t m, uint32_t k);
-
 // For each m the chain of its pass (a step of m sequences as far as those are batched, else a prompt batch) at the
 // first context: changes decisions of `result` where the chain is cheaper with another candidate that has a time, and
 // says so in their `why`. An operator that several passes share is decided in the first of them. Only finished

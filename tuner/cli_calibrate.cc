@@ -41,6 +41,7 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["busy_fraction"] = c.busy_fraction;
   j["exp_geps"] = c.exp_geps;
   j["pack_gbps"] = c.pack_gbps;
+  j["lhs_pack_gbps"] = c.lhs_pack_gbps;
   j["streaming_ns"] = c.streaming_ns;
   j["clock"] = {{"first_gflops", c.clock.first_gflops},   {"last_gflops", c.clock.last_gflops},
                 {"lowest_gflops", c.clock.lowest_gflops}, {"highest_gflops", c.clock.highest_gflops},

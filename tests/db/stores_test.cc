@@ -96,6 +96,8 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.noise_floor, c.noise_floor);
   EXPECT_EQ(g.busy_fraction, c.busy_fraction);
   EXPECT_EQ(g.streaming_ns, 55.5);
+  EXPECT_EQ(g.pack_gbps, 2.5);
+  EXPECT_EQ(g.lhs_pack_gbps, 12.5);
   ASSERT_EQ(g.kernels.size(), 1u);
   EXPECT_EQ(g.kernels[0].kind, OpKind::kMatmul);
   EXPECT_EQ(g.kernels[0].dtype, DType::kQ4_0);
@@ -483,7 +485,7 @@ TEST_F(Stores, CsvIsExact) {
   ASSERT_OK(MeasurementStore(*db_).record(m));
   auto files = export_csv(path_, folder_ / "csv/deep");
   ASSERT_OK(files);
-  EXPECT_EQ(files->size(), 22u);
+  EXPECT_EQ(files->size(), 24u);
   const std::string text = test::read_file(folder_ / "csv/deep/measurement.csv");
   EXPECT_EQ(text.find("id,search_id,session_id,candidate_id,"), 0u) << text;
   EXPECT_NE(text.find(",crashed,\"said \"\"no\"\",\nthen nothing\",0.1,,,,"), std::string::npos) << text;

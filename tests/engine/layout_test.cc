@@ -207,7 +207,7 @@ TEST_P(Planted, MismatchIsConvertedCountedAndPriced) {
       << json;
 }
 
-TEST(PriceOfConversions, IsTheirTraffic) {
+TEST(PriceOfConversions, IsThatOfTheRoofline) {
   Calibration c;
   for (const char* level : {"L1", "L2", "LLC", "DRAM"})
     c.bandwidths.push_back({level, "copy", 1, 1u << 30, 20.0, {20.0}});
@@ -216,12 +216,13 @@ TEST(PriceOfConversions, IsTheirTraffic) {
   set.add({Layout::kLhsQ8Panel16, kQ8Block});
   set.add({Layout::kLhsF32Panel16, 0});
   Conversions out;
-  price_conversions(set, 10, 64, &roofline, out);
+  price_conversions(set, 10, 64, 4, &roofline, out);
   EXPECT_EQ(out.activations, 1u);
-  EXPECT_DOUBLE_EQ(out.ns, 10 * 64 * 8 / 20.0);
-  price_conversions(set, 10, 64, nullptr, out);
+  EXPECT_DOUBLE_EQ(out.ns, roofline.packing_ns(Layout::kLhsF32Panel16, 10, 64, 4));
+  EXPECT_GT(out.ns, 0);
+  price_conversions(set, 10, 64, 4, nullptr, out);
   EXPECT_EQ(out.activations, 2u);
-  EXPECT_DOUBLE_EQ(out.ns, 10 * 64 * 8 / 20.0) << "nothing is known of the second";
+  EXPECT_DOUBLE_EQ(out.ns, roofline.packing_ns(Layout::kLhsF32Panel16, 10, 64, 4)) << "nothing is known of the second";
 }
 
 }  // namespace

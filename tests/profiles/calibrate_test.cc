@@ -56,6 +56,7 @@ void expect_complete(const Calibration& c, const std::vector<unsigned>& counts) 
   for (const auto& [key, found] : workers) EXPECT_EQ(found, std::set<unsigned>(counts.begin(), counts.end())) << key;
   EXPECT_GT(c.exp_geps, 0);
   EXPECT_GT(c.pack_gbps, 0);
+  EXPECT_GT(c.lhs_pack_gbps, 0);
   EXPECT_GE(c.noise_floor, 0);
   EXPECT_GT(c.clock.first_gflops, 0);
   EXPECT_GT(c.clock.last_gflops, 0);

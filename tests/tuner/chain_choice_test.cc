@@ -69,7 +69,7 @@ class ChainChoice : public testing::Test {
   }
   double packing(uint32_t k) {
     const Roofline roofline(calibration_, platform_);
-    return packing_price_ns({&roofline, 1, 0}, find_variant(matmul_reading(false))->lhs_layout, kM, k);
+    return roofline.packing_ns(find_variant(matmul_reading(false))->lhs_layout, kM, k, 1);
   }
 
   ModelShape model_;
