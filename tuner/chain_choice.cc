@@ -69,6 +69,7 @@ class PassChooser {
     out.cost = r.cost;
     out.greedy = r.greedy;
     out.untuned = untuned_cost();
+    out.rows = rows(out, r);
     for (size_t i = 0; i < choices_.size(); ++i) {
       decided_.insert(choices_[i].result);
       if (r.chosen[i] != chain_.choices[i].greedy) out.overrides.push_back(change(i, r));
@@ -89,6 +90,8 @@ class PassChooser {
         const size_t choice = choice_for(op.shape);
         if (choice == SIZE_MAX) continue;
         step.members.push_back({choice, static_cast<double>(op.calls)});
+        if (step.members.size() == 1) places_.emplace_back();
+        places_.back().push_back({static_cast<uint32_t>(chain_step_of(op.role)), op.role});
         calls += op.calls;
         m = op.shape.m;
         k = op.shape.k;
@@ -145,6 +148,35 @@ class PassChooser {
     return chain_cost(chain_, chosen);
   }
 
+  std::vector<ChainRow> rows(const PassChain& pass, const ChainResult& r) const {
+    std::vector<size_t> greedy;
+    for (const ChainChoice& c : chain_.choices) greedy.push_back(c.greedy);
+    const auto chosen = chain_packings(chain_, r.chosen), best = chain_packings(chain_, greedy);
+    const auto side = [&](size_t choice, size_t alternative, const ChainPacking& packing) {
+      const ChainAlternative& a = chain_.choices[choice].alternatives[alternative];
+      const Choice& c = choices_[choice];
+      return ChainSide{describe(c.result->space.entries[c.entries[alternative]].candidate), kLayoutNames[a.reads], a.ns,
+                       packing.times, packing.ns};
+    };
+    std::vector<ChainRow> out;
+    for (size_t i = 0; i < chain_.steps.size(); ++i)
+      for (size_t j = 0; j < chain_.steps[i].members.size(); ++j) {
+        const ChainStep::Member& m = chain_.steps[i].members[j];
+        ChainRow row;
+        row.pass = pass.pass;
+        row.m = pass.m;
+        row.kv_len = pass.kv_len;
+        row.step = places_[i][j].step;
+        row.role = places_[i][j].role;
+        row.calls = m.calls;
+        row.predicted = choices_[m.choice].result->decision.verdict == Verdict::kPredicted;
+        row.chosen = side(m.choice, r.chosen[m.choice], chosen[i][j]);
+        row.best = side(m.choice, greedy[m.choice], best[i][j]);
+        out.push_back(std::move(row));
+      }
+    return out;
+  }
+
   ChainOverride change(size_t i, const ChainResult& r) {
     OperatorResult& o = *choices_[i].result;
     const ChainChoice& links = chain_.choices[i];
@@ -177,6 +209,11 @@ class PassChooser {
   std::set<const OperatorResult*>& decided_;  // by an earlier pass
   LayoutChain chain_;
   std::vector<Choice> choices_;
+  struct Place {
+    uint32_t step = 0;
+    std::string role;
+  };
+  std::vector<std::vector<Place>> places_;  // by step of the chain, by member
 };
 
 }  // namespace

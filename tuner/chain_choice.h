@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "db/layer_store.h"
 #include "profiles/model_shape.h"
 #include "profiles/roofline.h"
 #include "tuner/layout_chain.h"
@@ -34,6 +35,7 @@ struct PassChain {
   uint32_t counted = 0;                  // of them, those in the chain: the others have no times
   bool predicted = false;                // times are the roofline's: nothing was measured
   std::vector<ChainOverride> overrides;  // what this pass changed
+  std::vector<ChainRow> rows;            // every counted operator, as chosen and with the best of each
 };
 
 struct ChainRules {

@@ -149,11 +149,7 @@ int verify_verb(const Cli& cli, const Options& options) {
   for (const ForkJoin& f : stored->fork_join)
     if (options.workers == 0) o.workers = std::max(o.workers, f.workers);
   o.cancel = &cancel;
-  const int64_t start = now_ns();
-  o.progress = [&](double fraction, std::string_view label) {
-    const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
-    line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
-  };
+  o.progress = [&](double fraction, std::string_view label) { line.update(fraction, label); };
   auto now = calibrate(*platform, o);
   line.clear();
   if (cancel.load()) {
@@ -183,13 +179,10 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   o.workers = options.workers;
   o.cancel = &cancel;
   const int64_t start = now_ns();
-  const auto show = [&](double fraction, std::string_view label) {
-    const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
-    line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
-  };
   const auto part = [&](double begin, double end) {
-    return
-        [&show, begin, end](double fraction, std::string_view label) { show(begin + (end - begin) * fraction, label); };
+    return [&line, begin, end](double fraction, std::string_view label) {
+      line.update(begin + (end - begin) * fraction, label);
+    };
   };
   o.progress = part(0, kCeilingsEnd);
   auto calibration = calibrate(*platform, o);

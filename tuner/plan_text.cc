@@ -208,14 +208,14 @@ std::string layer_text(std::span<const LayerTime> layers) {
       out += fmt::format("  {}: every operator as untuned\n", t.name);
       continue;
     }
-    out +=
-        "  " +
-        wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
-                         "rounds){}",
-                         t.name, format_ns(t.untuned_ns), format_ns(t.chosen_ns), t.chosen_ns / t.untuned_ns,
-                         t.ratio.low, t.ratio.high, t.rounds, t.reverted ? ": slower, so that pass stays untuned" : ""),
-             78, 4) +
-        "\n";
+    out += "  " +
+           wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
+                            "rounds){}",
+                            t.name, format_ns(t.times.other_ns), format_ns(t.times.chosen_ns),
+                            t.times.chosen_ns / t.times.other_ns, t.times.ratio.low, t.times.ratio.high,
+                            t.times.rounds(), t.reverted ? ": slower, so that pass stays untuned" : ""),
+                78, 4) +
+           "\n";
   }
   return out.empty() ? "" : "One layer, timed operator after operator with packing between them:\n" + out;
 }
