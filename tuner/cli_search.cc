@@ -101,7 +101,7 @@ std::vector<PassChain> together(SearchResult& result, const ModelShape& model, c
   ChainRules rules;
   rules.roofline = &roofline;
   rules.workers = std::max(platform.cores, 1u);
-  rules.noise = std::clamp(calibration.noise_floor, options.rules.tie, 2 * options.rules.tie);
+  rules.noise = decision_noise(calibration, options.rules.tie);
   return choose_chains(result, model, options.ms, options.contexts, rules);
 }
 

@@ -235,7 +235,7 @@ class SearchRun {
     });
     RecordedEvaluator log(live ? evaluator_ : nullptr, r.task, known, options_.replay != nullptr && raced);
     rules.cancel = options_.cancel;
-    rules.tie = std::clamp(calibration_.noise_floor, options_.rules.tie, 2 * options_.rules.tie);
+    rules.tie = decision_noise(calibration_, options_.rules.tie);
     rules.deadline_s = log.now_s() + share_s;
     rules.checkpoint = [&] { return save_changed(r, log); };
     SMEPILOT_ASSIGN(r.decision, strategy_->decide(r.space, log, rules));
@@ -349,6 +349,10 @@ std::string SearchOptions::to_json() const {
       R"({{"contexts":[{}],"duel_rounds":{},"max_rounds":{},"min_rounds":{},"ms":[{}],"prune_factor":{},"roles":[{}],"tie":{},"variant_factor":{}}})",
       fmt::join(contexts, ","), rules.duel_rounds, rules.max_rounds, rules.min_rounds, fmt::join(ms, ","), prune.factor,
       fmt::join(quoted, ","), rules.tie, prune.variant_factor);
+}
+
+double decision_noise(const Calibration& calibration, double tie) noexcept {
+  return std::clamp(calibration.noise_floor, tie, 2 * tie);
 }
 
 Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,

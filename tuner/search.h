@@ -68,6 +68,10 @@ struct SearchResult {
   double seconds = 0;
 };
 
+// Two times that differ by less than this fraction are taken for the same: the noise that calibration found, within one
+// and two times `tie`, which is StrategyOptions::tie.
+double decision_noise(const Calibration& calibration, double tie) noexcept;
+
 // `evaluator` may be null for a strategy that does not measure. Operators without any result (the search was cancelled
 // before them) are left out of the result. Errors: no variant can run an operator, or the database cannot be written.
 Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,

@@ -88,9 +88,9 @@ TEST(Database, MigratesWhatEverySchemasBuildWrote) {
     test::TempFolder folder;
     const std::string path = folder / "old.db";
     ASSERT_NO_FATAL_FAILURE(write_fixture(v, path));
-    EXPECT_EQ(sql_text(path, "PRAGMA user_version"), fmt::format("{}", v));
+    EXPECT_EQ(sql_text(path, "SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), fmt::format("{}", v));
     const std::map<std::string, int64_t> before = rows_by_table(path);
-    ASSERT_GE(before.size(), 17u);
+    ASSERT_GE(before.size(), 16u);
     for (const auto& [table, rows] : before) EXPECT_GT(rows, 0) << table << " has no row in the fixture";
     {
       // What the migrations of today make of nothing is what that build made: none was changed afterwards.
