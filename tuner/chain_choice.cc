@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -27,6 +28,7 @@ constexpr std::string_view kSteps[][3] = {
 
 struct Forms {
   Layout reads = Layout::kRowMajor, writes = Layout::kRowMajor;
+  friend bool operator==(const Forms&, const Forms&) = default;
 };
 
 Forms forms_of(const OperatorShape& shape, const Candidate& c) {
@@ -46,7 +48,7 @@ double time_of(const OperatorResult& r, size_t entry, bool predicted) {
 struct Choice {
   OperatorResult* result = nullptr;
   std::vector<size_t> entries;
-  size_t untuned = SIZE_MAX;  // the alternative that is the default
+  std::optional<ChainAlternative> untuned;  // the default; nothing: it has no time
 };
 
 class PassChooser {
@@ -119,6 +121,7 @@ class PassChooser {
     const size_t winner = r.decision.chosen;
     if (!(time_of(r, winner, predicted) > 0)) return SIZE_MAX;
     const bool settled = decided_.contains(&r) || !r.decision.finished;
+    const Forms won = forms_of(shape, r.space.entries[winner].candidate);
     Choice c;
     c.result = &r;
     ChainChoice links;
@@ -126,12 +129,15 @@ class PassChooser {
       const double ns = time_of(r, i, predicted);
       if (!(ns > 0) || !std::isfinite(ns)) continue;
       const bool ok = r.decision.outcomes.empty() || r.decision.outcomes[i].status == MeasurementStatus::kOk;
-      if (i != winner && (settled || !ok)) continue;
       const Forms f = forms_of(shape, r.space.entries[i].candidate);
+      const ChainAlternative a{ns, static_cast<uint8_t>(f.reads), static_cast<uint8_t>(f.writes)};
+      if (i == r.space.default_index) c.untuned = a;
+      // Among candidates of the same forms the chain has nothing to say: there the winner has been decided already, in
+      // turns, which medians of different moments must not undo.
+      if (i != winner && (settled || !ok || f == won)) continue;
       if (i == winner) links.greedy = c.entries.size();
-      if (i == r.space.default_index) c.untuned = c.entries.size();
       c.entries.push_back(i);
-      links.alternatives.push_back({ns, static_cast<uint8_t>(f.reads), static_cast<uint8_t>(f.writes)});
+      links.alternatives.push_back(a);
     }
     links.hurdle_ns = rules_.noise * time_of(r, winner, predicted);
     choices_.push_back(std::move(c));
@@ -140,12 +146,12 @@ class PassChooser {
   }
 
   ChainCost untuned_cost() const {
-    std::vector<size_t> chosen;
-    for (const Choice& c : choices_) {
-      if (c.untuned == SIZE_MAX) return {};
-      chosen.push_back(c.untuned);
+    LayoutChain untuned = chain_;
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (!choices_[i].untuned) return {};
+      untuned.choices[i].alternatives = {*choices_[i].untuned};
     }
-    return chain_cost(chain_, chosen);
+    return chain_cost(untuned, std::vector<size_t>(choices_.size(), 0));
   }
 
   std::vector<ChainRow> rows(const PassChain& pass, const ChainResult& r) const {

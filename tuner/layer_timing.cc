@@ -75,8 +75,7 @@ void revert(SearchResult& result, std::span<const LayerOperator> operators, cons
     r->decision.why = fmt::format(
         "{} was chosen alone, but a whole layer ({}) takes {:.3f}x the untuned time with it (interval {:.3f} to "
         "{:.3f}): the default",
-        describe(r->chosen().candidate), t.name, t.times.chosen_ns / t.times.other_ns, t.times.ratio.low,
-        t.times.ratio.high);
+        describe(r->chosen().candidate), t.name, t.times.median_ratio(), t.times.ratio.low, t.times.ratio.high);
     r->decision.chosen = r->space.default_index;
     r->decision.chosen_ns = r->decision.default_ns;
     r->decision.verdict = Verdict::kDefault;
@@ -85,6 +84,10 @@ void revert(SearchResult& result, std::span<const LayerOperator> operators, cons
 }
 
 }  // namespace
+
+double Alternation::median_ratio() const {
+  return rounds() == 0 ? 1 : median(paired_ratios(chosen_samples, other_samples));
+}
 
 Alternation alternate(const std::function<double(bool chosen)>& run, const LayerRules& rules,
                       const std::string& label) {

@@ -27,9 +27,10 @@ struct Alternation {
   Interval ratio = {1, 1};                            // 95 %, chosen / other, paired by round
   std::vector<double> chosen_samples, other_samples;  // ns: the smaller of a round's two
   unsigned rounds() const noexcept { return static_cast<unsigned>(chosen_samples.size()); }
+  double median_ratio() const;  // of the rounds' ratios; 1: no rounds
   // The whole interval says that one takes more time than the other, by more than `noise` (a fraction).
-  bool slower(double noise) const noexcept { return ratio.low > 1 && chosen_ns > other_ns * (1 + noise); }
-  bool faster(double noise) const noexcept { return ratio.high < 1 && other_ns > chosen_ns * (1 + noise); }
+  bool slower(double noise) const { return ratio.low > 1 && median_ratio() > 1 + noise; }
+  bool faster(double noise) const { return ratio.high < 1 && median_ratio() < 1 / (1 + noise); }
 };
 
 struct LayerRules {

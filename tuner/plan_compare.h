@@ -21,7 +21,7 @@ struct PlanDifference {
   Candidate first, second;
   Alternation times;   // chosen: the second plan's; no rounds: not timed
   std::string failed;  // why not, where that is because a candidate does not run
-  bool beyond_noise(double noise) const noexcept { return times.slower(noise) || times.faster(noise); }
+  bool beyond_noise(double noise) const { return times.slower(noise) || times.faster(noise); }
 };
 
 struct PlanComparison {

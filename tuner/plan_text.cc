@@ -232,14 +232,17 @@ std::string layer_chain_text(std::span<const ChainRow> pass, std::span<const Lay
   }
   const ChainRow& first = pass.front();
   std::string out =
-      fmt::format("Layer chain, {} ({}, packing predicted):\n{}", pass_name(first.pass, first.m, first.kv_len),
+      fmt::format("Layer chain, {}\n({}, packing predicted):\n{}", pass_name(first.pass, first.m, first.kv_len),
                   predicted ? "operators predicted" : "operators measured", t.text());
   out += changed;
-  out += fmt::format("All layers: as chosen {} (packing {}), best of each {} (packing {})\n", format_ns(chosen_ns),
-                     format_ns(chosen_packing_ns), format_ns(best_ns), format_ns(best_packing_ns));
-  out += changed.empty() ? "The best of each is also the cheapest chain.\n"
-                         : fmt::format("The chain decided: {} less than with the best of each.\n",
-                                       format_ns(std::max(best_ns - chosen_ns, 0.0)));
+  out +=
+      wrap(fmt::format("All layers: as chosen {} (packing {}), best of each {} (packing {}). {}", format_ns(chosen_ns),
+                       format_ns(chosen_packing_ns), format_ns(best_ns), format_ns(best_packing_ns),
+                       changed.empty() ? std::string("The best of each is also the cheapest chain.")
+                                       : fmt::format("The chain decided: it takes {} less than the best of each.",
+                                                     format_ns(std::max(best_ns - chosen_ns, 0.0)))),
+           80, 2) +
+      "\n";
   for (const LayerTimeRow& l : times) {
     if (l.pass != first.pass || l.m != first.m || l.kv_len != first.kv_len) continue;
     out += wrap(fmt::format("One layer, timed: untuned {}, chosen {} (interval of the ratio {:.3f} to {:.3f}){}",
@@ -262,9 +265,9 @@ std::string layer_text(std::span<const LayerTime> layers) {
     out += "  " +
            wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
                             "rounds){}",
-                            t.name, format_ns(t.times.other_ns), format_ns(t.times.chosen_ns),
-                            t.times.chosen_ns / t.times.other_ns, t.times.ratio.low, t.times.ratio.high,
-                            t.times.rounds(), t.reverted ? ": slower, so that pass stays untuned" : ""),
+                            t.name, format_ns(t.times.other_ns), format_ns(t.times.chosen_ns), t.times.median_ratio(),
+                            t.times.ratio.low, t.times.ratio.high, t.times.rounds(),
+                            t.reverted ? ": slower, so that pass stays untuned" : ""),
                 78, 4) +
            "\n";
   }

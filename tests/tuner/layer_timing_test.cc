@@ -32,6 +32,7 @@ TEST(LayerTiming, ComparesInAbbaOrderAndPairsByRound) {
   ASSERT_EQ(fractions.size(), 13u) << "before the first, and before each round";
   EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
   EXPECT_LE(fractions.back(), 1);
+  EXPECT_NEAR(t.median_ratio(), 0.8, 0.01);
   EXPECT_TRUE(t.faster(0.02));
   EXPECT_FALSE(t.faster(0.5) || t.slower(0));
   EXPECT_GT(t.ratio.low, 0.75);
