@@ -27,18 +27,19 @@ sqlite::Statement of_platform(sqlite::Connection& c, const std::string& rest) {
 Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& calibration) {
   sqlite::Connection& c = *connection_;
   SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(c));
-  sqlite::Statement insert(c,
-                           "INSERT INTO calibration (session_id, created, quick, seconds, noise_floor, exp_geps, "
-                           "pack_gbps, busy_fraction, streaming_ns, median_error, clock_first_gflops, "
-                           "clock_last_gflops, clock_lowest_gflops, clock_highest_gflops, clock_tolerance, cooldown_s, "
-                           "repeated_steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  sqlite::Statement insert(
+      c,
+      "INSERT INTO calibration (session_id, created, quick, seconds, noise_floor, exp_geps, "
+      "pack_gbps, busy_fraction, streaming_ns, median_error, clock_first_gflops, "
+      "clock_last_gflops, clock_lowest_gflops, clock_highest_gflops, clock_tolerance, cooldown_s, "
+      "repeated_steps, lhs_pack_gbps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   const ClockRecord& clock = calibration.clock;
   SMEPILOT_TRY(insert
                    .bind(session_id, calibration.created.empty() ? utc_now() : calibration.created, calibration.quick,
                          calibration.seconds, calibration.noise_floor, calibration.exp_geps, calibration.pack_gbps,
                          calibration.busy_fraction, calibration.streaming_ns, median_error(calibration),
                          clock.first_gflops, clock.last_gflops, clock.lowest_gflops, clock.highest_gflops,
-                         clock.tolerance, clock.cooldown_s, clock.repeated)
+                         clock.tolerance, clock.cooldown_s, clock.repeated, calibration.lhs_pack_gbps)
                    .run());
   const int64_t id = c.last_insert_rowid();
 
@@ -113,11 +114,12 @@ Result<int64_t> CalibrationStore::save(int64_t session_id, const Calibration& ca
 
 Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
   sqlite::Connection& c = *connection_;
-  sqlite::Statement head(c,
-                         "SELECT id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, busy_fraction, "
-                         "streaming_ns, clock_first_gflops, clock_last_gflops, clock_lowest_gflops, "
-                         "clock_highest_gflops, clock_tolerance, cooldown_s, repeated_steps FROM calibration "
-                         "WHERE id = ?");
+  sqlite::Statement head(
+      c,
+      "SELECT id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, busy_fraction, "
+      "streaming_ns, clock_first_gflops, clock_last_gflops, clock_lowest_gflops, "
+      "clock_highest_gflops, clock_tolerance, cooldown_s, repeated_steps, lhs_pack_gbps FROM calibration "
+      "WHERE id = ?");
   SMEPILOT_ASSIGN(auto found, sqlite::first(head.bind(id), [](sqlite::Statement& row) {
                     Calibration calibration;
                     calibration.id = row.integer(0);
@@ -136,6 +138,7 @@ Result<std::optional<Calibration>> CalibrationStore::get(int64_t id) {
                                          .tolerance = row.real(13),
                                          .cooldown_s = row.real(14),
                                          .repeated = row.u32(15)};
+                    calibration.lhs_pack_gbps = row.real(16);
                     return calibration;
                   }));
   if (!found) return found;

@@ -62,6 +62,8 @@ constexpr Rule kRules[] = {
      "'incorrect', 'timeout', 'crashed'))"},
     {"plan", Identity::kContent},
     {"plan_entry", Identity::kParent},
+    {"plan_chain", Identity::kParent},
+    {"layer_time", Identity::kContent},
     {"baseline", Identity::kColumns, "raw_json"},
     {"bench", Identity::kContent},
     {"workload_run", Identity::kContent},

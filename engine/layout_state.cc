@@ -64,16 +64,14 @@ FormSet every_consumer_form(GraphNode producer, const LayerMatrices& matrices, c
   return out;
 }
 
-void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, const Roofline* roofline, Conversions& out) {
+void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, unsigned workers, const Roofline* roofline,
+                       Conversions& out) {
   for (size_t i = 0; i < forms.packed().size(); ++i) {
     const uint32_t made = i == 0 ? 0 : 1, avoided = forms.readers(i) - made;  // the first is made in passing
     out.activations += made;
     out.avoided += avoided;
     if (roofline == nullptr) continue;
-    const size_t bytes = size_t{m} * k * sizeof(float) + lhs_bytes(forms.packed()[i].layout, m, k);
-    const double gbps = roofline->bandwidth_gbps(roofline->level_for(bytes, 1), "copy", 1);
-    if (gbps <= 0) continue;
-    const double ns = static_cast<double>(bytes) / gbps;
+    const double ns = roofline->packing_ns(forms.packed()[i].layout, m, k, workers);
     out.ns += made * ns;
     out.avoided_ns += avoided * ns;
   }

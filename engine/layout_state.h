@@ -72,8 +72,9 @@ FormSet consumer_forms(GraphNode producer, const LayerMatrices& matrices, const 
 FormSet every_consumer_form(GraphNode producer, const LayerMatrices& matrices, const Dispatch& dispatch) noexcept;
 
 // Adds the conversions of an operand [m][k] that is read in these forms, and those that sharing avoids: every consumer
-// of a packed form would make one if it packed for itself. Each costs what reading the rows and writing the form does.
+// of a packed form would make one if it packed for itself. Each costs Roofline::packing_ns() by so many workers.
 // roofline: nullptr for none, then nothing is known of the cost.
-void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, const Roofline* roofline, Conversions& out);
+void price_conversions(const FormSet& forms, uint32_t m, uint32_t k, unsigned workers, const Roofline* roofline,
+                       Conversions& out);
 
 }  // namespace smepilot

@@ -69,11 +69,12 @@ Conversions Transformer::priced_conversions(uint32_t m, uint32_t outputs) const 
   const HyperParameters& hp = file_->hyper;
   const uint32_t d = hp.embedding, heads = hp.heads * hp.head_dim;
   const Roofline* const roofline = stats_ != nullptr ? stats_->roofline() : nullptr;
+  const unsigned workers = dispatch_->elementwise().workers;
   Conversions out;
   for (const LayerMatrices& id : ids_) {
     const bool moe = id[GraphNode::kRouter] != kNoMatrix;
     const auto price = [&](GraphNode producer, uint32_t k) {
-      price_conversions(consumer_forms(producer, id, *dispatch_, m, moe && gathers(m)), m, k, roofline, out);
+      price_conversions(consumer_forms(producer, id, *dispatch_, m, moe && gathers(m)), m, k, workers, roofline, out);
     };
     price(GraphNode::kAttentionNorm, d);
     price(GraphNode::kAttention, heads);
@@ -81,8 +82,8 @@ Conversions Transformer::priced_conversions(uint32_t m, uint32_t outputs) const 
     if (!moe) price(GraphNode::kSwiglu, hp.feed_forward);
   }
   if (outputs != 0)
-    price_conversions(consumer_forms(GraphNode::kOutputNorm, output_id_, *dispatch_, outputs), outputs, d, roofline,
-                      out);
+    price_conversions(consumer_forms(GraphNode::kOutputNorm, output_id_, *dispatch_, outputs), outputs, d, workers,
+                      roofline, out);
   return out;
 }
 

@@ -13,9 +13,10 @@
 #include "kernels/base/aligned_buffer.h"
 #include "kernels/driver/worker_pool.h"
 #include "kernels/isa/isa_detect.h"
-#include "kernels/pack/pack_rhs.h"
 #include "kernels/probe/probe.h"
+#include "profiles/clock_watch.h"
 #include "profiles/matrix_units.h"
+#include "profiles/packing_probe.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
 #include "profiles/working_sets.h"
@@ -35,7 +36,6 @@ constexpr int kBatch = 64;            // of what is too short to be timed alone
 constexpr size_t kExpBytes = 8192;    // of input, and of output: both fit any L1
 constexpr double kReferenceNs = 5e4;  // of the reference kernel, between the steps
 constexpr int kReferenceRuns = 3;
-constexpr double kLeastDrift = 0.02;    // a fall of the clock by less is none
 constexpr double kCooldown = 0.1;       // of the time, for waiting until the clock has come back
 constexpr double kRatePercentile = 90;  // see calibration.h
 
@@ -82,7 +82,8 @@ class Calibrator {
                    (options.seconds > 0 ? options.seconds
                     : options.quick     ? kQuickSeconds
                                         : kDefaultSeconds) /
-                   (options.verify && options.seconds <= 0 ? 3 : 1)) {
+                   (options.verify && options.seconds <= 0 ? 3 : 1)),
+        clock_(clock_source(), {.cooldown_s = kCooldown * budget_ns_ * 1e-9}) {
     if (options.verify && counts_.size() > 2) counts_ = {1, workers_};
     for (const Probe* p : all_probes())
       if ((p->isa & ~isa) == 0) probes_.push_back(p);
@@ -90,6 +91,7 @@ class Calibrator {
 
   Result<Calibration> run() {
     started_ = now_ns();
+    clock_.start();
     out_.quick = options_.quick;
     out_.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     SMEPILOT_TRY(measure_compute());
@@ -98,6 +100,7 @@ class Calibrator {
     SMEPILOT_TRY(measure_fork_join());
     SMEPILOT_TRY(measure_noise());
     if (!options_.verify) SMEPILOT_TRY(measure_exp_and_packing());
+    out_.clock = clock_.record();
     out_.busy_fraction = wanted_ns_ > 0 ? std::clamp(1 - got_ns_ / wanted_ns_, 0.0, 1.0) : 0;
     out_.seconds = static_cast<double>(now_ns() - started_) * 1e-9;
     if (options_.progress) options_.progress(1, "done");
@@ -116,10 +119,20 @@ class Calibrator {
     if (cancelled()) return error("{}", kCalibrationCancelled);
     const double done = static_cast<double>(step) / static_cast<double>(steps);
     if (options_.progress) options_.progress(begin + (end - begin) * done, label);
-    watch_clock();
     const double left_ns = end * budget_ns_ - static_cast<double>(now_ns() - started_);
     step_end_ns_ = now_ns() + static_cast<int64_t>(std::max(left_ns, 0.0) / static_cast<double>(steps - step));
     return {};
+  }
+
+  // A step that `measure` measures: once, and again where the clock fell meanwhile.
+  template <typename Measure>
+  Status measure_step(double begin, double end, size_t step, size_t steps, const std::string& label,
+                      const Measure& measure) {
+    for (unsigned repeats = 0;; ++repeats) {
+      SMEPILOT_TRY(next_step(begin, end, step, steps, repeats == 0 ? label : label + ", again"));
+      SMEPILOT_TRY(measure());
+      if (!clock_.measure_again(repeats)) return {};
+    }
   }
 
   // The reference kernel on one core: its best of a few short runs, since interference only ever lowers it.
@@ -136,29 +149,13 @@ class Calibrator {
     return probe->work * static_cast<double>(reference_repeat_) / ns;
   }
 
-  // Between the steps: records the clock. Where it has fallen, waits for it to come back, for a bounded time in all.
-  void watch_clock() {
-    double rate = reference_rate();
-    if (rate <= 0) return;
-    ClockRecord& c = out_.clock;
-    if (c.first_gflops == 0) {
-      std::vector<double> rates(kMinSamples);
-      for (double& r : rates) r = reference_rate();
-      rate = median(rates);
-      for (double& r : rates) r = std::abs(r / rate - 1);
-      c.tolerance = std::max(percentile(rates, 95), kLeastDrift);
-      c.first_gflops = c.lowest_gflops = c.highest_gflops = rate;
-    }
-    c.lowest_gflops = std::min(c.lowest_gflops, rate);
-    while (rate < c.highest_gflops * (1 - c.tolerance) && c.cooldown_s < kCooldown * budget_ns_ * 1e-9 &&
-           !cancelled()) {
-      const int64_t begin = now_ns();
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      rate = reference_rate();
-      c.cooldown_s += static_cast<double>(now_ns() - begin) * 1e-9;
-    }
-    c.highest_gflops = std::max(c.highest_gflops, rate);
-    c.last_gflops = rate;
+  ClockSource clock_source() {
+    ClockSource source;
+    source.gflops = options_.reference_gflops ? options_.reference_gflops : [this] { return reference_rate(); };
+    source.now_s = [] { return static_cast<double>(now_ns()) * 1e-9; };
+    source.wait_s = [](double s) { std::this_thread::sleep_for(std::chrono::duration<double>(s)); };
+    source.cancelled = [this] { return cancelled(); };
+    return source;
   }
 
   // Runs fn(worker) on all workers at once, from a common start; the time from the first start to the last end.
@@ -223,22 +220,22 @@ class Calibrator {
     const size_t cells = compute.size();
     size_t step = 0;
     for (const auto& [p, workers] : compute) {
-      SMEPILOT_TRY(next_step(0, kComputeEnd, step++, cells,
-                             fmt::format("peak {} {}, {} worker{}", dtype_of(p->kind), isa_name(p->isa), workers,
-                                         workers == 1 ? "" : "s")));
-      const auto once = [&](uint64_t repeat) {
-        const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
-        return timed(workers, [&](unsigned) noexcept { p->run(&args); });
-      };
-      const uint64_t repeat = choose_repeat(once, kSampleNs);
-      const double work = p->work * workers * static_cast<double>(repeat);
-      SMEPILOT_ASSIGN(std::vector<double> samples, sample(step_end_ns_, [&] { return work / once(repeat); }));
-      Peak peak{unit_of(*p, platform_).value_or(p->unit),
-                dtype_of(p->kind),
-                isa_name(p->isa),
-                workers,
-                0,
-                std::move(samples)};
+      const Probe& probe = *p;
+      const unsigned count = workers;
+      Peak peak{
+          unit_of(probe, platform_).value_or(probe.unit), dtype_of(probe.kind), isa_name(probe.isa), count, 0, {}};
+      SMEPILOT_TRY(measure_step(
+          0, kComputeEnd, step++, cells,
+          fmt::format("peak {} {}, {} worker{}", peak.dtype, peak.isa, count, count == 1 ? "" : "s"), [&]() -> Status {
+            const auto once = [&](uint64_t repeat) {
+              const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
+              return timed(count, [&](unsigned) noexcept { probe.run(&args); });
+            };
+            const uint64_t repeat = choose_repeat(once, kSampleNs);
+            const double work = probe.work * count * static_cast<double>(repeat);
+            SMEPILOT_ASSIGN(peak.samples, sample(step_end_ns_, [&] { return work / once(repeat); }));
+            return {};
+          }));
       peak.gflops = percentile(peak.samples, kRatePercentile);
       out_.peaks.push_back(std::move(peak));
     }
@@ -290,6 +287,25 @@ class Calibrator {
     return sample(end_ns, [&] { return bytes / once(repeat); });
   }
 
+  // One cell of the table of bandwidths, into `row`.
+  Status measure_bandwidth(const Probe& probe, ProbeKind kind, const WorkingSet& set, Bandwidth& row) {
+    // Stores that bypass the caches win where the set does not fit them; which does is a fact of the machine.
+    const bool both = kind != ProbeKind::kRead && set.beyond_l2;
+    const int64_t half = now_ns() + (step_end_ns_ - now_ns()) / 2;
+    row.gbps = 0;
+    for (const bool stream : {false, true}) {
+      if (stream && !both) continue;
+      SMEPILOT_ASSIGN(std::vector<double> samples,
+                      sample_memory(probe, set, row.workers, stream, both && !stream ? half : step_end_ns_));
+      const double rate = percentile(samples, kRatePercentile);
+      if (rate > row.gbps) {
+        row.gbps = rate;
+        row.samples = std::move(samples);
+      }
+    }
+    return {};
+  }
+
   Status measure_memory() {
     constexpr ProbeKind kKinds[] = {ProbeKind::kRead, ProbeKind::kWrite, ProbeKind::kCopy};
     SMEPILOT_TRY(next_step(kComputeEnd, kMemoryEnd, 0, 1, "allocating memory"));
@@ -309,24 +325,16 @@ class Calibrator {
       for (const ProbeKind kind : kKinds) {
         if (options_.verify && kind != ProbeKind::kRead) continue;
         const char* op = kProbeKindNames[static_cast<size_t>(kind)];
-        SMEPILOT_TRY(next_step(kComputeEnd, kMemoryEnd, step++, cells,
-                               fmt::format("{} {}, {} worker{}", op, set.level, workers, workers == 1 ? "" : "s")));
         const Probe* probe = best_probe(kind);
-        if (probe == nullptr) continue;
-        // Stores that bypass the caches win where the set does not fit them; which does is a fact of the machine.
-        const bool both = kind != ProbeKind::kRead && set.beyond_l2;
-        const int64_t half = now_ns() + (step_end_ns_ - now_ns()) / 2;
-        Bandwidth row{set.level, op, workers, set.bytes, 0, {}};
-        for (const bool stream : {false, true}) {
-          if (stream && !both) continue;
-          SMEPILOT_ASSIGN(std::vector<double> samples,
-                          sample_memory(*probe, set, workers, stream, both && !stream ? half : step_end_ns_));
-          const double rate = percentile(samples, kRatePercentile);
-          if (rate > row.gbps) {
-            row.gbps = rate;
-            row.samples = std::move(samples);
-          }
+        if (probe == nullptr) {
+          ++step;
+          continue;
         }
+        Bandwidth row{set.level, op, workers, set.bytes, 0, {}};
+        SMEPILOT_TRY(
+            measure_step(kComputeEnd, kMemoryEnd, step++, cells,
+                         fmt::format("{} {}, {} worker{}", op, row.level, row.workers, row.workers == 1 ? "" : "s"),
+                         [&] { return measure_bandwidth(*probe, kind, set, row); }));
         out_.bandwidths.push_back(std::move(row));
       }
     }
@@ -388,59 +396,72 @@ class Calibrator {
     const size_t steps = divisions.size() * (pairs.size() + (reads ? 1 : 0));
     size_t step = 0;
     for (const CoopWorkers& workers : divisions) {
-      for (const auto& [matrix, cpu] : pairs) {
-        SMEPILOT_TRY(next_step(
-            kMemoryEnd, kCoopEnd, step++, steps,
-            fmt::format("both units, {}, {}+{} workers", dtype_of(matrix->kind), workers.matrix, workers.cpu)));
-        const auto piece = [&](const Probe& probe) {
-          ProbeArgs args = {nullptr, nullptr, 0, 0, false};
-          args.repeat = choose_repeat(
-              [&](uint64_t repeat) {
-                args.repeat = repeat;
-                return timed(1, [&](unsigned) noexcept { probe.run(&args); });
-              },
-              kPieceNs);
-          return args;
-        };
-        const ProbeArgs on_matrix = piece(*matrix), on_cpu = piece(*cpu);
-        SMEPILOT_ASSIGN(auto samples, sample_sides(matrix->work * static_cast<double>(on_matrix.repeat),
-                                                   cpu->work * static_cast<double>(on_cpu.repeat), [&] {
-                                                     return side_rates(
-                                                         workers, [&](unsigned) noexcept { matrix->run(&on_matrix); },
-                                                         [&](unsigned) noexcept { cpu->run(&on_cpu); });
-                                                   }));
-        CoopPeak row{dtype_of(matrix->kind), isa_name(matrix->isa), workers.matrix, 0, std::move(samples.first),
-                     dtype_of(cpu->kind),    isa_name(cpu->isa),    workers.cpu,    0, std::move(samples.second)};
-        row.matrix_gflops = percentile(row.matrix_samples, kRatePercentile);
-        row.cpu_gflops = percentile(row.cpu_samples, kRatePercentile);
+      for (const auto& pair : pairs) {
+        CoopPeak row{dtype_of(pair.first->kind),  isa_name(pair.first->isa),  workers.matrix, 0, {},
+                     dtype_of(pair.second->kind), isa_name(pair.second->isa), workers.cpu,    0, {}};
+        SMEPILOT_TRY(
+            measure_step(kMemoryEnd, kCoopEnd, step++, steps,
+                         fmt::format("both units, {}, {}+{} workers", row.matrix_dtype, workers.matrix, workers.cpu),
+                         [&] { return measure_coop_peak(*pair.first, *pair.second, workers, row); }));
         out_.coop_peaks.push_back(std::move(row));
       }
       if (!reads) continue;
-      SMEPILOT_TRY(next_step(kMemoryEnd, kCoopEnd, step++, steps,
-                             fmt::format("both units, read DRAM, {}+{} workers", workers.matrix, workers.cpu)));
-      // Each worker goes round its part of what stands for DRAM, from where it stopped.
-      uint64_t set = 0;
-      for (const WorkingSet& s : working_sets(platform_, workers_, options_.quick, options_.max_set_bytes))
-        set = std::max(set, s.bytes / workers_);
-      const uint64_t piece = std::min(kPieceBytes, set / 2) / kProbeGranule * kProbeGranule;
-      const uint64_t places = set / piece;
-      std::vector<WorkerTime> at(workers_);  // `pieces`: the next place; a line of its own for each worker
-      const auto read = [&](const Probe& probe, unsigned w) noexcept {
-        const ProbeArgs args = {nullptr, buffers_[w].data() + at[w].pieces * piece, static_cast<size_t>(piece), 1,
-                                false};
-        probe.run(&args);
-        at[w].pieces = (at[w].pieces + 1) % places;
-      };
-      SMEPILOT_ASSIGN(auto samples, sample_sides(static_cast<double>(piece), static_cast<double>(piece), [&] {
-                        return side_rates(
-                            workers, [&](unsigned w) noexcept { read(*matrix_read, w); },
-                            [&](unsigned w) noexcept { read(*cpu_read, w); });
-                      }));
-      CoopBandwidth row{"DRAM", workers.matrix, 0, std::move(samples.first), workers.cpu, 0, std::move(samples.second)};
-      row.matrix_gbps = percentile(row.matrix_samples, kRatePercentile);
-      row.cpu_gbps = percentile(row.cpu_samples, kRatePercentile);
+      CoopBandwidth row{"DRAM", workers.matrix, 0, {}, workers.cpu, 0, {}};
+      SMEPILOT_TRY(measure_step(kMemoryEnd, kCoopEnd, step++, steps,
+                                fmt::format("both units, read DRAM, {}+{} workers", workers.matrix, workers.cpu),
+                                [&] { return measure_coop_read(*matrix_read, *cpu_read, workers, row); }));
       out_.coop_bandwidths.push_back(std::move(row));
     }
+    return {};
+  }
+
+  Status measure_coop_peak(const Probe& matrix, const Probe& cpu, const CoopWorkers& workers, CoopPeak& row) {
+    const auto piece = [&](const Probe& probe) {
+      ProbeArgs args = {nullptr, nullptr, 0, 0, false};
+      args.repeat = choose_repeat(
+          [&](uint64_t repeat) {
+            args.repeat = repeat;
+            return timed(1, [&](unsigned) noexcept { probe.run(&args); });
+          },
+          kPieceNs);
+      return args;
+    };
+    const ProbeArgs on_matrix = piece(matrix), on_cpu = piece(cpu);
+    SMEPILOT_ASSIGN(auto samples, sample_sides(matrix.work * static_cast<double>(on_matrix.repeat),
+                                               cpu.work * static_cast<double>(on_cpu.repeat), [&] {
+                                                 return side_rates(
+                                                     workers, [&](unsigned) noexcept { matrix.run(&on_matrix); },
+                                                     [&](unsigned) noexcept { cpu.run(&on_cpu); });
+                                               }));
+    row.matrix_samples = std::move(samples.first);
+    row.cpu_samples = std::move(samples.second);
+    row.matrix_gflops = percentile(row.matrix_samples, kRatePercentile);
+    row.cpu_gflops = percentile(row.cpu_samples, kRatePercentile);
+    return {};
+  }
+
+  // Each worker goes round its part of what stands for DRAM, from where it stopped.
+  Status measure_coop_read(const Probe& matrix, const Probe& cpu, const CoopWorkers& workers, CoopBandwidth& row) {
+    uint64_t set = 0;
+    for (const WorkingSet& s : working_sets(platform_, workers_, options_.quick, options_.max_set_bytes))
+      set = std::max(set, s.bytes / workers_);
+    const uint64_t piece = std::min(kPieceBytes, set / 2) / kProbeGranule * kProbeGranule;
+    const uint64_t places = set / piece;
+    std::vector<WorkerTime> at(workers_);  // `pieces`: the next place; a line of its own for each worker
+    const auto read = [&](const Probe& probe, unsigned w) noexcept {
+      const ProbeArgs args = {nullptr, buffers_[w].data() + at[w].pieces * piece, static_cast<size_t>(piece), 1, false};
+      probe.run(&args);
+      at[w].pieces = (at[w].pieces + 1) % places;
+    };
+    SMEPILOT_ASSIGN(auto samples, sample_sides(static_cast<double>(piece), static_cast<double>(piece), [&] {
+                      return side_rates(
+                          workers, [&](unsigned w) noexcept { read(matrix, w); },
+                          [&](unsigned w) noexcept { read(cpu, w); });
+                    }));
+    row.matrix_samples = std::move(samples.first);
+    row.cpu_samples = std::move(samples.second);
+    row.matrix_gbps = percentile(row.matrix_samples, kRatePercentile);
+    row.cpu_gbps = percentile(row.cpu_samples, kRatePercentile);
     return {};
   }
 
@@ -450,103 +471,116 @@ class Calibrator {
       return p->kind == ProbeKind::kRead && (p->isa & (kIsaSme | kIsaSme2)) != 0;
     });
     if (streaming == probes_.end()) return {};
-    SMEPILOT_TRY(next_step(kCoopEnd, kForkJoinEnd, 0, counts_.size() + 1, "streaming mode"));
     const ProbeArgs args = {nullptr, buffers_[0].data(), 0, 0, false};
-    SMEPILOT_ASSIGN(const std::vector<double> samples, sample(step_end_ns_, [&] {
-                      const int64_t start = now_ns();
-                      for (int i = 0; i < kBatch; ++i) (*streaming)->run(&args);
-                      return static_cast<double>(now_ns() - start) / kBatch;
-                    }));
-    out_.streaming_ns = median(samples);
-    return {};
+    return measure_step(kCoopEnd, kForkJoinEnd, 0, counts_.size() + 1, "streaming mode", [&]() -> Status {
+      SMEPILOT_ASSIGN(const std::vector<double> samples, sample(step_end_ns_, [&] {
+                        const int64_t start = now_ns();
+                        for (int i = 0; i < kBatch; ++i) (*streaming)->run(&args);
+                        return static_cast<double>(now_ns() - start) / kBatch;
+                      }));
+      out_.streaming_ns = median(samples);
+      return {};
+    });
   }
 
   Status measure_fork_join() {
     SMEPILOT_TRY(measure_streaming());
     size_t step = 0;
     for (const unsigned workers : counts_) {
-      SMEPILOT_TRY(next_step(kCoopEnd, kForkJoinEnd, step++, counts_.size(),
-                             fmt::format("fork and join, {} worker{}", workers, workers == 1 ? "" : "s")));
-      const auto once = [&] {
-        const int64_t start = now_ns();
-        for (int i = 0; i < kBatch; ++i)
-          pool_.run(workers, [](unsigned, unsigned) noexcept { __asm__ volatile("" ::: "memory"); });
-        return static_cast<double>(now_ns() - start) / kBatch;
-      };
-      once();  // wakes parked workers
-      // The barrier has the second half of the step.
-      const int64_t half = now_ns() + std::max<int64_t>((step_end_ns_ - now_ns()) / 2, 0);
-      SMEPILOT_ASSIGN(std::vector<double> samples, sample(half, once));
-      ForkJoin row{workers, 0, std::move(samples), 0};
-      row.ns = median(row.samples);
-      const auto barriers = [&] {
-        double ns = 0;
-        pool_.run(workers, [&](unsigned w, unsigned n) noexcept {
-          pool_.barrier(n);
-          const int64_t start = now_ns();
-          for (int i = 0; i < kBatch; ++i) pool_.barrier(n);
-          if (w == 0) ns = static_cast<double>(now_ns() - start) / kBatch;
-        });
-        return ns;
-      };
-      SMEPILOT_ASSIGN(const std::vector<double> barrier_samples, sample(step_end_ns_, barriers));
-      row.barrier_ns = median(barrier_samples);
+      ForkJoin row{workers, 0, {}, 0};
+      SMEPILOT_TRY(measure_step(kCoopEnd, kForkJoinEnd, step++, counts_.size(),
+                                fmt::format("fork and join, {} worker{}", workers, workers == 1 ? "" : "s"),
+                                [&] { return measure_forks(row); }));
       out_.fork_join.push_back(std::move(row));
     }
+    return {};
+  }
+
+  Status measure_forks(ForkJoin& row) {
+    const auto once = [&] {
+      const int64_t start = now_ns();
+      for (int i = 0; i < kBatch; ++i)
+        pool_.run(row.workers, [](unsigned, unsigned) noexcept { __asm__ volatile("" ::: "memory"); });
+      return static_cast<double>(now_ns() - start) / kBatch;
+    };
+    once();  // wakes parked workers
+    // The barrier has the second half of the step.
+    const int64_t half = now_ns() + std::max<int64_t>((step_end_ns_ - now_ns()) / 2, 0);
+    SMEPILOT_ASSIGN(row.samples, sample(half, once));
+    row.ns = median(row.samples);
+    const auto barriers = [&] {
+      double ns = 0;
+      pool_.run(row.workers, [&](unsigned w, unsigned n) noexcept {
+        pool_.barrier(n);
+        const int64_t start = now_ns();
+        for (int i = 0; i < kBatch; ++i) pool_.barrier(n);
+        if (w == 0) ns = static_cast<double>(now_ns() - start) / kBatch;
+      });
+      return ns;
+    };
+    SMEPILOT_ASSIGN(const std::vector<double> barrier_samples, sample(step_end_ns_, barriers));
+    row.barrier_ns = median(barrier_samples);
     return {};
   }
 
   // The same kernel as A and as B, in ABBA order, all workers: what differs is noise, and no claim of the tuner may
   // rest on less.
   Status measure_noise() {
-    SMEPILOT_TRY(next_step(kForkJoinEnd, kNoiseEnd, 0, 1, "noise floor, a kernel against itself"));
     const Probe* probe = best_probe(ProbeKind::kFlopsInt8);
     if (probe == nullptr) return {};
     const auto once = [&](uint64_t repeat) {
       const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
       return timed(workers_, [&](unsigned) noexcept { probe->run(&args); });
     };
-    const uint64_t repeat = choose_repeat(once, kSampleNs);
-    SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(step_end_ns_, [&] {
-                      const double a1 = once(repeat), b1 = once(repeat), b2 = once(repeat), a2 = once(repeat);
-                      return std::abs((a1 + a2) / (b1 + b2) - 1);
-                    }));
-    out_.noise_floor = percentile(deviations, 95);
-    return {};
+    return measure_step(kForkJoinEnd, kNoiseEnd, 0, 1, "noise floor, a kernel against itself", [&]() -> Status {
+      const uint64_t repeat = choose_repeat(once, kSampleNs);
+      SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(step_end_ns_, [&] {
+                        const double a1 = once(repeat), b1 = once(repeat), b2 = once(repeat), a2 = once(repeat);
+                        return std::abs((a1 + a2) / (b1 + b2) - 1);
+                      }));
+      out_.noise_floor = percentile(deviations, 95);
+      return {};
+    });
   }
 
   Status measure_exp_and_packing() {
-    SMEPILOT_TRY(next_step(kNoiseEnd, kExpEnd, 0, 1, "exp"));
-    if (const Probe* probe = best_probe(ProbeKind::kExp); probe != nullptr) {
-      std::byte* p = buffers_[0].data();
-      const auto once = [&](uint64_t repeat) {
-        const ProbeArgs args = {p + kExpBytes, p, kExpBytes, repeat, false};
-        return timed(1, [&](unsigned) noexcept { probe->run(&args); });
-      };
-      const uint64_t repeat = choose_repeat(once, kSampleNs);
-      constexpr uint64_t kExponentials = kExpBytes / sizeof(float);
-      const auto count = static_cast<double>(kExponentials * repeat);
-      SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return count / once(repeat); }));
-      out_.exp_geps = percentile(rates, kRatePercentile);
-    }
-    SMEPILOT_TRY(next_step(kExpEnd, kPackEnd, 0, 1, "packing"));
-    constexpr size_t kRows = 64, kCols = 2048;
-    constexpr size_t kRowBytes = file_bytes(DType::kQ4_0, kCols);
-    SMEPILOT_ASSIGN(AlignedBuffer packed, AlignedBuffer::allocate(rhs_bytes(DType::kQ4_0, kRows, kCols)));
-    SMEPILOT_ASSIGN(AlignedBuffer rows, AlignedBuffer::allocate(kRows * kRowBytes));
-    Rng rng(1);
-    for (size_t i = 0; i < rows.size(); ++i) rows.data()[i] = static_cast<std::byte>(rng.below(256));
+    SMEPILOT_TRY(measure_step(kNoiseEnd, kExpEnd, 0, 1, "exp", [&] { return measure_exp(); }));
+    SMEPILOT_ASSIGN(PackingProbe probe, PackingProbe::make());
+    SMEPILOT_TRY(measure_step(kExpEnd, kPackEnd, 0, 2, "packing weights", [&]() -> Status {
+      SMEPILOT_ASSIGN(out_.pack_gbps, packing_rate(probe.weight_bytes(), [&](uint64_t n) { probe.pack_weights(n); }));
+      return {};
+    }));
+    return measure_step(kExpEnd, kPackEnd, 1, 2, "packing activations", [&]() -> Status {
+      SMEPILOT_ASSIGN(out_.lhs_pack_gbps,
+                      packing_rate(probe.activation_bytes(), [&](uint64_t n) { probe.pack_activations(n); }));
+      return {};
+    });
+  }
+
+  Status measure_exp() {
+    const Probe* probe = best_probe(ProbeKind::kExp);
+    if (probe == nullptr) return {};
+    std::byte* p = buffers_[0].data();
     const auto once = [&](uint64_t repeat) {
-      return timed(1, [&](unsigned) noexcept {
-        for (uint64_t r = 0; r < repeat; ++r)
-          pack_rhs(DType::kQ4_0, rows.data(), kRowBytes, kRows, kCols, packed.data());
-      });
+      const ProbeArgs args = {p + kExpBytes, p, kExpBytes, repeat, false};
+      return timed(1, [&](unsigned) noexcept { probe->run(&args); });
     };
     const uint64_t repeat = choose_repeat(once, kSampleNs);
-    const double bytes = static_cast<double>(rows.size()) * static_cast<double>(repeat);
-    SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return bytes / once(repeat); }));
-    out_.pack_gbps = percentile(rates, kRatePercentile);
+    constexpr uint64_t kExponentials = kExpBytes / sizeof(float);
+    const auto count = static_cast<double>(kExponentials * repeat);
+    SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return count / once(repeat); }));
+    out_.exp_geps = percentile(rates, kRatePercentile);
     return {};
+  }
+
+  // Of one worker, which packs `bytes` at each repetition of pack(repeat).
+  template <typename Pack>
+  Result<double> packing_rate(double bytes, const Pack& pack) {
+    const auto once = [&](uint64_t repeat) { return timed(1, [&](unsigned) noexcept { pack(repeat); }); };
+    const uint64_t repeat = choose_repeat(once, kSampleNs);
+    SMEPILOT_ASSIGN(const std::vector<double> rates,
+                    sample(step_end_ns_, [&] { return bytes * static_cast<double>(repeat) / once(repeat); }));
+    return percentile(rates, kRatePercentile);
   }
 
   const Platform& platform_;
@@ -562,6 +596,7 @@ class Calibrator {
   unsigned window_ = 0;  // of cold sets; goes on from one operation to the next, to what was not touched for longest
   int64_t started_ = 0, step_end_ns_ = 0;
   uint64_t reference_repeat_ = 0;
+  ClockWatch clock_;
   double got_ns_ = 0, wanted_ns_ = 0;  // CPU time that workers had, and wall time during which they wanted it
   Calibration out_;
 };

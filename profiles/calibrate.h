@@ -19,6 +19,8 @@ struct CalibrateOptions {
   double seconds = 0;          // time to aim at, 0: 36, or 9 if quick; no less than what a few samples of each need
   uint64_t max_set_bytes = 0;  // largest working set, 0: what the caches call for, within an eighth of the memory
   std::function<void(double fraction, std::string_view label)> progress;  // called before each step, and at the end
+  // What tells how fast the clock is, GFLOP/s, between the steps; empty: a short kernel on one core.
+  std::function<double()> reference_gflops;
   const std::atomic<bool>* cancel = nullptr;  // set by a signal handler or another thread: stops in under a second
 };
 

@@ -110,6 +110,7 @@ struct Calibration {
   double noise_floor = 0;    // fraction: 95th percentile of |ratio - 1| of a kernel against itself in ABBA pairs
   double exp_geps = 0;       // 1e9 exponentials per second of one worker, best ISA step
   double pack_gbps = 0;      // 1e9 bytes (of q4_0 file format) packed per second by one worker; 0: not measured
+  double lhs_pack_gbps = 0;  // of activations: 1e9 bytes (of f32 rows, and of the form) per second, likewise
   double streaming_ns = 0;   // median: entering and leaving SME streaming mode; 0: not measured, or there is none
   double busy_fraction = 0;  // share of the CPU time wanted that something else took, 0 .. 1
   double seconds = 0;        // how long calibration took

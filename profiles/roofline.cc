@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/base/integer.h"
 #include "kernels/isa/isa_detect.h"
 #include "profiles/matrix_units.h"
 #include "profiles/working_sets.h"
@@ -123,6 +124,15 @@ double Roofline::fork_join_ns(unsigned workers) const {
   Curve curve(std::max(workers, 1u));
   for (const ForkJoin& f : calibration_.fork_join) curve.add(f.workers, f.ns);
   return curve.value();
+}
+
+double Roofline::packing_ns(Layout to, uint32_t m, uint32_t k, unsigned workers) const {
+  if (to == Layout::kRowMajor || m == 0) return 0;
+  const unsigned packing = std::clamp(workers, 1u, ceil_div(m, kPanel));  // a panel is one worker's
+  const size_t bytes = size_t{m} * k * sizeof(float) + lhs_bytes(to, m, k);
+  double gbps = bandwidth_gbps(level_for(bytes, packing), "copy", packing);
+  if (const double rate = calibration_.lhs_pack_gbps * packing; rate > 0 && (gbps <= 0 || rate < gbps)) gbps = rate;
+  return gbps > 0 ? static_cast<double>(bytes) / gbps : 0;
 }
 
 double Roofline::ridge(std::string_view dtype, unsigned workers, std::string_view level, ExecutionUnit unit) const {

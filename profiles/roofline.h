@@ -103,6 +103,11 @@ class Roofline {
   double bandwidth_gbps(std::string_view level, std::string_view op, unsigned workers) const;
   double fork_join_ns(unsigned workers) const;
 
+  // What reading m rows of k activations and writing them in the form `to` costs where up to `workers` workers share
+  // its panels: what they pack at, or the rate at which the memory level that both lie in copies, whichever is slower.
+  // 0: rows are no form of their own, or the calibration knows neither rate.
+  double packing_ns(Layout to, uint32_t m, uint32_t k, unsigned workers) const;
+
   // Operations per byte at which a kernel reading from `level` becomes compute bound: P / B(read). 0: no data.
   double ridge(std::string_view dtype, unsigned workers, std::string_view level,
                ExecutionUnit unit = ExecutionUnit::kCpu) const;

@@ -178,8 +178,8 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
     table.row("barrier", barrier);
 
   if (calibration.streaming_ns > 0) table.row("streaming mode", {calibration.streaming_ns});
-  out +=
-      fmt::format("\nexp {:.2f} G/s, packing {:.2f} GB/s (one thread)\n", calibration.exp_geps, calibration.pack_gbps);
+  out += fmt::format("\nexp {:.2f} G/s, packing weights {:.2f} GB/s, activations {:.2f} GB/s (one thread)\n",
+                     calibration.exp_geps, calibration.pack_gbps, calibration.lhs_pack_gbps);
   out += fmt::format("noise floor {:.1f} % (A/A, 95th percentile); other load {:.0f} %; took {:.1f} s{}\n",
                      100 * calibration.noise_floor, 100 * calibration.busy_fraction, calibration.seconds,
                      calibration.quick ? ", quick" : "");
@@ -187,6 +187,9 @@ std::string roofline_table(const Calibration& calibration, const Platform& platf
     out += fmt::format("clock {:+.1f} % from first to last, lowest {:.1f} % below highest, {:.1f} s of cool-down\n",
                        100 * (c.last_gflops / c.first_gflops - 1), 100 * (1 - c.lowest_gflops / c.highest_gflops),
                        c.cooldown_s);
+    if (c.repeated > 0)
+      out += fmt::format("{} step{} measured again because the clock fell meanwhile\n", c.repeated,
+                         c.repeated == 1 ? "" : "s");
     if (std::abs(c.last_gflops / c.first_gflops - 1) > std::max(c.tolerance, calibration.noise_floor))
       out += "The clock drifted: the last numbers are not of the same machine as the first.\n";
   }

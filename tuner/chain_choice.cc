@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -27,6 +28,7 @@ constexpr std::string_view kSteps[][3] = {
 
 struct Forms {
   Layout reads = Layout::kRowMajor, writes = Layout::kRowMajor;
+  friend bool operator==(const Forms&, const Forms&) = default;
 };
 
 Forms forms_of(const OperatorShape& shape, const Candidate& c) {
@@ -46,7 +48,7 @@ double time_of(const OperatorResult& r, size_t entry, bool predicted) {
 struct Choice {
   OperatorResult* result = nullptr;
   std::vector<size_t> entries;
-  size_t untuned = SIZE_MAX;  // the alternative that is the default
+  std::optional<ChainAlternative> untuned;  // the default; nothing: it has no time
 };
 
 class PassChooser {
@@ -69,6 +71,7 @@ class PassChooser {
     out.cost = r.cost;
     out.greedy = r.greedy;
     out.untuned = untuned_cost();
+    out.rows = rows(out, r);
     for (size_t i = 0; i < choices_.size(); ++i) {
       decided_.insert(choices_[i].result);
       if (r.chosen[i] != chain_.choices[i].greedy) out.overrides.push_back(change(i, r));
@@ -89,6 +92,8 @@ class PassChooser {
         const size_t choice = choice_for(op.shape);
         if (choice == SIZE_MAX) continue;
         step.members.push_back({choice, static_cast<double>(op.calls)});
+        if (step.members.size() == 1) places_.emplace_back();
+        places_.back().push_back({static_cast<uint32_t>(chain_step_of(op.role)), op.role});
         calls += op.calls;
         m = op.shape.m;
         k = op.shape.k;
@@ -98,7 +103,8 @@ class PassChooser {
     }
     if (step.members.empty()) return;
     step.convert_ns = [this, m, k](uint8_t, uint8_t to) {
-      return packing_price_ns(rules_, static_cast<Layout>(to), m, k);
+      return rules_.roofline == nullptr ? 0
+                                        : rules_.roofline->packing_ns(static_cast<Layout>(to), m, k, rules_.workers);
     };
     chain_.steps.push_back(std::move(step));
   }
@@ -115,6 +121,7 @@ class PassChooser {
     const size_t winner = r.decision.chosen;
     if (!(time_of(r, winner, predicted) > 0)) return SIZE_MAX;
     const bool settled = decided_.contains(&r) || !r.decision.finished;
+    const Forms won = forms_of(shape, r.space.entries[winner].candidate);
     Choice c;
     c.result = &r;
     ChainChoice links;
@@ -122,12 +129,15 @@ class PassChooser {
       const double ns = time_of(r, i, predicted);
       if (!(ns > 0) || !std::isfinite(ns)) continue;
       const bool ok = r.decision.outcomes.empty() || r.decision.outcomes[i].status == MeasurementStatus::kOk;
-      if (i != winner && (settled || !ok)) continue;
       const Forms f = forms_of(shape, r.space.entries[i].candidate);
+      const ChainAlternative a{ns, static_cast<uint8_t>(f.reads), static_cast<uint8_t>(f.writes)};
+      if (i == r.space.default_index) c.untuned = a;
+      // Among candidates of the same forms the chain has nothing to say: there the winner has been decided already, in
+      // turns, which medians of different moments must not undo.
+      if (i != winner && (settled || !ok || f == won)) continue;
       if (i == winner) links.greedy = c.entries.size();
-      if (i == r.space.default_index) c.untuned = c.entries.size();
       c.entries.push_back(i);
-      links.alternatives.push_back({ns, static_cast<uint8_t>(f.reads), static_cast<uint8_t>(f.writes)});
+      links.alternatives.push_back(a);
     }
     links.hurdle_ns = rules_.noise * time_of(r, winner, predicted);
     choices_.push_back(std::move(c));
@@ -136,12 +146,41 @@ class PassChooser {
   }
 
   ChainCost untuned_cost() const {
-    std::vector<size_t> chosen;
-    for (const Choice& c : choices_) {
-      if (c.untuned == SIZE_MAX) return {};
-      chosen.push_back(c.untuned);
+    LayoutChain untuned = chain_;
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (!choices_[i].untuned) return {};
+      untuned.choices[i].alternatives = {*choices_[i].untuned};
     }
-    return chain_cost(chain_, chosen);
+    return chain_cost(untuned, std::vector<size_t>(choices_.size(), 0));
+  }
+
+  std::vector<ChainRow> rows(const PassChain& pass, const ChainResult& r) const {
+    std::vector<size_t> greedy;
+    for (const ChainChoice& c : chain_.choices) greedy.push_back(c.greedy);
+    const auto chosen = chain_packings(chain_, r.chosen), best = chain_packings(chain_, greedy);
+    const auto side = [&](size_t choice, size_t alternative, const ChainPacking& packing) {
+      const ChainAlternative& a = chain_.choices[choice].alternatives[alternative];
+      const Choice& c = choices_[choice];
+      return ChainSide{describe(c.result->space.entries[c.entries[alternative]].candidate), kLayoutNames[a.reads], a.ns,
+                       packing.times, packing.ns};
+    };
+    std::vector<ChainRow> out;
+    for (size_t i = 0; i < chain_.steps.size(); ++i)
+      for (size_t j = 0; j < chain_.steps[i].members.size(); ++j) {
+        const ChainStep::Member& m = chain_.steps[i].members[j];
+        ChainRow row;
+        row.pass = pass.pass;
+        row.m = pass.m;
+        row.kv_len = pass.kv_len;
+        row.step = places_[i][j].step;
+        row.role = places_[i][j].role;
+        row.calls = m.calls;
+        row.predicted = choices_[m.choice].result->decision.verdict == Verdict::kPredicted;
+        row.chosen = side(m.choice, r.chosen[m.choice], chosen[i][j]);
+        row.best = side(m.choice, greedy[m.choice], best[i][j]);
+        out.push_back(std::move(row));
+      }
+    return out;
   }
 
   ChainOverride change(size_t i, const ChainResult& r) {
@@ -176,6 +215,11 @@ class PassChooser {
   std::set<const OperatorResult*>& decided_;  // by an earlier pass
   LayoutChain chain_;
   std::vector<Choice> choices_;
+  struct Place {
+    uint32_t step = 0;
+    std::string role;
+  };
+  std::vector<std::vector<Place>> places_;  // by step of the chain, by member
 };
 
 }  // namespace
@@ -190,14 +234,6 @@ size_t chain_step_of(std::string_view role) noexcept {
 std::string pass_name(Pass pass, uint32_t m, uint32_t kv_len) {
   return pass == Pass::kDecode ? fmt::format("decode of {} sequence{}, context {}", m, m == 1 ? "" : "s", kv_len)
                                : fmt::format("prompt batch of {}, context {}", m, kv_len);
-}
-
-double packing_price_ns(const ChainRules& rules, Layout to, uint32_t m, uint32_t k) {
-  if (rules.roofline == nullptr || to == Layout::kRowMajor) return 0;
-  const size_t bytes = size_t{m} * k * sizeof(float) + lhs_bytes(to, m, k);
-  const double gbps =
-      rules.roofline->bandwidth_gbps(rules.roofline->level_for(bytes, rules.workers), "copy", rules.workers);
-  return gbps > 0 ? static_cast<double>(bytes) / gbps : 0;
 }
 
 std::vector<PassChain> choose_chains(SearchResult& result, const ModelShape& model, std::span<const uint32_t> ms,

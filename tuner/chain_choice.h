@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "db/layer_store.h"
 #include "profiles/model_shape.h"
 #include "profiles/roofline.h"
 #include "tuner/layout_chain.h"
@@ -34,6 +35,7 @@ struct PassChain {
   uint32_t counted = 0;                  // of them, those in the chain: the others have no times
   bool predicted = false;                // times are the roofline's: nothing was measured
   std::vector<ChainOverride> overrides;  // what this pass changed
+  std::vector<ChainRow> rows;            // every counted operator, as chosen and with the best of each
 };
 
 struct ChainRules {
@@ -47,9 +49,6 @@ size_t chain_step_of(std::string_view role) noexcept;
 
 // "decode of 1 sequence, context 512"
 std::string pass_name(Pass pass, uint32_t m, uint32_t kv_len);
-
-// What reading `m` rows of `k` elements and writing them in `to` costs. 0: nothing is known of it.
-double packing_price_ns(const ChainRules& rules, Layout to, uint32_t m, uint32_t k);
 
 // For each m the chain of its pass (a step of m sequences as far as those are batched, else a prompt batch) at the
 // first context: changes decisions of `result` where the chain is cheaper with another candidate that has a time, and

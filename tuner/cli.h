@@ -24,6 +24,7 @@ void add_calibrate(Cli& cli);
 void add_search(Cli& cli);
 void add_plan(Cli& cli);
 void add_explain(Cli& cli, CLI::App* plan);  // `plan explain`
+void add_compare(Cli& cli, CLI::App* plan);  // `plan compare`
 void add_baseline(Cli& cli);
 void add_report(Cli& cli);
 void add_db(Cli& cli);

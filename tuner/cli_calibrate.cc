@@ -41,10 +41,12 @@ std::string to_json(const Calibration& c, const Platform& platform) {
   j["busy_fraction"] = c.busy_fraction;
   j["exp_geps"] = c.exp_geps;
   j["pack_gbps"] = c.pack_gbps;
+  j["lhs_pack_gbps"] = c.lhs_pack_gbps;
   j["streaming_ns"] = c.streaming_ns;
   j["clock"] = {{"first_gflops", c.clock.first_gflops},   {"last_gflops", c.clock.last_gflops},
                 {"lowest_gflops", c.clock.lowest_gflops}, {"highest_gflops", c.clock.highest_gflops},
-                {"tolerance", c.clock.tolerance},         {"cooldown_s", c.clock.cooldown_s}};
+                {"tolerance", c.clock.tolerance},         {"cooldown_s", c.clock.cooldown_s},
+                {"repeated_steps", c.clock.repeated}};
   for (const Peak& p : c.peaks)
     j["peaks"].push_back({{"unit", kUnitNames[static_cast<size_t>(p.unit)]},
                           {"dtype", p.dtype},
@@ -147,11 +149,7 @@ int verify_verb(const Cli& cli, const Options& options) {
   for (const ForkJoin& f : stored->fork_join)
     if (options.workers == 0) o.workers = std::max(o.workers, f.workers);
   o.cancel = &cancel;
-  const int64_t start = now_ns();
-  o.progress = [&](double fraction, std::string_view label) {
-    const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
-    line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
-  };
+  o.progress = [&](double fraction, std::string_view label) { line.update(fraction, label); };
   auto now = calibrate(*platform, o);
   line.clear();
   if (cancel.load()) {
@@ -181,13 +179,10 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   o.workers = options.workers;
   o.cancel = &cancel;
   const int64_t start = now_ns();
-  const auto show = [&](double fraction, std::string_view label) {
-    const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
-    line.update(fraction, label, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
-  };
   const auto part = [&](double begin, double end) {
-    return
-        [&show, begin, end](double fraction, std::string_view label) { show(begin + (end - begin) * fraction, label); };
+    return [&line, begin, end](double fraction, std::string_view label) {
+      line.update(begin + (end - begin) * fraction, label);
+    };
   };
   o.progress = part(0, kCeilingsEnd);
   auto calibration = calibrate(*platform, o);

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "db/layer_store.h"
 #include "db/measurement_store.h"
+#include "db/plan_store.h"
 #include "tuner/cli_plan.h"
 #include "tuner/plan_text.h"
 #include "tuner/search_space.h"
@@ -88,18 +90,81 @@ nlohmann::ordered_json to_json(const Measurement& m) {
           {"search", m.search_id}};
 }
 
+// The chain of the pass of the plan that is nearest to `m` rows, and what layers took when the plan was made.
+struct PlanChain {
+  std::vector<ChainRow> rows;  // none: the plan has no chain
+  std::vector<LayerTimeRow> times;
+};
+
+Result<PlanChain> chain_of(Database& db, const Plan& plan, uint32_t m) {
+  LayerStore store(db);
+  SMEPILOT_ASSIGN(const std::vector<ChainRow> all, store.chain(plan.id));
+  PlanChain out;
+  const auto apart = [&](const ChainRow& r) { return r.m > m ? r.m - m : m - r.m; };
+  const auto nearest =
+      std::min_element(all.begin(), all.end(), [&](const auto& a, const auto& b) { return apart(a) < apart(b); });
+  for (const ChainRow& r : all)
+    if (r.pass == nearest->pass && r.m == nearest->m && r.kv_len == nearest->kv_len) out.rows.push_back(r);
+  SMEPILOT_ASSIGN(const std::vector<PlanSummary> plans, PlanStore(db).list());
+  for (const PlanSummary& p : plans) {
+    if (p.id != plan.id || p.search_id == 0) continue;
+    SMEPILOT_ASSIGN(out.times, store.times(p.search_id));
+    std::erase_if(out.times, [&](const LayerTimeRow& t) { return t.session_id != p.session_id; });
+  }
+  return out;
+}
+
+nlohmann::ordered_json to_json(const ChainSide& s) {
+  return {{"candidate", s.candidate},
+          {"reads", s.layout},
+          {"call_ns", s.ns},
+          {"packings", s.packings},
+          {"packing_ns", s.packing_ns}};
+}
+
+nlohmann::ordered_json to_json(const PlanChain& chain) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const ChainRow& r : chain.rows)
+    rows.push_back({{"role", r.role},
+                    {"m", r.m},
+                    {"kv_len", r.kv_len},
+                    {"step", r.step},
+                    {"calls", r.calls},
+                    {"label", r.predicted ? "predicted" : "measured operator, predicted packing"},
+                    {"chosen", to_json(r.chosen)},
+                    {"best_alone", to_json(r.best)}});
+  return rows;
+}
+
+// Without an operator: the layer's chain alone.
+int explain_chain(const Options& o, const Plan& plan, const PlanChain& chain) {
+  if (o.json)
+    return print_and_exit(nlohmann::ordered_json{{"plan", plan.id}, {"chain", to_json(chain)}}.dump(2) + "\n");
+  if (chain.rows.empty())
+    return fail(error("plan {} has no layer chain: it was imported, or made before chains were stored", plan.id));
+  return print_and_exit(
+      fmt::format("plan {} of {} ({}), for {}\n\n", plan.id, plan.created, plan.planner, plan.model_name) +
+      layer_chain_text(chain.rows, chain.times));
+}
+
 int explain_verb(const Cli& cli, const Options& o) {
   auto platform = detect_platform();
   if (!platform.ok()) return fail(platform.status());
   auto model = load_model(o.query.model, o.query.dtype);
   if (!model.ok()) return fail(model.status());
-  auto asked = shape_of(*model, o.op, o.m, o.context);
-  if (!asked.ok()) return fail(asked.status());
+  if (!o.op.empty())  // a wrong name is found before the database is
+    if (auto asked = shape_of(*model, o.op, o.m, o.context); !asked.ok()) return fail(asked.status());
   auto db = Database::open(cli.db_path, OpenMode::kReadOnly);
   if (!db.ok()) return fail(db.status());
   auto found = find_plan(*db, o.query, *platform);
   if (!found.ok()) return fail(found.status());
   const Plan& plan = found->plan;
+  auto chain = chain_of(*db, plan, o.m);
+  if (!chain.ok()) return fail(chain.status());
+  if (o.op.empty()) return explain_chain(o, plan, *chain);
+  take_kv_type(plan, *model);
+  auto asked = shape_of(*model, o.op, o.m, o.context);
+  if (!asked.ok()) return fail(asked.status());
   const PlanEntry* entry = plan.find(*asked);
   if (entry == nullptr)
     return fail(error("plan {} says nothing about {} ({}): the default would run", plan.id, o.op, describe(*asked)));
@@ -123,6 +188,7 @@ int explain_verb(const Cli& cli, const Options& o) {
                              {"default_ns", entry->default_ns}};
     j["candidates"] = nlohmann::ordered_json::array();
     for (const Measurement& m : *known) j["candidates"].push_back(to_json(m));
+    j["chain"] = to_json(*chain);
     return print_and_exit(j.dump(2) + "\n");
   }
   Explanation e;
@@ -132,20 +198,25 @@ int explain_verb(const Cli& cli, const Options& o) {
   e.entry = entry;
   e.known = *known;
   e.all = o.all;
-  return print_and_exit(explain_text(e, plan, *platform));
+  std::string out = explain_text(e, plan, *platform);
+  if (!chain->rows.empty()) out += "\n" + layer_chain_text(chain->rows, chain->times);
+  return print_and_exit(out);
 }
 
 }  // namespace
 
 void add_explain(Cli& cli, CLI::App* plan) {
-  CLI::App* verb = add_verb(plan, "explain", "Why a plan runs one operator as it does",
+  CLI::App* verb = add_verb(plan, "explain", "Why a plan runs one operator, and the layer around it, as it does",
                             "  smetune plan explain --model model.gguf --op ffn_down --m 1\n"
+                            "  smetune plan explain --model model.gguf --m 512\n"
                             "  smetune plan explain --model smollm2-135m --op attention --m 512 \\\n"
                             "      --context 2048 --all");
   auto o = std::make_shared<Options>();
   verb->add_option("--model", o->query.model, "GGUF file or name")->required();
   verb->add_option("--dtype", o->query.dtype, "Weight type of a model given by name");
-  verb->add_option("--op", o->op, "attn_q, attn_output, ffn_up, ffn_down, output, attention, ...")->required();
+  verb->add_option(
+      "--op", o->op,
+      "attn_q, attn_output, ffn_up, ffn_down, output, attention, ...\n[none: only the layer's chain of layouts]");
   verb->add_option("--m", o->m, "Rows: tokens or sequences in the pass")
       ->check(CLI::Range(1u, 1u << 20))
       ->capture_default_str();

@@ -128,6 +128,11 @@ void add_plan_query(CLI::App* verb, const std::shared_ptr<PlanQuery>& query) {
   id->excludes(model);
 }
 
+void take_kv_type(const Plan& plan, ModelShape& model) {
+  for (const PlanEntry& e : plan.entries)
+    if (e.kind == OpKind::kAttention) model.kv_type = e.dtype;
+}
+
 Result<FoundPlan> find_plan(Database& db, const PlanQuery& query, const Platform& platform) {
   PlanStore store(db);
   FoundPlan found;
@@ -167,7 +172,8 @@ Result<FoundPlan> find_plan(Database& db, const PlanQuery& query, const Platform
 void add_plan(Cli& cli) {
   CLI::App* verb = add_verb(&cli.app, "plan", "Look at plans, move them between machines, ask for their reasons",
                             "  smetune plan list\n  smetune plan show --model model.gguf\n"
-                            "  smetune plan explain --model model.gguf --op ffn_down --m 1");
+                            "  smetune plan explain --model model.gguf --op ffn_down --m 1\n"
+                            "  smetune plan compare 1 2");
   verb->require_subcommand(1);
 
   auto json = std::make_shared<bool>(false);
@@ -195,6 +201,7 @@ void add_plan(Cli& cli) {
   import->callback([&cli, path] { cli.action = [&cli, path] { return plan_import(cli, *path); }; });
 
   add_explain(cli, verb);
+  add_compare(cli, verb);
 }
 
 }  // namespace smepilot

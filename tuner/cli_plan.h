@@ -22,6 +22,9 @@ struct FoundPlan {
   std::optional<ModelShape> model;  // where known
 };
 
+// What the KV cache of a plan's model holds is said by its attention entries, and not by the model.
+void take_kv_type(const Plan& plan, ModelShape& model);
+
 // The plan with that id; else the newest of the model, made here if there is one; else the newest of this machine.
 Result<FoundPlan> find_plan(Database& db, const PlanQuery& query, const Platform& platform);
 

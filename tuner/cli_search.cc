@@ -84,12 +84,12 @@ nlohmann::ordered_json to_json(const PassChain& c) {
 
 nlohmann::ordered_json to_json(const LayerTime& t) {
   nlohmann::ordered_json j{{"name", t.name}, {"m", t.m}, {"kv_len", t.kv_len}, {"same_as_untuned", t.same}};
-  if (t.rounds == 0) return j;
-  j["untuned_ns"] = t.untuned_ns;
-  j["chosen_ns"] = t.chosen_ns;
-  j["ratio_low"] = t.ratio.low;
-  j["ratio_high"] = t.ratio.high;
-  j["rounds"] = t.rounds;
+  if (t.times.rounds() == 0) return j;
+  j["untuned_ns"] = t.times.other_ns;
+  j["chosen_ns"] = t.times.chosen_ns;
+  j["ratio_low"] = t.times.ratio.low;
+  j["ratio_high"] = t.times.ratio.high;
+  j["rounds"] = t.times.rounds();
   j["reverted"] = t.reverted;
   return j;
 }
@@ -101,7 +101,7 @@ std::vector<PassChain> together(SearchResult& result, const ModelShape& model, c
   ChainRules rules;
   rules.roofline = &roofline;
   rules.workers = std::max(platform.cores, 1u);
-  rules.noise = std::clamp(calibration.noise_floor, options.rules.tie, 2 * options.rules.tie);
+  rules.noise = decision_noise(calibration, options.rules.tie);
   return choose_chains(result, model, options.ms, options.contexts, rules);
 }
 
@@ -140,6 +140,7 @@ struct Recording {
   Search search;  // the newest one with samples
   std::vector<Measurement> rows;
   Calibration calibration;
+  std::vector<LayerTimeRow> layers;
 };
 
 Result<Recording> read_recording(const std::string& path, const ModelShape& model, const Platform& platform,
@@ -166,6 +167,7 @@ Result<Recording> read_recording(const std::string& path, const ModelShape& mode
     SMEPILOT_ASSIGN(std::optional<Calibration> calibration, CalibrationStore(db).get(s.calibration_id));
     if (!calibration) return error("{}: search {} has no calibration to price its candidates by", path, s.id);
     r.calibration = std::move(*calibration);
+    SMEPILOT_ASSIGN(r.layers, LayerStore(db).times(s.id));
     return r;
   }
   if (here > 0)
@@ -200,7 +202,13 @@ int replay_verb(const Cli& cli, const Options& options) {
   if (result->cancelled) return kExitInterrupted;
   const bool whole = options.ops.empty();
   std::vector<PassChain> chains;
-  if (whole) chains = together(*result, *model, s, recording->calibration, *platform);
+  std::vector<LayerTime> layers;
+  if (whole) {
+    chains = together(*result, *model, s, recording->calibration, *platform);
+    // Another strategy's layers would be other ones.
+    if (s.strategy == recording->search.planner)
+      layers = confirm_layers(*result, *model, s.ms, s.contexts, s.rules.tie, as_recorded(recording->layers));
+  }
   auto plan = build_plan(*result, *model, *platform);
   if (!plan.ok()) return fail(plan.status());
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
@@ -215,15 +223,35 @@ int replay_verb(const Cli& cli, const Options& options) {
                                 options.replay, recording->search.started);
   out += plan_table(*plan, &*model) + "\n";
   if (whole) out += gain_table(gains) + "\n" + chain_table(chains);
+  if (!layers.empty()) out += "\n" + layer_text(layers);
   out += fmt::format("\nReplayed by {}: {} operators on {} recorded samples; nothing was measured or stored.\n",
-                     result->search.planner, result->operators.size(), result->reused);
+                     result->search.planner, result->operators.size(), result->reused - result->repeated);
+  if (result->repeated > 0)
+    out += wrap(fmt::format("{} more samples were wanted than are recorded of their candidates: those were given "
+                            "again, from the first one on.",
+                            result->repeated),
+                80, 0) +
+           "\n";
   if (result->unfinished > 0)
-    out += wrap(fmt::format("For {} of them the samples ended before the decision: the default stays unless another "
-                            "kernel led clearly. A recording by --strategy exhaustive has the most.",
+    out += wrap(fmt::format("For {} of them the recording ended before the decision, as its search did: the default "
+                            "stays unless another kernel led clearly.",
                             result->unfinished),
                 80, 0) +
            "\n";
   return print_and_exit(out);
+}
+
+// Whole layers as chosen against untuned, on this machine.
+std::vector<LayerTime> confirm_here(SearchResult& result, const ModelShape& model, const Platform& platform,
+                                    const SearchOptions& s, const std::atomic<bool>& cancel) {
+  constexpr double kQuiet_s = 2;
+  ProgressLine line(kQuiet_s);
+  LayerRules rules;
+  rules.cancel = &cancel;
+  rules.progress = [&line](double fraction, std::string_view label) { line.update(fraction, label); };
+  LayerTimer timer(platform);
+  const std::vector<LayerPass> passes = confirmed_passes(s.ms, s.contexts);
+  return confirm_layers(result, model, s.ms, s.contexts, s.rules.tie, on_machine(timer, rules, passes));
 }
 
 int search_verb(const Cli& cli, const Options& options) {
@@ -266,10 +294,7 @@ int search_verb(const Cli& cli, const Options& options) {
   std::vector<LayerTime> layers;
   if (whole) {
     chains = together(*result, *model, s, *calibration, *platform);
-    LayerRules rules;
-    rules.cancel = &cancel;
-    rules.noise = s.rules.tie;
-    if (s.strategy != "roofline") layers = confirm_layers(*result, *model, *platform, s.ms, s.contexts, rules);
+    if (s.strategy != "roofline") layers = confirm_here(*result, *model, *platform, s, cancel);
   }
   if (cancel.load(std::memory_order_relaxed)) {
     fmt::print(stderr,
@@ -282,6 +307,12 @@ int search_verb(const Cli& cli, const Options& options) {
     auto id = PlanStore(*db).save(session->id, *plan, result->search.id);
     if (!id.ok()) return fail(id.status());
     plan->id = *id;
+    LayerStore store(*db);
+    std::vector<ChainRow> rows;
+    for (const PassChain& c : chains) rows.insert(rows.end(), c.rows.begin(), c.rows.end());
+    if (const Status status = store.save_chain(*id, rows); !status.ok()) return fail(status);
+    if (const Status status = store.save_times(layer_rows(layers, session->id, result->search.id)); !status.ok())
+      return fail(status);
   }
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
   if (options.json) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 namespace smepilot {
 namespace {
@@ -19,9 +20,9 @@ bool better(const Score& a, const Score& b) noexcept {
   return a.ns <= b.ns + equal && a.changed < b.changed;
 }
 
-// What one step adds, given the forms that the step before wrote.
+// What one step adds, given the forms that the step before wrote. `packings`: gets what each form of it takes, by form.
 ChainCost step_cost(const LayoutChain& chain, const ChainStep& step, uint32_t written,
-                    const std::vector<size_t>& chosen) {
+                    const std::vector<size_t>& chosen, ChainPacking* packings = nullptr) {
   ChainCost cost;
   double readers[kMaxForms] = {};
   for (const ChainStep::Member& m : step.members) {
@@ -34,12 +35,15 @@ ChainCost step_cost(const LayoutChain& chain, const ChainStep& step, uint32_t wr
     if (readers[form] <= 0) continue;
     const double times = std::min(readers[form], step.calls);
     bool made = false;
+    double each_ns = 0;
     for (uint8_t from = 0; from < kMaxForms; ++from) {
       if ((written >> from & 1) == 0 || from == form) continue;
-      cost.packing_ns += times * step.convert_ns(from, form);
+      each_ns += step.convert_ns(from, form);
       made = true;
     }
     if (!made) continue;
+    cost.packing_ns += times * each_ns;
+    if (packings != nullptr) packings[form] = {times, each_ns};
     cost.packings += times;
     if (!first) cost.conversions += times;
     first = false;
@@ -199,6 +203,20 @@ ChainCost chain_cost(const LayoutChain& chain, const std::vector<size_t>& chosen
     written = written_by(chain, step, chosen);
   }
   return sum;
+}
+
+std::vector<std::vector<ChainPacking>> chain_packings(const LayoutChain& chain, const std::vector<size_t>& chosen) {
+  std::vector<std::vector<ChainPacking>> out;
+  uint32_t written = uint32_t{1} << chain.first;
+  for (const ChainStep& step : chain.steps) {
+    ChainPacking by_form[kMaxForms];
+    step_cost(chain, step, written, chosen, by_form);
+    std::vector<ChainPacking>& members = out.emplace_back();
+    for (const ChainStep::Member& m : step.members)
+      members.push_back(std::exchange(by_form[chain.choices[m.choice].alternatives[chosen[m.choice]].reads], {}));
+    written = written_by(chain, step, chosen);
+  }
+  return out;
 }
 
 ChainResult cheapest_chain(const LayoutChain& chain) {

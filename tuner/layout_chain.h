@@ -58,6 +58,15 @@ struct ChainResult {
 
 ChainCost chain_cost(const LayoutChain& chain, const std::vector<size_t>& chosen);
 
+// What making a form costs a member of a step: nothing where it reads what is there already.
+struct ChainPacking {
+  double times = 0;  // per pass
+  double ns = 0;     // one of them
+};
+
+// By step and by its members. A form that several of them read is made for the first.
+std::vector<std::vector<ChainPacking>> chain_packings(const LayoutChain& chain, const std::vector<size_t>& chosen);
+
 // The cheapest assignment, hurdles counted; of equally cheap ones that which differs from the greedy one in fewest
 // choices.
 ChainResult cheapest_chain(const LayoutChain& chain);

@@ -28,22 +28,6 @@ std::string isa_of(const std::string& id) {
   return end.substr(0, end.find('.'));
 }
 
-// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits. Of both units "i8mm x8+sme2
-// x2 n6144/8192 dyn": the matrix unit's split, or "128x64/4": positions and rows of a tile, and how many are in flight.
-std::string short_choice(const Candidate& c) {
-  if (c.mode == ExecutionMode::kCoop) {
-    const CoopPart& p = c.coop;
-    std::string s = fmt::format("{} x{}+{} x{}", isa_of(c.variant), c.workers, isa_of(p.variant), p.workers);
-    if (p.rows != 0) return s + fmt::format(" {}x{}/{}", c.kv_tile, p.rows, p.depth);
-    return s + fmt::format(" {}{}/{}{}", kSplitDimNames[static_cast<size_t>(p.dim)], p.split, p.split_of,
-                           p.dynamic ? " dyn" : "");
-  }
-  std::string s = fmt::format("{} x{}", short_id(c.variant), c.workers);
-  if (c.nc != 0) s += fmt::format(" {}/{}", c.mc, c.nc);
-  if (c.kv_tile != 0) s += fmt::format(" {}/{}", c.kv_tile, c.kv_splits);
-  return s;
-}
-
 std::string time_or_dash(double ns) {
   return ns > 0 ? format_ns(ns) : "-";
 }
@@ -131,6 +115,20 @@ std::string other_part(const Explanation& e) {
 
 }  // namespace
 
+std::string short_choice(const Candidate& c) {
+  if (c.mode == ExecutionMode::kCoop) {
+    const CoopPart& p = c.coop;
+    std::string s = fmt::format("{} x{}+{} x{}", isa_of(c.variant), c.workers, isa_of(p.variant), p.workers);
+    if (p.rows != 0) return s + fmt::format(" {}x{}/{}", c.kv_tile, p.rows, p.depth);
+    return s + fmt::format(" {}{}/{}{}", kSplitDimNames[static_cast<size_t>(p.dim)], p.split, p.split_of,
+                           p.dynamic ? " dyn" : "");
+  }
+  std::string s = fmt::format("{} x{}", short_id(c.variant), c.workers);
+  if (c.nc != 0) s += fmt::format(" {}/{}", c.mc, c.nc);
+  if (c.kv_tile != 0) s += fmt::format(" {}/{}", c.kv_tile, c.kv_splits);
+  return s;
+}
+
 std::string format_gain(double default_ns, double chosen_ns) {
   if (default_ns <= 0 || chosen_ns <= 0) return "-";
   const double gain = default_ns / chosen_ns;
@@ -201,6 +199,62 @@ std::string chain_table(std::span<const PassChain> chains) {
                      predicted ? " (and operators at theirs)" : "", t.text());
 }
 
+std::string layer_chain_text(std::span<const ChainRow> pass, std::span<const LayerTimeRow> times) {
+  if (pass.empty()) return {};
+  Table t({{""},
+           {"operator"},
+           {"reads"},
+           {"time", Align::kRight},
+           {"packing", Align::kRight},
+           {"best reads"},
+           {"time", Align::kRight},
+           {"packing", Align::kRight}});
+  double chosen_ns = 0, best_ns = 0, chosen_packing_ns = 0, best_packing_ns = 0;
+  bool predicted = false;
+  std::string changed;
+  const auto packing = [](const ChainSide& s) -> std::string {
+    if (s.packings > 0) return s.packing_ns > 0 ? format_ns(s.packing_ns) : "?";
+    return s.layout == kLayoutNames[static_cast<size_t>(Layout::kRowMajor)] ? "-" : "shared";
+  };
+  for (const ChainRow& r : pass) {
+    const bool differs = r.chosen.candidate != r.best.candidate;
+    t.add({differs ? "*" : "", shorten(r.role, 14), r.chosen.layout, format_ns(r.chosen.ns), packing(r.chosen),
+           r.best.layout, format_ns(r.best.ns), packing(r.best)});
+    chosen_ns += r.chosen.pass_ns(r.calls);
+    best_ns += r.best.pass_ns(r.calls);
+    chosen_packing_ns += r.chosen.packings * r.chosen.packing_ns;
+    best_packing_ns += r.best.packings * r.best.packing_ns;
+    predicted = predicted || r.predicted;
+    if (differs)
+      changed += "  " +
+                 wrap(fmt::format("* {}: {} instead of {}", r.role, r.chosen.candidate, r.best.candidate), 78, 4) +
+                 "\n";
+  }
+  const ChainRow& first = pass.front();
+  std::string out =
+      fmt::format("Layer chain, {}\n({}, packing predicted):\n{}", pass_name(first.pass, first.m, first.kv_len),
+                  predicted ? "operators predicted" : "operators measured", t.text());
+  out += changed;
+  out +=
+      wrap(fmt::format("All layers: as chosen {} (packing {}), best of each {} (packing {}). {}", format_ns(chosen_ns),
+                       format_ns(chosen_packing_ns), format_ns(best_ns), format_ns(best_packing_ns),
+                       changed.empty() ? std::string("The best of each is also the cheapest chain.")
+                                       : fmt::format("The chain decided: it takes {} less than the best of each.",
+                                                     format_ns(std::max(best_ns - chosen_ns, 0.0)))),
+           80, 2) +
+      "\n";
+  for (const LayerTimeRow& l : times) {
+    if (l.pass != first.pass || l.m != first.m || l.kv_len != first.kv_len) continue;
+    out += wrap(fmt::format("One layer, timed: untuned {}, chosen {} (interval of the ratio {:.3f} to {:.3f}){}",
+                            format_ns(l.untuned_ns), format_ns(l.chosen_ns), l.ratio.low, l.ratio.high,
+                            l.reverted ? ": slower, so that pass runs untuned" : ""),
+                80, 2) +
+           "\n";
+    break;
+  }
+  return out;
+}
+
 std::string layer_text(std::span<const LayerTime> layers) {
   std::string out;
   for (const LayerTime& t : layers) {
@@ -208,14 +262,14 @@ std::string layer_text(std::span<const LayerTime> layers) {
       out += fmt::format("  {}: every operator as untuned\n", t.name);
       continue;
     }
-    out +=
-        "  " +
-        wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
-                         "rounds){}",
-                         t.name, format_ns(t.untuned_ns), format_ns(t.chosen_ns), t.chosen_ns / t.untuned_ns,
-                         t.ratio.low, t.ratio.high, t.rounds, t.reverted ? ": slower, so that pass stays untuned" : ""),
-             78, 4) +
-        "\n";
+    out += "  " +
+           wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
+                            "rounds){}",
+                            t.name, format_ns(t.times.other_ns), format_ns(t.times.chosen_ns), t.times.median_ratio(),
+                            t.times.ratio.low, t.times.ratio.high, t.times.rounds(),
+                            t.reverted ? ": slower, so that pass stays untuned" : ""),
+                78, 4) +
+           "\n";
   }
   return out.empty() ? "" : "One layer, timed operator after operator with packing between them:\n" + out;
 }

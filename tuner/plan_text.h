@@ -16,6 +16,10 @@ namespace smepilot {
 // Roles of the operator that an entry is for ("attn_q, attn_output"), or its sizes where the model is not known.
 std::string entry_label(const PlanEntry& entry, const ModelShape* model);
 
+// "avx512vnni.vpdpbusd x2 128/64": matmul with its mc/nc, attention with its tile/splits. Of both units "i8mm x8+sme2
+// x2 n6144/8192 dyn": the matrix unit's split, or "128x64/4": positions and rows of a tile, and how many are in flight.
+std::string short_choice(const Candidate& candidate);
+
 // What a plan says, one line per entry. `model` may be null.
 std::string plan_table(const Plan& plan, const ModelShape* model);
 
@@ -25,6 +29,10 @@ std::string gain_table(std::span<const PassGain> gains);
 // Times of the layers' operators in each pass, packing between them counted: untuned, with the best of each operator,
 // and as chosen together; how often activations are packed, and what the chain changed.
 std::string chain_table(std::span<const PassChain> chains);
+
+// Of one pass of a plan, operator by operator: the layout that it reads, its time and what packing costs it, as chosen
+// and with the best of each operator alone; what the chain changed, and both sums. `times`: of its layers, as recorded.
+std::string layer_chain_text(std::span<const ChainRow> pass, std::span<const LayerTimeRow> times);
 
 // Whole layers as chosen against untuned, a line for each pass that was timed.
 std::string layer_text(std::span<const LayerTime> layers);

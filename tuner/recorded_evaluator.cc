@@ -2,8 +2,9 @@
 
 namespace smepilot {
 
-RecordedEvaluator::RecordedEvaluator(Evaluator* live, const OperatorTask& task, std::span<const Measurement> known)
-    : live_(live), task_(task) {
+RecordedEvaluator::RecordedEvaluator(Evaluator* live, const OperatorTask& task, std::span<const Measurement> known,
+                                     bool again)
+    : live_(live), task_(task), again_(again) {
   for (const Measurement& m : known) {
     if (!was_run(m.status)) continue;
     Record& r = record(m.candidate);
@@ -52,7 +53,12 @@ std::optional<double> RecordedEvaluator::sample(const Candidate& candidate) {
     ++reused_;
     return r.samples_ns[r.given++];
   }
-  if (!live()) return std::nullopt;
+  if (!live()) {
+    if (!again_ || live_ != nullptr || r.samples_ns.empty()) return std::nullopt;
+    ++reused_;
+    ++repeated_;
+    return r.samples_ns[r.given++ % r.samples_ns.size()];
+  }
   const std::optional<double> ns = live_->sample(candidate);
   if (!ns) return std::nullopt;
   r.samples_ns.push_back(*ns);

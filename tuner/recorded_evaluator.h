@@ -23,8 +23,10 @@ class RecordedEvaluator final : public Evaluator {
     bool dirty = false;  // changed since take_changed()
   };
 
-  // `live` may be null: then there is only the log. Of `known`, rows that were run count.
-  RecordedEvaluator(Evaluator* live, const OperatorTask& task, std::span<const Measurement> known);
+  // `live` may be null: then there is only the log. Of `known`, rows that were run count. `again`: without a live
+  // evaluator the samples of a candidate start over where they end, so that a strategy can ask for more than were
+  // taken.
+  RecordedEvaluator(Evaluator* live, const OperatorTask& task, std::span<const Measurement> known, bool again = false);
 
   // Nothing to do: the live evaluator is prepared when it is first needed. An error there ends the samples, and is
   // kept in live_error().
@@ -37,6 +39,7 @@ class RecordedEvaluator final : public Evaluator {
   std::vector<const Record*> take_changed();              // since the last call
   size_t measured() const noexcept { return measured_; }  // samples taken live
   size_t reused() const noexcept { return reused_; }      // samples given out of the log
+  size_t repeated() const noexcept { return repeated_; }  // of those, given out for another time
   const Status& live_error() const noexcept { return live_error_; }
 
  private:
@@ -48,7 +51,8 @@ class RecordedEvaluator final : public Evaluator {
   bool prepared_ = false;
   Status live_error_;
   std::map<std::string, Record> records_;
-  size_t measured_ = 0, reused_ = 0;
+  bool again_;
+  size_t measured_ = 0, reused_ = 0, repeated_ = 0;
 };
 
 }  // namespace smepilot

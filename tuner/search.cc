@@ -99,6 +99,7 @@ class SearchRun {
       if (is_set(options_.cancel) && !r.decision.finished) result_.cancelled = true;
       result_.measured += r.measured;
       result_.reused += r.reused;
+      result_.repeated += r.repeated;
       result_.unfinished += r.decision.finished ? 0 : 1;
       result_.operators.push_back(std::move(r));
     }
@@ -228,10 +229,13 @@ class SearchRun {
     for (const Measurement& m : known_)
       if (describe(m.shape) == describe(r.task.shape)) known.push_back(m);
     const bool live = strategy_->measures() && options_.replay == nullptr;
-    RecordedEvaluator log(live ? evaluator_ : nullptr, r.task, known);
     StrategyOptions rules = options_.rules;
+    const bool raced = std::any_of(known.begin(), known.end(), [&](const Measurement& m) {
+      return m.samples_ns.size() >= 2 * size_t{rules.min_rounds};  // two a round
+    });
+    RecordedEvaluator log(live ? evaluator_ : nullptr, r.task, known, options_.replay != nullptr && raced);
     rules.cancel = options_.cancel;
-    rules.tie = std::clamp(calibration_.noise_floor, options_.rules.tie, 2 * options_.rules.tie);
+    rules.tie = decision_noise(calibration_, options_.rules.tie);
     rules.deadline_s = log.now_s() + share_s;
     rules.checkpoint = [&] { return save_changed(r, log); };
     SMEPILOT_ASSIGN(r.decision, strategy_->decide(r.space, log, rules));
@@ -242,6 +246,7 @@ class SearchRun {
     SMEPILOT_TRY(save_changed(r, log));
     r.measured = log.measured();
     r.reused = log.reused();
+    r.repeated = log.repeated();
     for (const SpaceEntry& e : r.space.entries) {
       const RecordedEvaluator::Record* record = log.find(e.candidate);
       const bool timed = record != nullptr && record->status == MeasurementStatus::kOk && !record->samples_ns.empty();
@@ -344,6 +349,10 @@ std::string SearchOptions::to_json() const {
       R"({{"contexts":[{}],"duel_rounds":{},"max_rounds":{},"min_rounds":{},"ms":[{}],"prune_factor":{},"roles":[{}],"tie":{},"variant_factor":{}}})",
       fmt::join(contexts, ","), rules.duel_rounds, rules.max_rounds, rules.min_rounds, fmt::join(ms, ","), prune.factor,
       fmt::join(quoted, ","), rules.tie, prune.variant_factor);
+}
+
+double decision_noise(const Calibration& calibration, double tie) noexcept {
+  return std::clamp(calibration.noise_floor, tie, 2 * tie);
 }
 
 Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,

@@ -33,7 +33,9 @@ struct SearchOptions {
   double budget_s = 120;
   bool fresh = false;  // neither resume nor reuse what was measured before
   // Not null: decides on these rows alone, and measures nothing. Operators without samples among them are left out, and
-  // so are candidates; where samples end, the decision stays open. The results go to the database like any others.
+  // so are candidates. A strategy that asks for more samples than were taken gets them again, from the first one on; of
+  // an operator that was never raced to an end, it does not, and its decision stays open. The results go to the
+  // database like any others.
   const std::vector<Measurement>* replay = nullptr;
   PruneRule prune;
   StrategyOptions rules;  // its deadline and checkpoint are set here
@@ -49,8 +51,8 @@ struct OperatorResult {
   OperatorTask task;
   SearchSpace space;
   Decision decision;
-  std::vector<double> entry_ns;  // median per entry of the space, 0: not measured
-  size_t measured = 0, reused = 0;
+  std::vector<double> entry_ns;                   // median per entry of the space, 0: not measured
+  size_t measured = 0, reused = 0, repeated = 0;  // as of SearchResult
 
   const SpaceEntry& chosen() const { return space.entries[decision.chosen]; }
 };
@@ -62,8 +64,13 @@ struct SearchResult {
   std::vector<OperatorResult> operators;
   size_t unfinished = 0;            // operators whose race the budget or a cancellation cut short
   size_t measured = 0, reused = 0;  // samples
+  size_t repeated = 0;              // of the reused ones of a recording, those given another time
   double seconds = 0;
 };
+
+// Two times that differ by less than this fraction are taken for the same: the noise that calibration found, within one
+// and two times `tie`, which is StrategyOptions::tie.
+double decision_noise(const Calibration& calibration, double tie) noexcept;
 
 // `evaluator` may be null for a strategy that does not measure. Operators without any result (the search was cancelled
 // before them) are left out of the result. Errors: no variant can run an operator, or the database cannot be written.

@@ -204,11 +204,19 @@ std::optional<double> parse_double(std::string_view text) {
   return value;
 }
 
-ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
+ProgressLine::ProgressLine(double quiet_s)
+    : terminal_(isatty(STDERR_FILENO) != 0), start_ns_(now_ns()), quiet_ns_(static_cast<int64_t>(quiet_s * 1e9)) {}
+
+void ProgressLine::update(double fraction, std::string_view label) {
+  constexpr double kTooEarly = 0.02;  // to tell a pace
+  const double elapsed_s = static_cast<double>(now_ns() - start_ns_) * 1e-9;
+  update(fraction, label, fraction > kTooEarly ? elapsed_s * (1 - fraction) / fraction : -1);
+}
 
 void ProgressLine::update(double fraction, std::string_view label, double eta_s) {
   if (!terminal_) return;
   const int64_t now = now_ns();
+  if (now - start_ns_ < quiet_ns_) return;
   if (drawn_ && now - last_ns_ < 100'000'000 && fraction < 1) return;
   last_ns_ = now;
   drawn_ = true;

@@ -53,22 +53,25 @@ std::string json_escape(std::string_view text);
 // Cut to `width` characters, the last one "…" counted as one.
 std::string shorten(std::string_view text, size_t width);
 
-// A line on standard error that is redrawn in place; silent where that is not a terminal.
+// A line on standard error that is redrawn in place; silent where that is not a terminal, and for the first `quiet_s`
+// seconds, so that what is done by then leaves no trace.
 class ProgressLine {
  public:
-  ProgressLine();
+  explicit ProgressLine(double quiet_s = 0);
   ~ProgressLine() { clear(); }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
   // eta_s < 0: unknown. Redraws at most ten times a second.
   void update(double fraction, std::string_view label, double eta_s);
+  // The time left, had everything since the construction gone at the same pace.
+  void update(double fraction, std::string_view label);
   void clear();
   bool terminal() const noexcept { return terminal_; }  // is anything drawn?
 
  private:
   bool terminal_;
   bool drawn_ = false;
-  int64_t last_ns_ = 0;
+  int64_t start_ns_, quiet_ns_, last_ns_ = 0;
 };
 
 }  // namespace smepilot

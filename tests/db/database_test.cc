@@ -5,10 +5,15 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <map>
+
+#include "db/baseline_store.h"
+#include "db/bench_store.h"
 #include "db/check.h"
-#include "db/columns.h"
+#include "db/layer_store.h"
 #include "db/migrations.h"
 #include "db/sqlite.h"
+#include "db/workload_store.h"
 #include "tests/db/support.h"
 
 namespace smepilot {
@@ -44,78 +49,76 @@ TEST(Database, NewFileGetsFolderSchemaAndSettings) {
   EXPECT_EQ(*db->connection().integer("PRAGMA application_id"), kApplicationId);
 }
 
-TEST(Database, MigratesFromEveryOlderSchema) {
-  // Schema v is what the first v migrations make. 0 is an empty file.
-  for (int v = 0; v <= Database::newest_schema(); ++v) {
+// A database as a build with schema `v` left it (tests/db/make_schema_fixture.py), in a new file.
+void write_fixture(int v, const std::string& path) {
+  const std::string name = fmt::format("{}/tests/db/data/schema_{:03}.sql", SMEPILOT_SOURCE_DIR, v);
+  const std::string sql = read_file(name);
+  ASSERT_FALSE(sql.empty()) << name << " is missing: every schema needs one, see tests/db/make_schema_fixture.py";
+  run_sql(path, sql);
+}
+
+std::map<std::string, int64_t> rows_by_table(const std::string& path) {
+  std::map<std::string, int64_t> rows;
+  auto c = sqlite::Connection::open(path, {});
+  if (!c.ok()) return rows;
+  sqlite::Statement s(**c, "SELECT name FROM sqlite_schema WHERE type = 'table'");
+  auto names = sqlite::all(s.bind(), [](sqlite::Statement& row) { return row.text(0); });
+  if (!names.ok()) return rows;
+  for (const std::string& name : *names)
+    rows[name] = (*c)->integer(fmt::format("SELECT count(*) FROM \"{}\"", name)).ok()
+                     ? *(*c)->integer(fmt::format("SELECT count(*) FROM \"{}\"", name))
+                     : -1;
+  return rows;
+}
+
+TEST(Database, AnEmptyFileBecomesTheNewestSchema) {
+  test::TempFolder folder;
+  const std::string path = folder / "empty.db";
+  write_file(path, "");
+  auto db = Database::open(path);
+  ASSERT_OK(db);
+  EXPECT_EQ(*db->schema(), Database::newest_schema());
+  ASSERT_OK(test::begin(*db));
+}
+
+// From every version, the newest included, so that a new migration cannot come without its fixture.
+TEST(Database, MigratesWhatEverySchemasBuildWrote) {
+  for (int v = 1; v <= Database::newest_schema(); ++v) {
+    SCOPED_TRACE(fmt::format("schema {}", v));
     test::TempFolder folder;
     const std::string path = folder / "old.db";
-    if (v == 0) {
-      write_file(path, "");
-    } else {
+    ASSERT_NO_FATAL_FAILURE(write_fixture(v, path));
+    EXPECT_EQ(sql_text(path, "SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), fmt::format("{}", v));
+    const std::map<std::string, int64_t> before = rows_by_table(path);
+    ASSERT_GE(before.size(), 16u);
+    for (const auto& [table, rows] : before) EXPECT_GT(rows, 0) << table << " has no row in the fixture";
+    {
+      // What the migrations of today make of nothing is what that build made: none was changed afterwards.
       auto c = sqlite::Connection::open(path, {});
       ASSERT_OK(c);
-      ASSERT_OK(migrate(**c, migrations().first(static_cast<size_t>(v))));
-      EXPECT_EQ(*(*c)->integer("PRAGMA user_version"), v);
+      EXPECT_OK(verify_schema(**c, migrations().first(static_cast<size_t>(v))));
     }
     auto db = Database::open(path);
     ASSERT_OK(db);
-    EXPECT_EQ(*db->schema(), Database::newest_schema()) << "from " << v;
+    EXPECT_EQ(*db->schema(), Database::newest_schema());
+    for (const auto& [table, rows] : before) EXPECT_EQ(rows_by_table(path)[table], rows) << table;
+    EXPECT_TRUE(check_database(path)->ok());
     ASSERT_OK(test::begin(*db));
   }
 }
 
-// Rows as older builds wrote them, with the digests that those computed. Schema 2 added columns with defaults only.
-TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
-  for (int v = 1; v < Database::newest_schema(); ++v) {
+// Rows as older builds wrote them, with the digests that those computed.
+TEST(Database, RowsOfOlderSchemasStayReadable) {
+  for (int v = 1; v <= Database::newest_schema(); ++v) {
+    SCOPED_TRACE(fmt::format("schema {}", v));
     test::TempFolder folder;
     const std::string path = folder / "old.db";
-    const Plan plan = test::sample_plan();
-    {
-      auto c = sqlite::Connection::open(path, {});
-      ASSERT_OK(c);
-      ASSERT_OK(migrate(**c, migrations().first(static_cast<size_t>(v))));
-      const std::string fingerprint = test::sample_platform().fingerprint(), model = test::sample_model().hash();
-      ASSERT_OK((*c)->execute(fmt::format(
-          "INSERT INTO platform VALUES (1, '{}', '{{}}', '{{}}', 'x');"
-          "INSERT INTO session VALUES (1, 1, 'x', 'x', 'x', 'rev', 'x', 'x', 'x', 'x', 'x', 'x', 0);"
-          "INSERT INTO calibration (id, session_id, created, quick, seconds, noise_floor, exp_geps, pack_gbps, "
-          "busy_fraction) VALUES (5, 1, 'x', 0, 3.5, 0.01, 1, 2, 0);"
-          "INSERT INTO peak VALUES (1, 5, 'cpu', 'f32', 'avx2', 1, 99.5, '[99.5]');"
-          "INSERT INTO model VALUES (1, 'tiny', 'llama', '{}', '{{}}');"
-          "INSERT INTO search VALUES (1, 1, 1, NULL, 'race', 'feed', 1, '{{}}', 'done', 'x', 'x');"
-          "INSERT INTO operator VALUES (1, 'matmul', 'q4_0', 8, 128, 64, 0, 0);"
-          "INSERT INTO candidate (id, operator_id, variant, mode, workers, mc, nc, kv_tile, kv_splits) VALUES (7, 1, "
-          "'a.test', 'cpu', 2, 128, 64, 0, 0), (9, 1, 'a.test', 'cpu', 2, 64, 64, "
-          "0, 0);"
-          "INSERT INTO measurement VALUES (1, 1, 1, 7, 1, 'feed', 'ok', '', 900.5, 10.0, 9.0, 11.5, '[9,10,11.5]', 1, "
-          "'x', '{}'), (2, 1, 1, 9, 1, 'feed', 'pruned', 'slow', 5.0, NULL, NULL, NULL, '[]', 0, 'x', '{}');",
-          fingerprint, model,
-          digest("matmul q4_0 8 128 64 0 0 | a.test cpu 2 128 64 0 0 | ok  900.5 10 9 11.5 true [9,10,11.5]"),
-          digest("matmul q4_0 8 128 64 0 0 | a.test cpu 2 64 64 0 0 | pruned slow 5 0 0 0 false []"))));
-      // The plan's digest is that of its JSON without the model's name.
-      Plan unnamed = plan;
-      unnamed.model_name.clear();
-      std::string sql =
-          fmt::format("INSERT INTO plan VALUES (1, 1, 1, 1, '{}', '{}', 1, '{}', '{}', {}, '{}', '{}', '{}');",
-                      fingerprint, pairs_to_json(plan.platform), plan.variant_set_hash, plan.planner, plan.workers,
-                      plan.build, plan.created, digest(plan_to_json(unnamed)));
-      for (const PlanEntry& e : plan.entries)
-        sql += fmt::format(
-            "INSERT INTO plan_entry (plan_id, kind, dtype, n, k, kv_heads, m_min, m_max, kv_max, mode, variant, "
-            "workers, "
-            "mc, nc, kv_tile, kv_splits, measured_m, measured_kv, predicted_ns, measured_ns, default_ns, why) VALUES "
-            "(1, '{}', '{}', {}, {}, {}, {}, {}, {}, '{}', '{}', {}, {}, {}, {}, "
-            "{}, {}, {}, {:.17g}, {:.17g}, {:.17g}, '{}');",
-            kind_name(e.kind), dtype_name(e.dtype), e.n, e.k, e.kv_heads, e.m_min, e.m_max, e.kv_max, mode_name(e.mode),
-            e.variant, e.workers, e.mc, e.nc, e.kv_tile, e.kv_splits, e.measured_m, e.measured_kv, e.predicted_ns,
-            e.measured_ns, e.default_ns, e.why);
-      ASSERT_OK((*c)->execute(sql));
-    }
+    ASSERT_NO_FATAL_FAILURE(write_fixture(v, path));
     auto db = Database::open(path);
     ASSERT_OK(db);
     auto rows = MeasurementStore(*db).of_search(1);
     ASSERT_OK(rows);
-    ASSERT_EQ(rows->size(), 2u) << "from " << v;
+    ASSERT_EQ(rows->size(), 2u);
     EXPECT_EQ(rows->at(0).candidate_id, 7);
     EXPECT_EQ(rows->at(0).candidate.coop, CoopPart{});
     EXPECT_EQ(rows->at(0).median_ns, 10);
@@ -124,13 +127,48 @@ TEST(Database, MeasurementsAndPlansOfOlderSchemasStayReadable) {
     ASSERT_OK(calibration);
     ASSERT_TRUE(calibration->has_value());
     EXPECT_EQ((*calibration)->peaks.at(0).gflops, 99.5);
+    EXPECT_EQ((*calibration)->bandwidths.at(0).gbps, 20.5);
+    EXPECT_EQ((*calibration)->fork_join.at(0).ns, 350);
+    EXPECT_EQ((*calibration)->fork_join.size(), v >= 3 ? 2u : 1u);
+    EXPECT_EQ((*calibration)->coop_peaks.size(), v >= 4 ? 1u : 0u);
+    EXPECT_EQ((*calibration)->coop_bandwidths.size(), v >= 4 ? 1u : 0u);
     EXPECT_TRUE((*calibration)->kernels.empty() && (*calibration)->operators.empty());
     EXPECT_EQ((*calibration)->clock.first_gflops, 0);
-    auto back = PlanStore(*db).get(1);
-    ASSERT_OK(back);
-    ASSERT_TRUE(back->has_value());
-    EXPECT_EQ(plan_to_json(**back), plan_to_json(plan));
-    EXPECT_TRUE(check_database(path)->ok());
+    EXPECT_EQ((*calibration)->lhs_pack_gbps, 0);
+    auto later = CalibrationStore(*db).get(6);
+    ASSERT_OK(later);
+    ASSERT_EQ(later->has_value(), v >= 5);
+    if (v >= 5) {
+      EXPECT_EQ((*later)->streaming_ns, 55.5);
+    }
+    if (v >= 6) {
+      EXPECT_EQ((*later)->kernels.at(0).compute, 0.43);
+      EXPECT_EQ((*later)->operators.at(0).measured_ns, 100);
+      EXPECT_EQ((*later)->clock.lowest_gflops, 40);
+    }
+    if (v >= 8) {
+      EXPECT_EQ((*later)->lhs_pack_gbps, 12.5);
+      EXPECT_EQ((*later)->clock.repeated, 2u);
+    }
+    auto benches = BenchStore(*db).list();
+    ASSERT_OK(benches);
+    EXPECT_EQ(benches->size(), v >= 2 ? 2u : 1u);
+    auto baselines = BaselineStore(*db).list();
+    ASSERT_OK(baselines);
+    EXPECT_EQ(baselines->size(), 1u);
+    auto workloads = WorkloadStore(*db).list();
+    ASSERT_OK(workloads);
+    EXPECT_EQ(workloads->size(), v >= 7 ? 1u : 0u);
+    auto times = LayerStore(*db).times(1);
+    ASSERT_OK(times);
+    EXPECT_EQ(times->size(), v >= 8 ? 2u : 0u);
+    auto chain = LayerStore(*db).chain(1);
+    ASSERT_OK(chain);
+    EXPECT_EQ(chain->size(), v >= 8 ? 1u : 0u);
+    auto plan = PlanStore(*db).get(1);
+    ASSERT_OK(plan);
+    ASSERT_TRUE(plan->has_value());
+    EXPECT_EQ(plan_to_json(**plan), plan_to_json(test::sample_plan()));
     // The rebuilt table still guards its measurements.
     EXPECT_ERROR(db->connection().execute("DELETE FROM candidate WHERE id = 7"), "FOREIGN KEY");
   }

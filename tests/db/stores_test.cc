@@ -2,10 +2,12 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "db/bench_store.h"
 #include "db/check.h"
+#include "db/layer_store.h"
 #include "db/sqlite.h"
 #include "db/workload_store.h"
 #include "tests/db/support.h"
@@ -96,6 +98,8 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.noise_floor, c.noise_floor);
   EXPECT_EQ(g.busy_fraction, c.busy_fraction);
   EXPECT_EQ(g.streaming_ns, 55.5);
+  EXPECT_EQ(g.pack_gbps, 2.5);
+  EXPECT_EQ(g.lhs_pack_gbps, 12.5);
   ASSERT_EQ(g.kernels.size(), 1u);
   EXPECT_EQ(g.kernels[0].kind, OpKind::kMatmul);
   EXPECT_EQ(g.kernels[0].dtype, DType::kQ4_0);
@@ -122,6 +126,56 @@ TEST_F(Stores, CalibrationRoundTripAndChoice) {
   EXPECT_EQ(g.clock.cooldown_s, 1.5);
   EXPECT_EQ(g.clock.repeated, 2u);
   EXPECT_FALSE(g.created.empty());
+}
+
+TEST_F(Stores, LayerTimesAndChainsComeBack) {
+  LayerStore store(*db_);
+  auto plan = PlanStore(*db_).save(session_.id, test::sample_plan(), search_.id);
+  ASSERT_OK(plan);
+  LayerTimeRow decided{0,   session_.id,    search_.id, Pass::kDecode, 1,          512, 90,
+                       100, {0.875, 0.925}, false,      {89.5, 90},    {100, 101}, ""};
+  LayerTimeRow open = decided;
+  open.pass = Pass::kPrefill;
+  open.m = 32;
+  open.ratio = {0, std::numeric_limits<double>::infinity()};
+  open.reverted = true;
+  ASSERT_OK(store.save_times({decided, open}));
+  auto times = store.times(search_.id);
+  ASSERT_OK(times);
+  ASSERT_EQ(times->size(), 2u);
+  const LayerTimeRow &t = times->at(1), &u = times->at(0);  // the newest first
+  EXPECT_EQ(t.session_id, session_.id);
+  EXPECT_EQ(t.pass, Pass::kDecode);
+  EXPECT_EQ(t.kv_len, 512u);
+  EXPECT_EQ(t.ratio.low, 0.875);
+  EXPECT_EQ(t.ratio.high, 0.925);
+  EXPECT_EQ(t.chosen_samples_ns, decided.chosen_samples_ns);
+  EXPECT_EQ(t.untuned_samples_ns, decided.untuned_samples_ns);
+  EXPECT_FALSE(t.created.empty());
+  EXPECT_EQ(u.m, 32u);
+  EXPECT_EQ(u.ratio.low, 0);
+  EXPECT_TRUE(std::isinf(u.ratio.high));
+  EXPECT_TRUE(u.reverted);
+  EXPECT_EQ(store.times(search_.id + 1)->size(), 0u);
+
+  const ChainRow row{
+      Pass::kPrefill, 32, 512, 3, "ffn_up", 28, true, {"a x2", "row", 110, 0, 0}, {"b x2", "q8p16", 100, 28, 2.5}};
+  ASSERT_OK(store.save_chain(*plan, {row, row}));
+  auto chain = store.chain(*plan);
+  ASSERT_OK(chain);
+  ASSERT_EQ(chain->size(), 2u);
+  EXPECT_EQ(chain->at(0).pass, Pass::kPrefill);
+  EXPECT_EQ(chain->at(0).role, "ffn_up");
+  EXPECT_EQ(chain->at(0).step, 3u);
+  EXPECT_TRUE(chain->at(0).predicted);
+  EXPECT_EQ(chain->at(0).chosen.layout, "row");
+  EXPECT_EQ(chain->at(0).best.candidate, "b x2");
+  EXPECT_EQ(chain->at(0).best.pass_ns(chain->at(0).calls), 28 * 102.5);
+
+  ChainRow broken = row;
+  broken.chosen.ns = 0;
+  EXPECT_ERROR(store.save_chain(*plan, {row, broken}), "schema refuses");
+  EXPECT_EQ(store.chain(*plan)->size(), 2u) << "nothing half written";
 }
 
 TEST_F(Stores, SearchIsFoundResumedAndFinished) {
@@ -493,7 +547,7 @@ TEST_F(Stores, CsvIsExact) {
   ASSERT_OK(MeasurementStore(*db_).record(m));
   auto files = export_csv(path_, folder_ / "csv/deep");
   ASSERT_OK(files);
-  EXPECT_EQ(files->size(), 22u);
+  EXPECT_EQ(files->size(), 24u);
   const std::string text = test::read_file(folder_ / "csv/deep/measurement.csv");
   EXPECT_EQ(text.find("id,search_id,session_id,candidate_id,"), 0u) << text;
   EXPECT_NE(text.find(",crashed,\"said \"\"no\"\",\nthen nothing\",0.1,,,,"), std::string::npos) << text;

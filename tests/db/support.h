@@ -194,6 +194,7 @@ inline Calibration sample_calibration() {
   c.noise_floor = 0.0125;
   c.exp_geps = 1.5;
   c.pack_gbps = 2.5;
+  c.lhs_pack_gbps = 12.5;
   c.busy_fraction = 0.03;
   c.streaming_ns = 55.5;
   c.seconds = 12.5;

@@ -218,7 +218,7 @@ TEST_P(Planted, MismatchIsConvertedCountedAndPriced) {
       << json;
 }
 
-TEST(PriceOfConversions, IsTheirTraffic) {
+TEST(PriceOfConversions, IsThatOfTheRoofline) {
   Calibration c;
   for (const char* level : {"L1", "L2", "LLC", "DRAM"})
     c.bandwidths.push_back({level, "copy", 1, 1u << 30, 20.0, {20.0}});
@@ -228,15 +228,16 @@ TEST(PriceOfConversions, IsTheirTraffic) {
   set.add({Layout::kLhsQ8Panel16, kQ8Block});
   set.add({Layout::kLhsF32Panel16, 0});
   Conversions out;
-  price_conversions(set, 10, 64, &roofline, out);
+  price_conversions(set, 10, 64, 4, &roofline, out);
   EXPECT_EQ(out.activations, 1u);
-  EXPECT_DOUBLE_EQ(out.ns, 10 * 64 * 8 / 20.0);
+  EXPECT_DOUBLE_EQ(out.ns, roofline.packing_ns(Layout::kLhsF32Panel16, 10, 64, 4));
+  EXPECT_GT(out.ns, 0);
   EXPECT_EQ(out.avoided, 2u) << "the first form is made in passing, for two";
-  EXPECT_GT(out.avoided_ns, 2 * 10 * 64 * 4 / 20.0) << "reading the rows, twice";
-  EXPECT_LT(out.avoided_ns, 2 * 10 * 64 * 8 / 20.0) << "and writing bytes for floats";
-  price_conversions(set, 10, 64, nullptr, out);
+  EXPECT_DOUBLE_EQ(out.avoided_ns, 2 * roofline.packing_ns(Layout::kLhsQ8Panel16, 10, 64, 4));
+  EXPECT_GT(out.avoided_ns, 0);
+  price_conversions(set, 10, 64, 4, nullptr, out);
   EXPECT_EQ(out.activations, 2u);
-  EXPECT_DOUBLE_EQ(out.ns, 10 * 64 * 8 / 20.0) << "nothing is known of the second";
+  EXPECT_DOUBLE_EQ(out.ns, roofline.packing_ns(Layout::kLhsF32Panel16, 10, 64, 4)) << "nothing is known of the second";
 }
 
 }  // namespace

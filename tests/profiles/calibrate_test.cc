@@ -56,6 +56,7 @@ void expect_complete(const Calibration& c, const std::vector<unsigned>& counts) 
   for (const auto& [key, found] : workers) EXPECT_EQ(found, std::set<unsigned>(counts.begin(), counts.end())) << key;
   EXPECT_GT(c.exp_geps, 0);
   EXPECT_GT(c.pack_gbps, 0);
+  EXPECT_GT(c.lhs_pack_gbps, 0);
   EXPECT_GE(c.noise_floor, 0);
   EXPECT_GT(c.clock.first_gflops, 0);
   EXPECT_GT(c.clock.last_gflops, 0);
@@ -181,6 +182,40 @@ TEST(Calibrate, StopsWhenAskedTo) {
     ASSERT_FALSE(c.ok()) << at;
     EXPECT_EQ(c.message(), kCalibrationCancelled) << at;
   }
+}
+
+// The clock is a made-up one, which falls after one of the steps and comes back.
+TEST(Calibrate, AStepInWhichTheClockFellIsMeasuredAgain) {
+  const Platform platform = *detect_platform();
+  CalibrateOptions options = tiny(1);
+  std::vector<std::string> labels;
+  bool low = false;
+  int looks = 0;
+  options.progress = [&](double, std::string_view label) {
+    labels.emplace_back(label);
+    low = label == "read DRAM, 1 worker";
+    looks = 0;
+  };
+  options.reference_gflops = [&] { return low && ++looks <= 3 ? 80.0 : 100.0; };
+  const Result<Calibration> c = calibrate(platform, options);
+  ASSERT_TRUE(c.ok()) << c.message();
+  expect_complete(*c, {1});  // among others one row for the step, not two
+  EXPECT_EQ(c->clock.repeated, 1u);
+  EXPECT_EQ(c->clock.lowest_gflops, 80);
+  EXPECT_EQ(c->clock.last_gflops, 100);
+  EXPECT_GT(c->clock.cooldown_s, 0);
+  EXPECT_EQ(std::count(labels.begin(), labels.end(), "read DRAM, 1 worker"), 1);
+  EXPECT_EQ(std::count(labels.begin(), labels.end(), "read DRAM, 1 worker, again"), 1);
+  EXPECT_EQ(std::count_if(c->bandwidths.begin(), c->bandwidths.end(),
+                          [](const Bandwidth& b) { return b.level == "DRAM" && b.op == "read"; }),
+            1);
+  EXPECT_NE(roofline_table(*c, platform).find("1 step measured again because the clock fell"), std::string::npos);
+
+  options.reference_gflops = [] { return 100.0; };
+  const Result<Calibration> steady = calibrate(platform, options);
+  ASSERT_TRUE(steady.ok()) << steady.message();
+  EXPECT_EQ(steady->clock.repeated, 0u);
+  EXPECT_EQ(roofline_table(*steady, platform).find("measured again"), std::string::npos);
 }
 
 TEST(Calibrate, MoreWorkersThanCores) {

@@ -360,6 +360,27 @@ TEST(Roofline, EnteringStreamingModeIsPaidByThoseThatDo) {
   EXPECT_DOUBLE_EQ(r.coop_price(s, {&amx, 2, &vnni, 2}, {0.5, false}).overhead_ns, 3000);
 }
 
+// A form is as dear as the slower of two: what workers pack at, and what the level copies at.
+TEST(Roofline, PackingIsPricedByItsRateAndItsTraffic) {
+  Calibration c = calibration();
+  const double bytes = 64 * 256 * (4 + 4);  // four panels, f32 in and out
+  const auto price = [&](unsigned workers, uint32_t m = 64) {
+    return Roofline(c, machine()).packing_ns(Layout::kLhsF32Panel16, m, 256, workers);
+  };
+  EXPECT_DOUBLE_EQ(price(1), bytes / 100) << "by its traffic in L2, where no rate was measured";
+  c.lhs_pack_gbps = 8;
+  EXPECT_DOUBLE_EQ(price(1), bytes / 8);
+  EXPECT_DOUBLE_EQ(price(2), bytes / 16);
+  EXPECT_DOUBLE_EQ(price(64), bytes / 32) << "one worker for a panel";
+  EXPECT_DOUBLE_EQ(price(4, 16), bytes / 4 / 8) << "so a single panel is packed by one";
+  c.lhs_pack_gbps = 1e6;
+  EXPECT_DOUBLE_EQ(price(1), bytes / 100) << "no faster than the memory";
+  const Roofline r(c, machine());
+  EXPECT_EQ(r.packing_ns(Layout::kRowMajor, 64, 256, 1), 0);
+  EXPECT_LT(r.packing_ns(Layout::kLhsQ8Panel16, 64, 256, 1), price(1)) << "bytes are smaller than floats";
+  EXPECT_EQ(Roofline(Calibration{}, machine()).packing_ns(Layout::kLhsF32Panel16, 64, 256, 1), 0);
+}
+
 TEST(Roofline, WithoutDataNothingIsCheap) {
   const Roofline none(Calibration{}, machine());
   const KernelVariant v = variant(ExecutionUnit::kCpu, kIsaAvx2, DType::kF32, DType::kF32);

@@ -69,7 +69,7 @@ class ChainChoice : public testing::Test {
   }
   double packing(uint32_t k) {
     const Roofline roofline(calibration_, platform_);
-    return packing_price_ns({&roofline, 1, 0}, find_variant(matmul_reading(false))->lhs_layout, kM, k);
+    return roofline.packing_ns(find_variant(matmul_reading(false))->lhs_layout, kM, k, 1);
   }
 
   ModelShape model_;
@@ -136,6 +136,59 @@ TEST_F(ChainChoice, WinnersStayWhereTheirFormsAgreeAndWhereTheSavingIsNoise) {
   noisy.operators.push_back(result_of(matmul_of(320), 100 * p, 99.5 * p, "attn_q"));
   EXPECT_TRUE(choose(noisy, 0.02).at(0).overrides.empty());
   EXPECT_EQ(choose(noisy, 0.001).at(0).overrides.size(), 1u);
+}
+
+// Two blockings of one kernel: which of them is faster was decided head to head, whatever their medians say.
+TEST_F(ChainChoice, ForEqualLayoutsTheRaceHasDecided) {
+  const double p = packing(kK);
+  SearchResult r;
+  r.operators.push_back(result_of(matmul_of(320), 100 * p, 50 * p, "attn_q"));
+  OperatorResult& q = r.operators[0];
+  SpaceEntry blocked = q.space.entries[1];
+  blocked.candidate.nc *= 2;
+  q.space.entries.push_back(blocked);
+  q.entry_ns.push_back(40 * p);
+  const std::vector<PassChain> chains = choose(r);
+  EXPECT_TRUE(chains.at(0).overrides.empty());
+  EXPECT_EQ(q.decision.chosen, 1u);
+  EXPECT_NEAR(chains[0].untuned.ns, 2 * 100 * p, 1e-6 * p);
+}
+
+// What is shown of a chain, and stored, adds up to what it costs.
+TEST_F(ChainChoice, RowsAddUpToTheCostOfBothChains) {
+  const double p = packing(kK);
+  SearchResult r;
+  r.operators.push_back(result_of(matmul_of(320), 10 * p, 12 * p, "attn_q"));
+  r.operators.push_back(result_of(matmul_of(128), 5 * p, 4.5 * p, "attn_k"));
+  r.operators.push_back(result_of(matmul_of(192), 6 * p, 7 * p, "attn_v"));
+  r.operators.push_back(result_of(matmul_of(256, 512), 30 * p, 20 * p, "ffn_down"));
+  const PassChain c = choose(r).at(0);
+  ASSERT_EQ(c.rows.size(), 4u);
+  double chosen = 0, best = 0;
+  for (const ChainRow& row : c.rows) {
+    chosen += row.chosen.pass_ns(row.calls);
+    best += row.best.pass_ns(row.calls);
+    EXPECT_EQ(row.m, kM);
+    EXPECT_FALSE(row.predicted);
+  }
+  EXPECT_NEAR(chosen, c.cost.ns, 1e-6 * p);
+  EXPECT_NEAR(best, c.greedy.ns, 1e-6 * p);
+  EXPECT_EQ(c.rows[0].role, "attn_q");
+  EXPECT_EQ(c.rows[1].role, "attn_k");
+  EXPECT_EQ(c.rows[1].chosen.layout, "row");
+  EXPECT_NE(c.rows[1].best.layout, "row");
+  EXPECT_EQ(c.rows[1].best.packings, 2) << "of both layers";
+  EXPECT_NEAR(c.rows[1].best.packing_ns, p, 1e-9 * p);
+  EXPECT_EQ(c.rows[1].step, c.rows[0].step);
+  EXPECT_NE(c.rows[3].step, c.rows[0].step);
+  const std::string text = layer_chain_text(c.rows, {});
+  for (const std::string& part : {std::string("* attn_k: ") + matmul_reading(true),
+                                  "The chain decided: it takes " + format_ns(c.greedy.ns - c.cost.ns),
+                                  "as chosen " + format_ns(c.cost.ns), "best of each " + format_ns(c.greedy.ns)})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+  size_t start = 0;
+  for (size_t end; (end = text.find('\n', start)) != std::string::npos; start = end + 1)
+    EXPECT_LE(end - start, 80u) << text;
 }
 
 TEST_F(ChainChoice, UnfinishedDecisionsAndUnknownPricesChangeNothing) {

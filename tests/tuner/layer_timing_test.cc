@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "kernels/isa/isa_detect.h"
 
 namespace smepilot {
@@ -11,21 +13,37 @@ namespace {
 TEST(LayerTiming, ComparesInAbbaOrderAndPairsByRound) {
   std::string order;
   double drift = 1;
-  const LayerTime t = compare_layers(
+  LayerRules rules;
+  std::vector<double> fractions;
+  rules.progress = [&](double fraction, std::string_view label) {
+    fractions.push_back(fraction);
+    EXPECT_EQ(label, "a layer");
+  };
+  const Alternation t = alternate(
       [&](bool chosen) {
         order += chosen ? 'c' : 'u';
         drift *= 1.01;  // of a machine that gets slower and slower
         return (chosen ? 80 : 100) * drift;
       },
-      {});
+      rules, "a layer");
   EXPECT_EQ(order.substr(0, 10), "cucuuccuuc");
-  EXPECT_EQ(t.rounds, 12u);
+  EXPECT_EQ(t.rounds(), 12u);
+  EXPECT_EQ(t.other_samples.size(), 12u);
+  ASSERT_EQ(fractions.size(), 13u) << "before the first, and before each round";
+  EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
+  EXPECT_LE(fractions.back(), 1);
+  EXPECT_NEAR(t.median_ratio(), 0.8, 0.01);
+  EXPECT_TRUE(t.faster(0.02));
+  EXPECT_FALSE(t.faster(0.5) || t.slower(0));
   EXPECT_GT(t.ratio.low, 0.75);
   EXPECT_LT(t.ratio.high, 0.85);
   LayerRules few;
   few.rounds = 3;
-  EXPECT_EQ(compare_layers([](bool chosen) { return chosen ? 200.0 : 100.0; }, few).ratio.low, 0)
-      << "three rounds decide nothing";
+  const Alternation undecided = alternate([](bool chosen) { return chosen ? 200.0 : 100.0; }, few);
+  EXPECT_EQ(undecided.ratio.low, 0) << "three rounds decide nothing";
+  EXPECT_FALSE(undecided.slower(0));
+  few.rounds = 6;
+  EXPECT_TRUE(alternate([](bool chosen) { return chosen ? 200.0 : 100.0; }, few).slower(0.02));
 }
 
 // A toy model searched by hand: first with the default everywhere, then with the least preferred candidate.
@@ -56,23 +74,26 @@ TEST(LayerTiming, RealLayersAreTimedOrSaidToBeTheSame) {
     r.decision.finished = true;
     result.operators.push_back(std::move(r));
   }
-  std::vector<LayerTime> same = confirm_layers(result, model, platform, ms, contexts, {});
+  LayerTimer timer(platform);
+  const TimeLayer here = on_machine(timer, {}, confirmed_passes(ms, contexts));
+  std::vector<LayerTime> same = confirm_layers(result, model, ms, contexts, 0.02, here);
   ASSERT_EQ(same.size(), 1u);
   EXPECT_TRUE(same[0].same);
-  EXPECT_EQ(same[0].rounds, 0u);
+  EXPECT_EQ(same[0].times.rounds(), 0u);
+  EXPECT_TRUE(layer_rows(same, 1, 1).empty());
 
   for (OperatorResult& r : result.operators)
     for (size_t i = 0; i < r.space.entries.size(); ++i)
       if (r.space.entries[i].status == MeasurementStatus::kOk) r.decision.chosen = i;  // the least preferred one
-  LayerRules rules;
-  rules.noise = -1;  // whatever is slower at all is slower by more than this
-  const std::vector<LayerTime> times = confirm_layers(result, model, platform, ms, contexts, rules);
+  SearchResult copy = result;
+  const double noise = -1;  // whatever is slower at all is slower by more than this
+  const std::vector<LayerTime> times = confirm_layers(result, model, ms, contexts, noise, here);
   ASSERT_EQ(times.size(), 1u);
   EXPECT_FALSE(times[0].same);
-  EXPECT_GE(times[0].rounds, 6u);
-  EXPECT_GT(times[0].chosen_ns, 0);
-  EXPECT_GT(times[0].untuned_ns, 0);
-  EXPECT_EQ(times[0].reverted, times[0].ratio.low > 1);
+  EXPECT_GE(times[0].times.rounds(), 6u);
+  EXPECT_GT(times[0].times.chosen_ns, 0);
+  EXPECT_GT(times[0].times.other_ns, 0);
+  EXPECT_EQ(times[0].reverted, times[0].times.ratio.low > 1);
   for (const OperatorResult& r : result.operators) {
     if (r.task.roles() == "output") continue;
     EXPECT_EQ(r.decision.chosen == r.space.default_index, times[0].reverted) << r.task.roles();
@@ -80,6 +101,21 @@ TEST(LayerTiming, RealLayersAreTimedOrSaidToBeTheSame) {
       EXPECT_NE(r.decision.why.find("a whole layer"), std::string::npos);
     }
   }
+
+  // What was recorded decides the same without the machine, and nothing is said of passes that are not in it.
+  const std::vector<LayerTimeRow> rows = layer_rows(times, 3, 4);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].session_id, 3);
+  EXPECT_EQ(rows[0].search_id, 4);
+  EXPECT_EQ(rows[0].chosen_samples_ns.size(), times[0].times.rounds());
+  const std::vector<LayerTime> again = confirm_layers(copy, model, ms, contexts, noise, as_recorded(rows));
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].reverted, times[0].reverted);
+  for (size_t i = 0; i < result.operators.size(); ++i)
+    EXPECT_EQ(copy.operators[i].decision.chosen, result.operators[i].decision.chosen);
+  for (OperatorResult& r : copy.operators) r.decision.chosen = r.space.entries.size() - 1;
+  const std::vector<uint32_t> other = {128};
+  EXPECT_TRUE(confirm_layers(copy, model, ms, other, noise, as_recorded(rows)).empty());
 }
 
 }  // namespace

@@ -231,5 +231,152 @@ TEST_F(SearchTest, PlanRoundTripsThroughTheDatabaseAndFitsHere) {
   EXPECT_TRUE(fits.ok()) << fits.message();
 }
 
+// A machine whose candidates differ, in a way that only their names decide.
+class Landscape final : public Evaluator {
+ public:
+  explicit Landscape(uint64_t seed, double noise = 0.02) : fake_(seed) {
+    fake_.noise = noise;
+    if (noise == 0) fake_.interruption = 0;
+  }
+  static double truth(const OperatorShape& shape, const Candidate& c) {
+    const size_t hash = std::hash<std::string>()(describe(shape) + describe(c));
+    return 20000 * (1 + 0.5 * static_cast<double>(hash % 1000) / 1000);
+  }
+  Status prepare(const OperatorTask& task) override {
+    shape_ = task.shape;
+    return {};
+  }
+  CheckResult check(const Candidate& c) override { return fake_.check(c); }
+  std::optional<double> sample(const Candidate& c) override {
+    fake_.truth_ns[describe(c)] = truth(shape_, c);
+    return fake_.sample(c);
+  }
+  double now_s() override { return fake_.now_s(); }
+  size_t samples() const { return fake_.samples; }
+
+ private:
+  FakeEvaluator fake_;
+  OperatorShape shape_ = {};
+};
+
+class Replay : public SearchTest {
+ protected:
+  // Records a search by this strategy; what the database then knows is the recording.
+  SearchResult record(const std::string& strategy, uint64_t seed = 7) {
+    Landscape machine(seed);
+    options_.strategy = strategy;
+    SearchResult r = search(machine);
+    recorded_samples_ = machine.samples();
+    std::vector<OperatorShape> shapes;
+    for (const OperatorResult& o : r.operators) shapes.push_back(o.space.shape);
+    recording_ =
+        std::move(MeasurementStore(*db_).known(platform_.fingerprint(), r.search.variant_set_hash, shapes)).value();
+    return r;
+  }
+  SearchResult replay(const std::string& strategy) {
+    auto memory = Database::open(":memory:");
+    EXPECT_TRUE(memory.ok());
+    auto session = SessionStore(*memory).begin(platform_, "replay");
+    EXPECT_TRUE(session.ok());
+    SearchOptions o = options_;
+    o.strategy = strategy;
+    o.replay = &recording_;
+    Calibration c = calibration_;
+    c.id = 0;
+    auto r = run_search(*memory, session->id, platform_, c, model_, nullptr, o);
+    EXPECT_TRUE(r.ok()) << r.message();
+    return r.ok() ? std::move(*r) : SearchResult{};
+  }
+  static double truth_of_choice(const OperatorResult& r) {
+    return Landscape::truth(r.space.shape, r.chosen().candidate);
+  }
+
+  std::vector<Measurement> recording_;
+  size_t recorded_samples_ = 0;
+};
+
+TEST_F(Replay, ExhaustiveDecidesAsItDidAndMeasuresNothing) {
+  const SearchResult was = record("exhaustive"), is = replay("exhaustive");
+  ASSERT_EQ(is.operators.size(), was.operators.size());
+  size_t tuned = 0;
+  for (size_t i = 0; i < was.operators.size(); ++i) {
+    const Decision &a = was.operators[i].decision, &b = is.operators[i].decision;
+    EXPECT_TRUE(b.finished);
+    EXPECT_EQ(was.operators[i].chosen().candidate, is.operators[i].chosen().candidate);
+    EXPECT_EQ(a.verdict, b.verdict);
+    EXPECT_EQ(a.chosen_ns, b.chosen_ns);
+    EXPECT_EQ(a.default_ns, b.default_ns);
+    EXPECT_EQ(a.why, b.why);
+    tuned += a.verdict == Verdict::kFaster;
+  }
+  EXPECT_GT(tuned, 0u) << "a landscape in which nothing is to be found tests nothing";
+  EXPECT_EQ(is.measured, 0u);
+  EXPECT_EQ(is.reused, recorded_samples_);
+  EXPECT_EQ(is.repeated, 0u) << "it asks for what it took, in the same order";
+}
+
+TEST_F(Replay, RaceDecidesAsItDidOnItsOwnRecording) {
+  const SearchResult was = record("race"), is = replay("race");
+  ASSERT_EQ(is.operators.size(), was.operators.size());
+  for (size_t i = 0; i < was.operators.size(); ++i) {
+    EXPECT_EQ(was.operators[i].chosen().candidate, is.operators[i].chosen().candidate);
+    EXPECT_EQ(was.operators[i].decision.chosen_ns, is.operators[i].decision.chosen_ns);
+  }
+  EXPECT_EQ(is.measured, 0u);
+  EXPECT_EQ(is.repeated, 0u);
+}
+
+// On the recording of every candidate the race finds, of what it may look at, one as good as the best.
+TEST_F(Replay, RaceOnAnExhaustiveRecordingIsWithinNoise) {
+  const SearchResult was = record("exhaustive"), is = replay("race");
+  ASSERT_EQ(is.operators.size(), was.operators.size());
+  for (size_t i = 0; i < is.operators.size(); ++i) {
+    const OperatorResult& r = is.operators[i];
+    EXPECT_TRUE(r.decision.finished) << r.decision.why;
+    const Candidate& def = r.space.entries[r.space.default_index].candidate;
+    double best = Landscape::truth(r.space.shape, def);
+    for (size_t e = 0; e < r.space.entries.size(); ++e)  // that it raced, not only priced
+      if (r.decision.outcomes[e].sampled)
+        best = std::min(best, Landscape::truth(r.space.shape, r.space.entries[e].candidate));
+    EXPECT_LE(truth_of_choice(r), best * 1.04) << r.decision.why;
+    EXPECT_LE(truth_of_choice(was.operators[i]), truth_of_choice(r) * 1.04)
+        << "and what was measured exhaustively is no worse";
+  }
+  EXPECT_EQ(is.measured, 0u);
+  EXPECT_LT(is.reused, recorded_samples_);
+}
+
+TEST_F(Replay, RooflineNeedsOnlyWhatWasRecordedAbout) {
+  record("race");
+  const SearchResult is = replay("roofline");
+  options_.strategy = "roofline";
+  auto live = run_search(*db_, session_, platform_, calibration_, model_, nullptr, options_);
+  ASSERT_TRUE(live.ok()) << live.message();
+  ASSERT_EQ(is.operators.size(), live->operators.size());
+  for (size_t i = 0; i < is.operators.size(); ++i) {
+    EXPECT_EQ(is.operators[i].chosen().candidate, live->operators[i].chosen().candidate);
+    EXPECT_EQ(is.operators[i].decision.verdict, Verdict::kPredicted);
+  }
+  EXPECT_EQ(is.reused, 0u);
+}
+
+// A race that wants more than a shorter one took gets the samples again; a recording that broke off stays open.
+TEST_F(Replay, SamplesAreGivenAgainWhereARaceCameToItsEnd) {
+  record("race");
+  options_.rules.max_rounds *= 2;
+  options_.rules.duel_rounds *= 2;
+  options_.rules.min_rounds *= 2;
+  const SearchResult longer = replay("exhaustive");
+  EXPECT_GT(longer.repeated, 0u);
+  EXPECT_EQ(longer.measured, 0u);
+  EXPECT_EQ(longer.reused - longer.repeated <= recorded_samples_, true);
+
+  for (Measurement& m : recording_)
+    if (m.samples_ns.size() > 4) m.samples_ns.resize(4);
+  const SearchResult broken = replay("race");
+  EXPECT_EQ(broken.repeated, 0u);
+  for (const OperatorResult& r : broken.operators) EXPECT_FALSE(r.decision.finished) << describe(r.space.shape);
+}
+
 }  // namespace
 }  // namespace smepilot

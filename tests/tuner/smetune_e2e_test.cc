@@ -16,6 +16,7 @@
 
 #include "db/baseline_store.h"
 #include "db/calibration_store.h"
+#include "db/layer_store.h"
 #include "db/measurement_store.h"
 #include "db/plan_store.h"
 #include "db/session_store.h"
@@ -166,6 +167,7 @@ TEST_F(SmetuneTest, EveryVerbHasHelpWithExamples) {
                                                                                     {"plan", "export"},
                                                                                     {"plan", "import"},
                                                                                     {"plan", "explain"},
+                                                                                    {"plan", "compare"},
                                                                                     {"baseline"},
                                                                                     {"baseline", "import"},
                                                                                     {"report"},
@@ -275,6 +277,29 @@ TEST_F(SmetuneTest, SearchPlanExplainExportImport) {
   for (const char* part : {"Chosen for M", "Measured (", "predicted", "decided at"})
     EXPECT_NE(explain.out.find(part), std::string::npos) << part << " in " << explain.out;
   EXPECT_EQ(with_db({"plan", "explain", "--model", model, "--op", "attention", "--json"}).code, 0);
+  for (const char* part : {"Layer chain, decode of 1 sequence", "best reads", "All layers: as chosen"})
+    EXPECT_NE(explain.out.find(part), std::string::npos) << part << " in " << explain.out;
+  const Ran chain = with_db({"plan", "explain", "--model", model, "--m", "8"});
+  EXPECT_EQ(chain.code, 0) << chain.err;
+  EXPECT_NE(chain.out.find("Layer chain, decode of 8 sequences"), std::string::npos) << chain.out;
+  for (const char* role : {"attn_q", "attention", "attn_output", "ffn_gate", "ffn_down", "output"})
+    EXPECT_NE(chain.out.find(role), std::string::npos) << role << " in " << chain.out;
+  EXPECT_EQ(chain.out.find("Chosen for M"), std::string::npos) << "no operator was asked for";
+  EXPECT_NE(with_db({"plan", "explain", "--model", model, "--json"}).out.find("\"best_alone\""), std::string::npos);
+  {
+    auto db = Database::open(db_.string(), OpenMode::kReadOnly);
+    ASSERT_TRUE(db.ok()) << db.message();
+    LayerStore store(*db);
+    const auto times = store.times(1);
+    ASSERT_TRUE(times.ok()) << times.message();
+    const bool timed = s.out.find("rounds)") != std::string::npos;  // else every operator stayed untuned
+    EXPECT_EQ(!times->empty(), timed) << s.out;
+    for (const LayerTimeRow& t : *times) {
+      EXPECT_GE(t.chosen_samples_ns.size(), 6u);
+      EXPECT_EQ(t.chosen_samples_ns.size(), t.untuned_samples_ns.size());
+    }
+    EXPECT_FALSE(store.chain(1)->empty());
+  }
 
   const fs::path file = folder_ / "plan.json";
   const Ran exported = with_db({"plan", "export", "-o", file.string()});
@@ -302,6 +327,70 @@ TEST_F(SmetuneTest, SearchPlanExplainExportImport) {
   EXPECT_EQ(with_db({"db", "check"}).code, 0);
   EXPECT_EQ(with_db({"db", "export", (folder_ / "csv").string()}).code, 0);
   EXPECT_TRUE(fs::exists(folder_ / "csv" / "measurement.csv"));
+}
+
+TEST_F(SmetuneTest, PlansAreComparedByTakingTurns) {
+  store_calibration();
+  const std::string model = tiny_model();
+  const std::vector<std::string> search = {"search", "--model", model, "--m", "1,8", "--context", "64"};
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> args = search;
+    args.insert(args.end(), more.begin(), more.end());
+    return with_db(args);
+  };
+  ASSERT_EQ(with({"--budget", "60"}).code, 0);
+  ASSERT_EQ(with({"--strategy", "roofline"}).code, 0);
+  const auto compare = [&](std::vector<std::string> more) {
+    std::vector<std::string> args = {"plan", "compare"};
+    args.insert(args.end(), more.begin(), more.end());
+    args.insert(args.end(), {"--model", model, "--budget", "0.05"});
+    return with_db(args);
+  };
+  const Ran same = compare({"1", "1"});
+  ASSERT_EQ(same.code, 0) << same.err;
+  EXPECT_NE(same.out.find(" decisions, "), std::string::npos) << same.out;
+  EXPECT_EQ(same.out.find("differ"), std::string::npos) << same.out;
+  EXPECT_NE(same.out.find("every operator alike"), std::string::npos) << same.out;
+
+  // A plan that runs one operator otherwise, whatever the searches found.
+  const fs::path file = folder_ / "plan.json";
+  ASSERT_EQ(with_db({"plan", "export", "2", "-o", file.string()}).code, 0);
+  std::string text = read_file(file);
+  const size_t at = text.find("\"nc\": ");
+  ASSERT_NE(at, std::string::npos) << text;
+  const size_t end = text.find_first_not_of("0123456789", at + 6);
+  text.replace(at, end - at, text.substr(at, end - at) == "\"nc\": 16" ? "\"nc\": 32" : "\"nc\": 16");
+  write_file(file, text);
+  ASSERT_EQ(with_db({"plan", "import", file.string()}).code, 0);
+  const Ran other = compare({"2", "3"});
+  ASSERT_EQ(other.code, 0) << other.err;
+  EXPECT_NE(other.out.find("the noise of"), std::string::npos) << other.out;
+  EXPECT_NE(other.out.find("x the time (interval"), std::string::npos) << other.out;
+  EXPECT_NE(other.out.find("plan 3: "), std::string::npos) << other.out;
+  EXPECT_NE(other.out.find("One layer, timed"), std::string::npos) << other.out;
+  EXPECT_EQ(other.err, "") << "no progress where standard error is no terminal";
+  const Ran listed = compare({"2", "3", "--untimed"});
+  EXPECT_NE(listed.out.find("not timed"), std::string::npos) << listed.out;
+  EXPECT_EQ(listed.out.find("x the time"), std::string::npos) << listed.out;
+  EXPECT_EQ(listed.out.find("One layer"), std::string::npos) << listed.out;
+
+  const Ran untuned = compare({"1", "--json"});
+  ASSERT_EQ(untuned.code, 0) << untuned.err;
+  for (const char* part :
+       {"\"second\": \"untuned\"", "\"decisions\": ", "\"layers\": ", "\"beyond_noise\"", "\"noise\""})
+    if (std::string(part) != "\"beyond_noise\"" || untuned.out.find("\"differences\": []") == std::string::npos)
+      EXPECT_NE(untuned.out.find(part), std::string::npos) << part << " in " << untuned.out;
+
+  EXPECT_EQ(with_db({"plan", "compare"}).code, 2);
+  const Ran unknown = with_db({"plan", "compare", "1", "2"});
+  EXPECT_EQ(unknown.code, 1) << "a model of which only the file knows the sizes";
+  EXPECT_NE(unknown.err.find("--model"), std::string::npos) << unknown.err;
+  const Ran missing = compare({"1", "77"});
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_NE(missing.err.find("there is no plan 77"), std::string::npos) << missing.err;
+  const Ran wrong = with_db({"plan", "compare", "1", "2", "--model", "smollm2-135m"});
+  EXPECT_EQ(wrong.code, 1);
+  EXPECT_NE(wrong.err.find("smollm2-135m has hash"), std::string::npos) << wrong.err;
 }
 
 TEST_F(SmetuneTest, TestBedSaysSoAndKeepsItsRowsApart) {
@@ -421,9 +510,7 @@ TEST_F(SmetuneTest, ReplayDecidesOnARecordingAndStoresNothing) {
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_NE(again.out.find("\"label\": \"replayed\""), std::string::npos) << again.out;
   const auto entries = [](const std::string& out) { return out.substr(out.find("\"entries\"")).substr(0, 2000); };
-  if (live.out.find("\"reverted\": true") == std::string::npos) {  // whole layers are timed anew, and not replayed
-    EXPECT_EQ(entries(again.out), entries(live.out)) << "the same strategy on the same samples";
-  }
+  EXPECT_EQ(entries(again.out), entries(live.out)) << "the same strategy on the same samples and layers";
   for (const char* strategy : {"exhaustive", "roofline"}) EXPECT_EQ(here({"--strategy", strategy}).code, 0) << strategy;
   EXPECT_FALSE(fs::exists(folder_ / "smepilot")) << "no default database was made";
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "fake_landscape.h"
 #include "tuner/race.h"
@@ -173,6 +174,7 @@ TEST_P(MeasuringStrategies, SameAgainstSameHasFewFalseWinners) {
     e.noise = 0.05;
     winners += decide(GetParam(), space, e, o).verdict == Verdict::kFaster;
   }
+  std::printf("A/A: %d false winners in 200 decisions of %s\n", winners, GetParam());
   EXPECT_LE(winners, 10);
 }
 

@@ -1,0 +1,260 @@
+PRAGMA foreign_keys = OFF;
+BEGIN TRANSACTION;
+CREATE TABLE bandwidth (
+  id                INTEGER PRIMARY KEY,
+  calibration_id    INTEGER NOT NULL REFERENCES calibration (id) ON DELETE CASCADE,
+  level             TEXT NOT NULL,
+  op                TEXT NOT NULL CHECK (op IN ('read', 'write', 'copy')),
+  workers           INTEGER NOT NULL CHECK (workers >= 1),
+  working_set_bytes INTEGER NOT NULL CHECK (working_set_bytes >= 0),
+  gbps              REAL NOT NULL CHECK (gbps > 0),
+  samples_json      TEXT NOT NULL CHECK (json_valid(samples_json))
+) STRICT;
+INSERT INTO "bandwidth" VALUES(1,5,'DRAM','read',2,268435456,20.5,'[20.5]');
+CREATE TABLE baseline (
+  id           INTEGER PRIMARY KEY,
+  session_id   INTEGER NOT NULL REFERENCES session (id),
+  engine       TEXT NOT NULL,
+  build        TEXT NOT NULL,
+  cpu_info     TEXT NOT NULL,
+  model_file   TEXT NOT NULL,
+  model_type   TEXT NOT NULL,
+  n_threads    INTEGER NOT NULL CHECK (n_threads >= 1),
+  n_prompt     INTEGER NOT NULL CHECK (n_prompt >= 0),
+  n_gen        INTEGER NOT NULL CHECK (n_gen >= 0),
+  n_batch      INTEGER NOT NULL CHECK (n_batch >= 0),
+  n_depth      INTEGER NOT NULL CHECK (n_depth >= 0),
+  avg_ts       REAL NOT NULL CHECK (avg_ts > 0),
+  stddev_ts    REAL NOT NULL CHECK (stddev_ts >= 0),
+  samples_json TEXT NOT NULL CHECK (json_valid(samples_json)),  -- tokens per second
+  raw_json     TEXT NOT NULL UNIQUE CHECK (json_valid(raw_json)),
+  source       TEXT NOT NULL,
+  test_time    TEXT NOT NULL,
+  created      TEXT NOT NULL,
+  CHECK (n_prompt + n_gen >= 1)
+) STRICT;
+INSERT INTO "baseline" VALUES(1,1,'llama.cpp','1a2b3c4 (5678)','Testium','m.gguf','llama 1B Q4_0',2,512,0,512,0,123.5,1.5,'[122,125]','{"n": 1}','base.json','x','x');
+CREATE TABLE bench (
+  id           INTEGER PRIMARY KEY,
+  session_id   INTEGER NOT NULL REFERENCES session (id),
+  model_id     INTEGER NOT NULL REFERENCES model (id),
+  plan_id      INTEGER REFERENCES plan (id),
+  plan_mode    TEXT NOT NULL CHECK (plan_mode IN ('db', 'file', 'none')),
+  model_file   TEXT NOT NULL,
+  n_threads    INTEGER NOT NULL CHECK (n_threads >= 1),
+  n_prompt     INTEGER NOT NULL CHECK (n_prompt >= 0),
+  n_gen        INTEGER NOT NULL CHECK (n_gen >= 0),
+  n_depth      INTEGER NOT NULL CHECK (n_depth >= 0),
+  avg_ts       REAL NOT NULL CHECK (avg_ts > 0),
+  stddev_ts    REAL NOT NULL CHECK (stddev_ts >= 0),
+  samples_json TEXT NOT NULL CHECK (json_valid(samples_json)),  -- tokens per second
+  created      TEXT NOT NULL, n_seqs INTEGER NOT NULL DEFAULT 1 CHECK (n_seqs >= 1), kv_type TEXT NOT NULL DEFAULT 'f16' CHECK (kv_type IN ('f16', 'q8_0')),
+  CHECK (n_prompt + n_gen >= 1)
+) STRICT;
+INSERT INTO "bench" VALUES(1,1,1,1,'db','m.gguf',2,512,0,0,150.25,0.5,'[150.25]','x',1,'f16');
+INSERT INTO "bench" VALUES(2,1,1,NULL,'none','m.gguf',2,0,64,128,44.5,0.25,'[44.5]','x',4,'q8_0');
+CREATE TABLE calibration (
+  id            INTEGER PRIMARY KEY,
+  session_id    INTEGER NOT NULL REFERENCES session (id),
+  created       TEXT NOT NULL,
+  quick         INTEGER NOT NULL CHECK (quick IN (0, 1)),
+  seconds       REAL NOT NULL CHECK (seconds >= 0),
+  noise_floor   REAL NOT NULL CHECK (noise_floor >= 0),
+  exp_geps      REAL NOT NULL CHECK (exp_geps >= 0),
+  pack_gbps     REAL NOT NULL CHECK (pack_gbps >= 0),
+  busy_fraction REAL NOT NULL
+) STRICT;
+INSERT INTO "calibration" VALUES(5,1,'x',0,3.5,0.01,1.0,2.0,0.0);
+CREATE TABLE candidate (
+  id          INTEGER PRIMARY KEY,
+  operator_id INTEGER NOT NULL REFERENCES operator (id),
+  variant     TEXT NOT NULL CHECK (length(variant) > 0),
+  mode        TEXT NOT NULL CHECK (mode IN ('cpu', 'matrix', 'coop')),
+  workers     INTEGER NOT NULL CHECK (workers >= 1),
+  mc          INTEGER NOT NULL CHECK (mc >= 0),
+  nc          INTEGER NOT NULL CHECK (nc >= 0),
+  kv_tile     INTEGER NOT NULL CHECK (kv_tile >= 0),
+  kv_splits   INTEGER NOT NULL CHECK (kv_splits >= 0),
+  UNIQUE (operator_id, variant, mode, workers, mc, nc, kv_tile, kv_splits)
+) STRICT;
+INSERT INTO "candidate" VALUES(7,1,'a.test','cpu',2,128,64,0,0);
+INSERT INTO "candidate" VALUES(9,1,'a.test','cpu',2,64,64,0,0);
+CREATE TABLE fork_join (
+  id             INTEGER PRIMARY KEY,
+  calibration_id INTEGER NOT NULL REFERENCES calibration (id) ON DELETE CASCADE,
+  workers        INTEGER NOT NULL CHECK (workers >= 1),
+  ns             REAL NOT NULL CHECK (ns >= 0),
+  samples_json   TEXT NOT NULL CHECK (json_valid(samples_json))
+) STRICT;
+INSERT INTO "fork_join" VALUES(1,5,2,350.0,'[350]');
+CREATE TABLE measurement (
+  id               INTEGER PRIMARY KEY,
+  search_id        INTEGER NOT NULL REFERENCES search (id),
+  session_id       INTEGER NOT NULL REFERENCES session (id),   -- the run that measured: not the search's if resumed
+  candidate_id     INTEGER NOT NULL REFERENCES candidate (id),
+  platform_id      INTEGER NOT NULL REFERENCES platform (id),
+  variant_set_hash TEXT NOT NULL,
+  status           TEXT NOT NULL CHECK (status IN ('ok', 'incorrect', 'timeout', 'crashed',
+                                                   'pruned', 'refused', 'unsupported', 'constraint')),
+  reason           TEXT NOT NULL,
+  predicted_ns     REAL CHECK (predicted_ns > 0),   -- NULL: none
+  median_ns        REAL CHECK (median_ns > 0),      -- NULL unless status is ok
+  ci_low_ns        REAL,
+  ci_high_ns       REAL,
+  samples_json     TEXT NOT NULL CHECK (json_valid(samples_json)),
+  is_default       INTEGER NOT NULL CHECK (is_default IN (0, 1)),
+  created          TEXT NOT NULL,
+  digest           TEXT NOT NULL,                   -- of shape, candidate and result: damage does not go unnoticed
+  UNIQUE (search_id, candidate_id),
+  CHECK ((status = 'ok') = (median_ns IS NOT NULL)),
+  CHECK (status = 'ok' OR length(reason) > 0),
+  CHECK (ci_low_ns <= ci_high_ns)
+) STRICT;
+INSERT INTO "measurement" VALUES(1,1,1,7,1,'feed','ok','',900.5,10.0,9.0,11.5,'[9,10,11.5]',1,'x','aaf93fc83da8465c');
+INSERT INTO "measurement" VALUES(2,1,1,9,1,'feed','pruned','slow',5.0,NULL,NULL,NULL,'[]',0,'x','729e25aa74a33e72');
+CREATE TABLE model (
+  id           INTEGER PRIMARY KEY,
+  name         TEXT NOT NULL,
+  architecture TEXT NOT NULL,                       -- '': known only by the hash in an imported plan
+  hash         TEXT NOT NULL UNIQUE CHECK (length(hash) > 0),
+  shape_json   TEXT NOT NULL CHECK (json_valid(shape_json))
+) STRICT;
+INSERT INTO "model" VALUES(1,'tiny','llama','b943d6e1133abc98','{}');
+CREATE TABLE operator (
+  id       INTEGER PRIMARY KEY,
+  kind     TEXT NOT NULL,
+  dtype    TEXT NOT NULL,
+  m        INTEGER NOT NULL CHECK (m >= 1),
+  n        INTEGER NOT NULL CHECK (n >= 1),
+  k        INTEGER NOT NULL CHECK (k >= 1),
+  kv_len   INTEGER NOT NULL CHECK (kv_len >= 0),
+  kv_heads INTEGER NOT NULL CHECK (kv_heads >= 0),
+  UNIQUE (kind, dtype, m, n, k, kv_len, kv_heads)
+) STRICT;
+INSERT INTO "operator" VALUES(1,'matmul','q4_0',8,128,64,0,0);
+CREATE TABLE peak (
+  id             INTEGER PRIMARY KEY,
+  calibration_id INTEGER NOT NULL REFERENCES calibration (id) ON DELETE CASCADE,
+  unit           TEXT NOT NULL CHECK (unit IN ('cpu', 'matrix')),
+  dtype          TEXT NOT NULL,
+  isa            TEXT NOT NULL,
+  workers        INTEGER NOT NULL CHECK (workers >= 1),
+  gflops         REAL NOT NULL CHECK (gflops > 0),
+  samples_json   TEXT NOT NULL CHECK (json_valid(samples_json))
+) STRICT;
+INSERT INTO "peak" VALUES(1,5,'cpu','f32','avx2',1,99.5,'[99.5]');
+CREATE TABLE plan (
+  id               INTEGER PRIMARY KEY,
+  session_id       INTEGER NOT NULL REFERENCES session (id),
+  search_id        INTEGER REFERENCES search (id),
+  version          INTEGER NOT NULL CHECK (version >= 1),
+  fingerprint      TEXT NOT NULL CHECK (length(fingerprint) > 0),
+  identity_json    TEXT NOT NULL CHECK (json_valid(identity_json)),  -- of the platform it was made for
+  model_id         INTEGER NOT NULL REFERENCES model (id),
+  variant_set_hash TEXT NOT NULL CHECK (length(variant_set_hash) > 0),
+  planner          TEXT NOT NULL,
+  workers          INTEGER NOT NULL CHECK (workers >= 1),
+  build            TEXT NOT NULL,
+  created          TEXT NOT NULL,
+  digest           TEXT NOT NULL                    -- of the plan and its entries: damage does not go unnoticed
+) STRICT;
+INSERT INTO "plan" VALUES(1,1,1,1,'6d0af4e5e9d5c64c','{"cpu_family":"TestVendor 1/2/3","cpu_model":"Test CPU 9000","isa":"avx2+avx512","cores":"2","cpus":"4","caches":"L1 32K x2, L2 1M x2","matrix_unit":"none"}',1,'0123456789abcdef','race',2,'abc123 GNU 12.2.0','2026-01-31T12:34:56Z','d05bff8407c4268e');
+CREATE TABLE plan_entry (
+  id           INTEGER PRIMARY KEY,
+  plan_id      INTEGER NOT NULL REFERENCES plan (id) ON DELETE CASCADE,
+  kind         TEXT NOT NULL,
+  dtype        TEXT NOT NULL,
+  n            INTEGER NOT NULL CHECK (n >= 1),
+  k            INTEGER NOT NULL CHECK (k >= 1),
+  kv_heads     INTEGER NOT NULL CHECK (kv_heads >= 0),
+  m_min        INTEGER NOT NULL CHECK (m_min >= 1),
+  m_max        INTEGER NOT NULL,                    -- 4294967295: no bound, as in kv_max
+  kv_max       INTEGER NOT NULL CHECK (kv_max >= 0),
+  mode         TEXT NOT NULL CHECK (mode IN ('cpu', 'matrix', 'coop')),
+  variant      TEXT NOT NULL CHECK (length(variant) > 0),
+  workers      INTEGER NOT NULL CHECK (workers >= 1),
+  mc           INTEGER NOT NULL CHECK (mc >= 0),
+  nc           INTEGER NOT NULL CHECK (nc >= 0),
+  kv_tile      INTEGER NOT NULL CHECK (kv_tile >= 0),
+  kv_splits    INTEGER NOT NULL CHECK (kv_splits >= 0),
+  measured_m   INTEGER NOT NULL CHECK (measured_m >= 0),
+  measured_kv  INTEGER NOT NULL CHECK (measured_kv >= 0),
+  predicted_ns REAL NOT NULL CHECK (predicted_ns >= 0),
+  measured_ns  REAL NOT NULL CHECK (measured_ns >= 0),  -- 0: never measured
+  default_ns   REAL NOT NULL CHECK (default_ns >= 0),   -- 0: not measured
+  why          TEXT NOT NULL,
+  CHECK (m_min <= m_max)
+) STRICT;
+INSERT INTO "plan_entry" VALUES(1,1,'matmul','q4_0',128,64,0,1,1,0,'cpu','matmul.f32.q8.q4_0.test',2,128,64,0,0,1,0,1234.5,1300.25,1500.0,'fastest of 3, "quoted", 95 % sure');
+INSERT INTO "plan_entry" VALUES(2,1,'matmul','q4_0',128,64,0,2,4294967295,0,'cpu','matmul.f32.q8.q4_0.test',2,128,64,0,0,2,0,1234.5,1300.25,1500.0,'fastest of 3, "quoted", 95 % sure');
+INSERT INTO "plan_entry" VALUES(3,1,'attention','f16',4,16,2,1,4294967295,512,'cpu','attention.test',1,0,0,128,0,0,0,0.0,0.0,0.0,'');
+INSERT INTO "plan_entry" VALUES(4,1,'attention','f16',4,16,2,1,4294967295,4294967295,'cpu','attention.test',1,0,0,128,0,0,0,0.0,0.0,0.0,'');
+CREATE TABLE platform (
+  id            INTEGER PRIMARY KEY,
+  fingerprint   TEXT NOT NULL UNIQUE CHECK (length(fingerprint) > 0),
+  identity_json TEXT NOT NULL CHECK (json_valid(identity_json)),
+  facts_json    TEXT NOT NULL CHECK (json_valid(facts_json)),
+  created       TEXT NOT NULL
+) STRICT;
+INSERT INTO "platform" VALUES(1,'6d0af4e5e9d5c64c','{}','{}','x');
+CREATE TABLE search (
+  id               INTEGER PRIMARY KEY,
+  session_id       INTEGER NOT NULL REFERENCES session (id),
+  model_id         INTEGER NOT NULL REFERENCES model (id),
+  calibration_id   INTEGER REFERENCES calibration (id),
+  planner          TEXT NOT NULL,
+  variant_set_hash TEXT NOT NULL CHECK (length(variant_set_hash) > 0),
+  budget_s         REAL NOT NULL CHECK (budget_s >= 0),
+  options_json     TEXT NOT NULL CHECK (json_valid(options_json)),
+  state            TEXT NOT NULL CHECK (state IN ('running', 'done', 'stopped')),
+  started          TEXT NOT NULL,
+  finished         TEXT,
+  CHECK ((state = 'running') = (finished IS NULL))
+) STRICT;
+INSERT INTO "search" VALUES(1,1,1,NULL,'race','feed',1.0,'{}','done','x','x');
+CREATE TABLE search_operator (
+  search_id   INTEGER NOT NULL REFERENCES search (id) ON DELETE CASCADE,
+  operator_id INTEGER NOT NULL REFERENCES operator (id),
+  role        TEXT NOT NULL,
+  calls       INTEGER NOT NULL CHECK (calls >= 0),
+  PRIMARY KEY (search_id, operator_id, role)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "search_operator" VALUES(1,1,'ffn_up',2);
+CREATE TABLE session (
+  id          INTEGER PRIMARY KEY,
+  platform_id INTEGER NOT NULL REFERENCES platform (id),
+  started     TEXT NOT NULL,
+  command     TEXT NOT NULL,
+  version     TEXT NOT NULL,
+  revision    TEXT NOT NULL,
+  compiler    TEXT NOT NULL,
+  flags       TEXT NOT NULL,
+  build_type  TEXT NOT NULL,
+  governor    TEXT NOT NULL,
+  kernel      TEXT NOT NULL,
+  hypervisor  TEXT NOT NULL,
+  load1       REAL                                  -- NULL: unknown
+) STRICT;
+INSERT INTO "session" VALUES(1,1,'x','x','x','rev','x','x','x','x','x','x',0.0);
+CREATE INDEX session_platform ON session (platform_id);
+CREATE INDEX calibration_session ON calibration (session_id);
+CREATE INDEX peak_calibration ON peak (calibration_id);
+CREATE INDEX bandwidth_calibration ON bandwidth (calibration_id);
+CREATE INDEX fork_join_calibration ON fork_join (calibration_id);
+CREATE INDEX search_model ON search (model_id, variant_set_hash);
+CREATE INDEX search_session ON search (session_id);
+CREATE INDEX search_operator_operator ON search_operator (operator_id);
+CREATE INDEX measurement_key ON measurement (candidate_id, platform_id, variant_set_hash);
+CREATE INDEX measurement_platform ON measurement (platform_id);
+CREATE INDEX measurement_session ON measurement (session_id);
+CREATE INDEX plan_key ON plan (model_id, fingerprint);
+CREATE INDEX plan_session ON plan (session_id);
+CREATE INDEX plan_search ON plan (search_id);
+CREATE INDEX plan_entry_plan ON plan_entry (plan_id);
+CREATE INDEX baseline_session ON baseline (session_id);
+CREATE INDEX bench_model ON bench (model_id);
+CREATE INDEX bench_session ON bench (session_id);
+CREATE INDEX bench_plan ON bench (plan_id);
+COMMIT;
+PRAGMA application_id = 1397572944;
+PRAGMA user_version = 2;
