@@ -95,8 +95,8 @@ def load(db, model_name=None, plan_id=None):
     )
     for model in models:
         data.models.append(_load_model(db, data.platform, model, plan))
-    # One asked for by name is shown even if there is nothing; of the others, only those with something to show.
     data.workloads = workloads.load(db, platform_id)
+    # One asked for by name is shown even if there is nothing; of the others, only those with something to show.
     if model_name is None and plan is None:
         data.models = [m for m in data.models if m.plan or m.search or m.benches or data.workloads_of(m)]
     data.models.sort(key=_newest, reverse=True)
