@@ -44,6 +44,15 @@ std::string load_text(const Session& s) {
                                                        : "packed into memory");
 }
 
+// "memory: at most 1.21 GB in RAM; 0.71 GB of weights, …"
+std::string memory_text(const Engine& engine) {
+  const auto gigabytes = [](uint64_t bytes) { return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9); };
+  const MemoryNeed memory = engine.memory();
+  return fmt::format("memory: at most {} in RAM until now; {} of weights, {} for the cache, {} of scratch\n",
+                     gigabytes(peak_resident_bytes()), gigabytes(memory.weights), gigabytes(memory.kv_cache),
+                     gigabytes(memory.scratch));
+}
+
 // --learn derives a plan from the one in use.
 Status check_learning(const Engine& engine) {
   if (engine.plan().plan == nullptr)
@@ -201,7 +210,8 @@ int finish_session(const RunOptions& options, const Session& session) {
   if (session.stats == nullptr) return kExitOk;
   const Adaptation* const adaptation = session.adaptation.get();
   if (!options.json) {
-    fmt::print(stderr, "\n{}{}", session.stats->table(), adaptation != nullptr ? adaptation->table() : "");
+    fmt::print(stderr, "\n{}{}{}", session.stats->table(), memory_text(*session.engine),
+               adaptation != nullptr ? adaptation->table() : "");
     return kExitOk;
   }
   std::string more = "\"load\": " + load_json(session);

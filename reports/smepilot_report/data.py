@@ -67,6 +67,9 @@ class ReportData:
         """What starts of smepilot-run took: of the file given, and of the recorded runs."""
         return runs.loadings([row for m in self.models for row in m.benches], self.stats_path, self.run_stats)
 
+    def workloads_of(self, model):
+        return [engines for engines in self.workloads if engines[0].row["model_id"] == model.model["id"]]
+
     @property
     def has_matrix_unit(self):
         return bool(self.platform) and bool(self.platform["facts"].get("matrix_unit"))
@@ -92,11 +95,11 @@ def load(db, model_name=None, plan_id=None):
     )
     for model in models:
         data.models.append(_load_model(db, data.platform, model, plan))
+    data.workloads = workloads.load(db, platform_id)
     # One asked for by name is shown even if there is nothing; of the others, only those with something to show.
     if model_name is None and plan is None:
-        data.models = [m for m in data.models if m.plan or m.search or m.benches]
+        data.models = [m for m in data.models if m.plan or m.search or m.benches or data.workloads_of(m)]
     data.models.sort(key=_newest, reverse=True)
-    data.workloads = workloads.load(db, platform_id)
     _load_calibration(db, data)
     _load_baselines(db, data, everything=model_name is None and plan is None)
     return data

@@ -120,7 +120,7 @@ def _model(data, model, floor, cpu):
         "search": search and {"id": search["id"], "planner": search["planner"], "state": search["state"]},
         "choices": [_choice(choice) for choice in choices],
         "end_to_end": [_series(c, s) for c in comparisons for s in c.series],
-        "baselines": _standings(comparisons),
+        "baselines": _standings(comparisons, data.workloads_of(model)),
         "ruled_out": [
             {"status": r.status, "count": len(r.rows), "reason": clean(r.text)}
             for r in analysis.ruled_out(model.measurements)
@@ -188,8 +188,8 @@ def _series(comparison, series):
     }
 
 
-def _standings(comparisons):
-    columns, lines = end_to_end.standings(comparisons)
+def _standings(comparisons, workloads):
+    columns, lines = end_to_end.standings(comparisons, workloads)
     return [
         {
             "workload": line.name,

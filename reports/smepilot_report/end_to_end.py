@@ -148,10 +148,12 @@ class Standing:
     link: str  # of the rows
 
 
-def standings(comparisons):
-    """(columns, standings): win, tie and loss at a glance, of the comparisons that have a run of ours."""
+def standings(comparisons, workloads=()):
+    """(columns, standings): win, tie and loss at a glance, of the comparisons that have a run of ours, and of workloads
+    (lists of workloads.Engine, ours first)."""
     ours = [c for c in comparisons if c.reference is not None]
-    engines = sorted({clean(s.rows[0]["engine"]) for c in comparisons for s in c.series if s.role == "baseline"})
+    engines = {clean(s.rows[0]["engine"]) for c in comparisons for s in c.series if s.role == "baseline"}
+    engines = sorted(engines | {clean(e.row["engine"]) for run in workloads for e in run if e.row["is_baseline"]})
     columns = [ROLES["untuned"], ROLES["cpu"], ROLES["roofline"], *(engines or ["llama.cpp"])]
     out = []
     for c in ours:
@@ -163,7 +165,31 @@ def standings(comparisons):
             cells.append(max(same, key=lambda s: (s.rows[-1].get("revision") == build, s.newest), default=None))
         detail = f"{pluralise(c.threads, 'thread')}, {clean(c.model_file)}"
         out.append(Standing(workload_name(c.test), detail, c.reference, cells, f"#{c.anchor}"))
+    for run in workloads:
+        first, *others = [_whole(engine) for engine in run]
+        if first.role == "baseline":
+            continue
+        w = run[0].row
+        name = f"{clean(w['workload'])}{' at scale %g' % w['scale'] if w['scale'] != 1 else ''}"
+        name += f" ({w['n_prompt']} + {w['n_gen']} tokens{', batch %d' % w['batch'] if w['batch'] > 1 else ''})"
+        cells = [next((s for s in others if column in (ROLES[s.role], _engine(s))), None) for column in columns]
+        detail = f"{pluralise(first.threads, 'thread')}, {clean(first.model_file)}"
+        out.append(Standing(name, detail, first, cells, f"#workload-{w['id']}"))
     return columns, out
+
+
+def _whole(engine):
+    """A workload's engine (workloads.Engine) as tokens per second over prompt and generation together."""
+    row, total = engine.row, engine.total
+    tokens = row["batch"] * (row["n_prompt"] + row["n_gen"])
+    role = "baseline" if row["is_baseline"] else "untuned" if row["plan_mode"] == "none" else "plan"
+    test = (row["n_prompt"], row["n_gen"], 0, row["batch"], row["kv_type"])
+    series = Series(role, row["engine"], test, row["n_threads"], row["model_file"], [row], plan_id=row["plan_id"])
+    series.estimate = stats.Estimate(
+        tokens / total.median, tokens / total.high, tokens / total.low, total.count, total.coverage
+    )
+    series.verdict = engine.verdicts.get("total")
+    return series
 
 
 def _engine(series):

@@ -141,7 +141,7 @@ def _view(data, model, floor):
         _cpu(data),
         floor,
     )
-    baselines, standings = end_to_end.standings(comparisons)
+    baselines, standings = end_to_end.standings(comparisons, data.workloads_of(model))
     map_sizes, map_lines = modes.mode_map(model, floor, text.nanoseconds)
     split_curves, more_curves = modes.split_curves(model)
     return ModelView(

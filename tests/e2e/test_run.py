@@ -380,7 +380,8 @@ class Stats(ProgramTest):
 
     def test_table_goes_to_standard_error(self):
         out, err = self.assert_works(["-m", self.model, "--plan", "none", "-p", "Hello", "-n", "4", "--stats"])
-        for part in ("operator", "attention", "ffn_gate_up", "total", "smetune calibrate", "decode: "):
+        for part in ("operator", "attention", "ffn_gate_up", "total", "smetune calibrate", "decode: ", "avoided by sharing",
+                     "memory: at most "):
             self.assertIn(part, err)
         self.assertNotIn("ffn_gate_up", out)
 

@@ -37,6 +37,12 @@ class Workloads(unittest.TestCase):
             for part in ("gsm8k at scale 0.5, not the full workload", "46 + 50 tokens, batch 2", "win", "tie",
                          "not counted"):
                 self.assertIn(part, text)
+            # Among the standings, whole rounds: ours takes 4.0035 s, the baseline 5.0035 s for 2 × 96 tokens.
+            standing = " ".join(page.sections["endtoend"].split())
+            self.assertIn("gsm8k at scale 0.5 (46 + 50 tokens, batch 2)2 threads, m.gguf", standing)
+            self.assertIn("win 1.25×", standing)
+            self.assertIn(str(192 / 4.0035), page.values["endtoend"])
+            self.assertIn("#workload-1", page.links)
 
 
 class Verdicts(unittest.TestCase):
