@@ -22,7 +22,8 @@ sys.path.insert(0, os.path.join(SOURCE, "scripts"))
 import cli_texts  # noqa: E402
 
 # What the text names without meaning a whole command line.
-MENTIONS = {"smetune plan explain", "smepilot-run --adapt", "smepilot-run --testbed", "smepilot-run --dump-logits"}
+MENTIONS = {"smetune plan explain", "smetune workload", "smepilot-run --adapt", "smepilot-run --testbed",
+            "smepilot-run --dump-logits"}
 # Patterns: what stands for several commands.
 PATTERNS = {"smetune simulate matmul|attention|model --platform"}
 PLACEHOLDERS = {"A": "493", "B": "219", "E": "1.75"}  # rates that the reader has measured
