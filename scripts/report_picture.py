@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The picture of a report that the README shows: docs/report.png, from a page that `smetune report` wrote.
+"""A picture of the beginning of a report for the README: docs/report.png, from a page that `smetune report` wrote.
 
 usage: report_picture.py REPORT.html [OUT.png]
 
