@@ -12,7 +12,6 @@
 #include "db/prune.h"
 #include "db/session_store.h"
 #include "kernels/base/text.h"
-#include "profiles/timer.h"
 #include "tuner/cli.h"
 #include "tuner/cli_python.h"
 
@@ -165,15 +164,13 @@ int db_merge(const std::string& into, const std::vector<std::string>& files, boo
   ProgressLine line;
   MergeOptions options;
   options.cancel = &cancel;
-  const int64_t start = now_ns();
   nlohmann::ordered_json j{{"path", into}, {"merged", nlohmann::ordered_json::array()}};
   std::string out;
   int code = kExitOk;
   for (size_t i = 0; i < files.size() && code == kExitOk; ++i) {
     options.progress = [&](double part, std::string_view what) {
       const double fraction = (static_cast<double>(i) + part) / static_cast<double>(files.size());
-      const double elapsed = static_cast<double>(now_ns() - start) * 1e-9;
-      line.update(fraction, what, fraction > 0.02 ? elapsed * (1 - fraction) / fraction : -1);
+      line.update(fraction, what);
     };
     auto report = merge_database(*db, files[i], options);
     line.clear();

@@ -9,6 +9,7 @@
 #include "db/session_store.h"
 #include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
+#include "profiles/timer.h"
 #include "tuner/chain_choice.h"
 #include "tuner/cli.h"
 #include "tuner/cli_predict.h"
@@ -292,9 +293,12 @@ int search_verb(const Cli& cli, const Options& options) {
   const bool whole = options.ops.empty();  // a plan of some operators must not take the place of one of all
   std::vector<PassChain> chains;
   std::vector<LayerTime> layers;
+  double layers_s = 0;
   if (whole) {
     chains = together(*result, *model, s, *calibration, *platform);
+    const int64_t layers_start = now_ns();
     if (s.strategy != "roofline") layers = confirm_here(*result, *model, *platform, s, cancel);
+    layers_s = static_cast<double>(now_ns() - layers_start) * 1e-9;
   }
   if (cancel.load(std::memory_order_relaxed)) {
     fmt::print(stderr,
@@ -317,6 +321,7 @@ int search_verb(const Cli& cli, const Options& options) {
   const std::vector<PassGain> gains = pass_gains(*result, *model, s.ms, s.contexts);
   if (options.json) {
     nlohmann::ordered_json j = to_json(*result, *plan, gains, chains);
+    j["layers_seconds"] = layers_s;
     j["layers"] = nlohmann::ordered_json::array();
     for (const LayerTime& t : layers) j["layers"].push_back(to_json(t));
     return print_and_exit(j.dump(2) + "\n");
@@ -327,9 +332,10 @@ int search_verb(const Cli& cli, const Options& options) {
   out += plan_table(*plan, &*model) + "\n";
   if (whole) out += gain_table(gains) + "\n" + chain_table(chains);
   if (!layers.empty()) out += "\n" + layer_text(layers);
-  out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}.\n", result->search.id,
+  out += fmt::format("\nSearch {} ({}{}): {} operators, {} samples measured, {} reused, in {}{}.\n", result->search.id,
                      result->search.planner, result->resumed ? ", resumed" : "", result->operators.size(),
-                     result->measured, result->reused, format_duration(result->seconds));
+                     result->measured, result->reused, format_duration(result->seconds),
+                     layers.empty() ? "" : fmt::format(", layers in {}", format_duration(layers_s)));
   if (result->unfinished > 0)
     out +=
         wrap(fmt::format("The budget of {} ended before {} operator{} decided: the default stays unless another "
