@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A picture of the beginning of a report for the README: docs/report.png, from a page that `smetune report` wrote.
+"""A picture of a report for the README, docs/report.png: its summary and rooflines, from a page of `smetune report`.
 
 usage: report_picture.py REPORT.html [OUT.png]
 
@@ -12,13 +12,17 @@ import tempfile
 from pathlib import Path
 
 WIDTH, HEIGHT = 1000, 1180  # of the window, in CSS pixels
+LEFT_OUT = "nav, #machine, #platform"  # what lies between the two, by CSS selectors
 MOST_BYTES = 150_000
 
 
 def main():
     if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
-    from PIL import Image  # of Debian's python3-pil, which matplotlib brings
+    try:
+        from PIL import Image
+    except ImportError as error:
+        sys.exit(f"report_picture.py: {error}; on Debian: apt-get install python3-pil, and run it with /usr/bin/python3")
 
     page = Path(sys.argv[1]).resolve()
     out = Path(sys.argv[2] if len(sys.argv) == 3 else Path(__file__).parents[1] / "docs" / "report.png")
@@ -27,9 +31,12 @@ def main():
         sys.exit("report_picture.py: no Chromium is installed")
     with tempfile.TemporaryDirectory() as folder:
         shot = os.path.join(folder, "shot.png")
+        shown = Path(folder, "page.html")
+        shown.write_text(page.read_text(encoding="utf-8").replace(
+            "</head>", f"<style>{LEFT_OUT} {{ display: none }}</style></head>"), encoding="utf-8")
         subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                         f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={shot}",
-                        page.as_uri()], check=True, capture_output=True, timeout=120)
+                        shown.as_uri()], check=True, capture_output=True, timeout=120)
         with Image.open(shot) as image:
             image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
     size = out.stat().st_size

@@ -90,7 +90,7 @@ class Pictures(unittest.TestCase):
     def test_pictures_are_there_and_small(self):
         with open(os.path.join(SOURCE, "README.md"), encoding="utf-8") as f:
             pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", f.read())
-        self.assertLessEqual(len(pictures), 1)
+        self.assertEqual(len(pictures), 1)
         for _, path in pictures:
             with open(os.path.join(SOURCE, path), "rb") as f:
                 data = f.read()
