@@ -95,9 +95,9 @@ Result<std::unique_ptr<sqlite::Connection>> open_for_reading(const std::string& 
   SMEPILOT_ASSIGN(const int version, identify(*connection, migrations()));
   if (version != Database::newest_schema())
     return error(
-        "{}: the database has schema {}, this build reads schema {}; any `smetune` command that writes "
-        "brings it up to date",
-        path, version, Database::newest_schema());
+        "{}: the database has schema {}, this build reads schema {}; bring it up to date with: smetune --db {} db "
+        "migrate",
+        path, version, Database::newest_schema(), path);
   return connection;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/transformer_parts.h"
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/task_shares.h"
 #include "kernels/driver/trace.h"
 #include "kernels/pack/pack_rhs.h"
 #include "kernels/reference/dequantize.h"
@@ -203,10 +204,10 @@ LeftOperand Transformer::norm(uint32_t m, const float* weight, const float* resi
   const float eps = file_->hyper.rms_eps;
   const LeftOperand result{norm_, m, d, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
-  TaskCounter tasks(panels);
+  TaskShares tasks(panels, most);
   run_elementwise("norm", most, m, [&](unsigned worker, unsigned) {
     const TraceScope trace("norm", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p; tasks.take(p);) {
+    for (uint32_t p; tasks.take(worker, p);) {
       const uint32_t row = p * kPanel, rows = std::min(kPanel, m - row);
       float* x = x_ + size_t{row} * d;
       float* out = norm_ + size_t{row} * d;
@@ -306,10 +307,11 @@ unsigned Transformer::rotate(const LayerWeights& w, uint32_t m, bool rotated) {
     e.rope->rope(&q_args);
     e.rope->rope(&k_args);
   };
-  TaskCounter tasks(ceil_div(m, kPanel));
-  return run_elementwise("rope_kv", m < kPanel ? 1 : e.workers, m, [&](unsigned worker, unsigned) {
+  const unsigned most = m < kPanel ? 1 : e.workers;
+  TaskShares tasks(ceil_div(m, kPanel), most);
+  return run_elementwise("rope_kv", most, m, [&](unsigned worker, unsigned) {
     const TraceScope trace("rope", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p; tasks.take(p);)
+    for (uint32_t p; tasks.take(worker, p);)
       for (uint32_t row = p * kPanel; row < std::min((p + 1) * kPanel, m); ++row) rotate_row(row);
   });
 }
@@ -396,10 +398,10 @@ LeftOperand Transformer::swiglu(uint32_t rows, uint32_t cols, const FormSet& for
   const uint32_t panels = ceil_div(rows, kPanel);
   const LeftOperand result{gate_, rows, cols, forms, packed_};
   const unsigned most = std::min<unsigned>(e.workers, panels);
-  TaskCounter tasks(panels);
+  TaskShares tasks(panels, most);
   run_elementwise("swiglu", most, rows, [&](unsigned worker, unsigned) {
     const TraceScope trace("swiglu", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p; tasks.take(p);) {
+    for (uint32_t p; tasks.take(worker, p);) {
       const uint32_t row = p * kPanel, count = std::min(kPanel, rows - row);
       float* gate = gate_ + size_t{row} * cols;
       const SwigluArgs args{gate, up_ + size_t{row} * cols, gate, cols, cols, cols, count, cols};

@@ -7,6 +7,7 @@
 #include "engine/transformer.h"
 #include "engine/transformer_parts.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/task_shares.h"
 #include "kernels/driver/trace.h"
 
 namespace smepilot {
@@ -114,10 +115,11 @@ void Transformer::gather_rows() {
   const uint32_t d = file_->hyper.embedding;
   const ElementwiseConfig& e = dispatch_->elementwise();
   const auto count = static_cast<uint32_t>(panels_.size());
-  TaskCounter tasks(count);
-  pool_->run(std::min<unsigned>(e.workers, count), [&](unsigned worker, unsigned) {
+  const unsigned most = std::min<unsigned>(e.workers, count);
+  TaskShares tasks(count, most);
+  pool_->run(most, [&](unsigned worker, unsigned) {
     const TraceScope trace("gather_rows", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p; tasks.take(p);) {
+    for (uint32_t p; tasks.take(worker, p);) {
       const ExpertPanel& panel = panels_[p];
       float* const rows = expert_in_ + (packed_bytes_.gathered_rows ? size_t{panel.row} : size_t{worker} * kPanel) * d;
       for (uint32_t r = 0; r < panel.count; ++r)
@@ -135,10 +137,10 @@ void Transformer::swiglu_experts(uint32_t cols) {
   const auto count = static_cast<uint32_t>(panels_.size());
   const uint32_t routed = expert_first_[file_->hyper.experts];
   const unsigned most = routed < kPanel ? 1 : std::min<unsigned>(e.workers, count);
-  TaskCounter tasks(count);
+  TaskShares tasks(count, most);
   pool_->run(most, [&](unsigned worker, unsigned) {
     const TraceScope trace("swiglu", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p; tasks.take(p);) {
+    for (uint32_t p; tasks.take(worker, p);) {
       const ExpertPanel& panel = panels_[p];
       float* const gate = gate_ + size_t{panel.row} * cols;
       const SwigluArgs args{gate, up_ + size_t{panel.row} * cols, gate, cols, cols, cols, panel.count, cols};
@@ -160,10 +162,10 @@ void Transformer::combine_experts(uint32_t m) {
   const TraceOperator timeline("moe_combine");
   const uint32_t d = file_->hyper.embedding, used = file_->hyper.experts_used;
   const unsigned most = m < kPanel ? 1 : dispatch_->elementwise().workers;
-  TaskCounter tasks(m);
+  TaskShares tasks(m, most);
   pool_->run(most, [&](unsigned worker, unsigned) {
     const TraceScope trace("moe_combine", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t t; tasks.take(t);) {
+    for (uint32_t t; tasks.take(worker, t);) {
       float* const out = proj_ + size_t{t} * d;
       for (uint32_t i = 0; i < used; ++i) {
         const float* const in = expert_out_ + size_t{expert_rows_[t * used + i]} * d;

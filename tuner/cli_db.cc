@@ -38,6 +38,14 @@ int db_check(const Cli& cli, bool json) {
   return code != kExitOk || report->ok() ? code : kExitFailed;
 }
 
+int db_migrate(const Cli& cli) {
+  std::error_code ec;
+  const bool exists = std::filesystem::exists(cli.db_path, ec);
+  const auto db = Database::open(cli.db_path, exists ? OpenMode::kReadWriteCreate : OpenMode::kReadOnly);
+  if (!db.ok()) return fail(db.status());
+  return print_and_exit(fmt::format("{} has schema {}, that of this build.\n", cli.db_path, Database::newest_schema()));
+}
+
 struct ExportOptions {
   std::string folder, format = "csv";
   std::vector<std::string> tables;
@@ -227,6 +235,10 @@ void add_db(Cli& cli) {
   auto json = std::make_shared<bool>(false);
   check->add_flag("--json", *json, "Print the result as JSON");
   check->callback([&cli, json] { cli.action = [&cli, json] { return db_check(cli, *json); }; });
+  CLI::App* migrate = add_verb(verb, "migrate", "Bring the database of an older build up to this one's schema",
+                               "  smetune db migrate\n  smetune --db old.db db migrate\n"
+                               "Every command that writes does it too. Older builds refuse the file from then on.");
+  migrate->callback([&cli] { cli.action = [&cli] { return db_migrate(cli); }; });
   CLI::App* exp = add_verb(verb, "export", "Write every table, or some, as a CSV or Parquet file",
                            "  smetune db export csv/\n"
                            "  smetune db export csv/ --table measurement --table candidate\n"

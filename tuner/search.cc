@@ -91,18 +91,15 @@ class SearchRun {
       price_space(r.space, roofline);
       prune_space(r.space, options_.prune);
       if (options_.replay != nullptr && strategy_->measures()) close_unrecorded(r.space);
-      // Most operators need less than an even share of what is left: one may take more.
-      constexpr double kShare = 2.5;
-      const double left = options_.budget_s - (wall_s() - start_s_);
-      const double share = std::min(left, kShare * left / static_cast<double>(tasks.size() - i));
-      SMEPILOT_TRY(decide(r, std::max(share, 0.0)));
+      SMEPILOT_TRY(decide(r, share_of_budget(tasks.size() - i)));
       if (is_set(options_.cancel) && !r.decision.finished) result_.cancelled = true;
       result_.measured += r.measured;
       result_.reused += r.reused;
       result_.repeated += r.repeated;
-      result_.unfinished += r.decision.finished ? 0 : 1;
       result_.operators.push_back(std::move(r));
     }
+    if (options_.replay == nullptr) SMEPILOT_TRY(continue_races(tasks.size()));
+    result_.unfinished = unfinished();
     report_progress(result_.operators.size(), tasks.size(), "");
     result_.seconds = wall_s() - start_s_;
     const bool whole = result_.unfinished == 0 && result_.operators.size() == tasks.size();
@@ -224,6 +221,46 @@ class SearchRun {
     return Roofline(calibration_, platform_, o);
   }
 
+  double left_of_budget() const { return options_.budget_s - (wall_s() - start_s_); }
+
+  // Most operators need less than an even share of what is left: one may take more.
+  double share_of_budget(size_t operators) const {
+    constexpr double kShare = 2.5;
+    const double left = left_of_budget();
+    return std::max(std::min(left, kShare * left / static_cast<double>(operators)), 0.0);
+  }
+
+  size_t unfinished() const {
+    return static_cast<size_t>(std::count_if(result_.operators.begin(), result_.operators.end(),
+                                             [](const OperatorResult& r) { return !r.decision.finished; }));
+  }
+
+  // Races that their share cut short go on, from the samples they have, with what the others have left of the budget.
+  Status continue_races(size_t tasks) {
+    constexpr double kLeast_s = 0.2;
+    constexpr int kPasses = 3;
+    for (int pass = 0; pass < kPasses && result_.operators.size() == tasks; ++pass) {
+      size_t open = unfinished();
+      if (open == 0 || left_of_budget() < kLeast_s) return {};
+      for (OperatorResult& r : result_.operators) {
+        if (r.decision.finished) continue;
+        if (is_set(options_.cancel)) {
+          result_.cancelled = true;
+          return {};
+        }
+        report_progress(tasks - open, tasks, describe(r.task.shape) + ", again");
+        const size_t measured = r.measured, reused = r.reused;
+        SMEPILOT_TRY(decide(r, share_of_budget(open--)));
+        result_.measured += r.measured;
+        r.measured += measured;
+        r.reused = reused;
+        if (is_set(options_.cancel) && !r.decision.finished) result_.cancelled = true;
+      }
+    }
+    return {};
+  }
+
+  // Decides, with the samples of earlier searches and of an earlier time in this one.
   Status decide(OperatorResult& r, double share_s) {
     std::vector<Measurement> known;
     for (const Measurement& m : known_)
@@ -247,13 +284,28 @@ class SearchRun {
     r.measured = log.measured();
     r.reused = log.reused();
     r.repeated = log.repeated();
+    r.entry_ns.clear();
     for (const SpaceEntry& e : r.space.entries) {
       const RecordedEvaluator::Record* record = log.find(e.candidate);
       const bool timed = record != nullptr && record->status == MeasurementStatus::kOk && !record->samples_ns.empty();
       r.entry_ns.push_back(timed ? median(record->samples_ns) : 0);
     }
     if (r.decision.finished) return save_outcomes(r, log);
+    keep_known(r, log);
     return {};
+  }
+
+  // What was sampled for an operator that is not decided yet takes the place of what was known of it.
+  void keep_known(const OperatorResult& r, const RecordedEvaluator& log) {
+    for (const SpaceEntry& e : r.space.entries) {
+      const RecordedEvaluator::Record* record = log.find(e.candidate);
+      if (record == nullptr || !was_run(record->status)) continue;
+      std::erase_if(known_, [&](const Measurement& m) {
+        return m.candidate == e.candidate && describe(m.shape) == describe(r.space.shape);
+      });
+      known_.push_back(row(r, e));
+      fill(known_.back(), *record);
+    }
   }
 
   Measurement row(const OperatorResult& r, const SpaceEntry& e) const {

@@ -5,6 +5,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
+#include "kernels/driver/task_shares.h"
 #include "kernels/driver/trace.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
@@ -149,6 +150,8 @@ class Group {
       workers_ = std::min(
           {std::max(wanted[kVector], wanted[kMatrix]), available, std::max(total[kVector] + total[kMatrix], 1u)});
     }
+    if (!apart_ && !dynamic)
+      for (const Side side : {kVector, kMatrix}) by_share_[side] = !streams[side] && share_out(side);
     for (const Side side : {kVector, kMatrix})  // what one side takes at once must not be all that the other could have
       runs_[side] = !streams[side] ? 0 : dynamic ? workers_ : own_workers(side);
   }
@@ -161,11 +164,11 @@ class Group {
     Done done;
     const Side side =
         apart_ ? (worker < matrix_workers_ ? kMatrix : kVector) : (queues_[kVector].tasks() != 0 ? kVector : kMatrix);
-    own_tasks(side, done);
+    own_tasks(side, worker, done);
     if (apart_)
       left_tasks(other(side), side, done);
     else
-      own_tasks(other(side), done);
+      own_tasks(other(side), worker, done);
     if (mine == nullptr) return;
     mine->work = done.work;
     mine->tasks = done.tasks;
@@ -200,7 +203,41 @@ class Group {
     return is_dynamic(call_at(at)) == (at >= calls_.size()) ? part_of(call_at(at), side) : Part{};
   }
 
-  void own_tasks(Side side, Done& done) noexcept {
+  // Cuts each call into a share for each worker: the same rows of every call, where there are rows enough.
+  bool share_out(Side side) noexcept {
+    shares_[side].reset(workers_);
+    for (const MatmulCall& call : calls_) {
+      const uint32_t count = part_of(call, side).count;
+      for (unsigned s = 0; s < shares_[side].shares(); ++s)
+        shares_[side].add(s, shares_[side].bound(count, s + 1) - shares_[side].bound(count, s));
+    }
+    return true;
+  }
+
+  void shared_tasks(Side side, unsigned worker, Done& done) noexcept {
+    TaskShares& shares = shares_[side];
+    size_t at = 0;  // of the task taken last: its call, the number in the share of the first task there, and the share
+    uint32_t first = 0;
+    unsigned last_share = 0;
+    Part part = part_of(calls_[0], side);
+    for (unsigned share, index; shares.take(worker, share, index); ++done.tasks) {
+      if (share != last_share || index < first) {
+        at = first = 0;
+        last_share = share;
+        part = part_of(calls_[0], side);
+      }
+      uint32_t begin = shares.bound(part.count, share);
+      for (uint32_t end; index - first >= (end = shares.bound(part.count, share + 1)) - begin;) {
+        first += end - begin;
+        part = part_of(calls_[++at], side);
+        begin = shares.bound(part.count, share);
+      }
+      done.work += matmul_tasks(calls_[at], variant_of(calls_[at], side), part, begin + (index - first), 1);
+    }
+  }
+
+  void own_tasks(Side side, unsigned worker, Done& done) noexcept {
+    if (by_share_[side]) return shared_tasks(side, worker, done);
     size_t at = 0;       // where the taken tasks belong: task numbers only grow
     uint32_t first = 0;  // number of the first task there
     Part part = part_at(0, side);
@@ -242,6 +279,8 @@ class Group {
 
   std::span<const MatmulCall> calls_;
   TaskQueue queues_[2];
+  TaskShares shares_[2];
+  bool by_share_[2] = {false, false};  // where both sides' tasks are everyone's
   uint32_t runs_[2] = {0, 0};
   double work_[2] = {0, 0};  // multiply-accumulates
   bool apart_ = false;
@@ -262,10 +301,11 @@ void pack_lhs(WorkerPool& pool, const ElementwiseConfig& config, const LhsForm& 
               uint32_t rows, uint32_t k, std::byte* dst) noexcept {
   SMEPILOT_DCHECK(config.packer(form.layout) != nullptr);
   const uint32_t panels = ceil_div(rows, kPanel);
-  TaskCounter tasks(panels);
-  pool.run(std::min<unsigned>(config.workers, panels), [&](unsigned worker, unsigned) {
+  const unsigned most = std::min<unsigned>(config.workers, panels);
+  TaskShares tasks(panels, most);
+  pool.run(most, [&](unsigned worker, unsigned) {
     const TraceScope trace("pack", ExecutionUnit::kCpu, ExecutionMode::kCpu, worker);
-    for (uint32_t p; tasks.take(p);) {
+    for (uint32_t p; tasks.take(worker, p);) {
       const uint32_t m = p * kPanel;
       pack_lhs_panel(config, form, x + m * stride, stride, std::min(kPanel, rows - m), k,
                      dst + lhs_bytes(form.layout, m, k));

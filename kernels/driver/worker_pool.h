@@ -12,22 +12,6 @@
 
 namespace smepilot {
 
-// Tasks 0 .. count-1 that the workers of a run take as they come to them: one whose core is shared or slow holds the
-// others up for a task at most.
-class TaskCounter {
- public:
-  explicit TaskCounter(uint32_t count) noexcept : count_(count) {}
-  // False: none is left.
-  bool take(uint32_t& task) noexcept {
-    task = next_.fetch_add(1, std::memory_order_relaxed);
-    return task < count_;
-  }
-
- private:
-  std::atomic<uint32_t> next_{0};
-  uint32_t count_;
-};
-
 class WorkerPool {
  public:
   // `workers` threads including the caller of run(). Worker i is pinned to cpus[i] if given (Linux; the caller's

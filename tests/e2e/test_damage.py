@@ -1,7 +1,8 @@
-"""Damaged and hostile files: exit code 1, a message that names the file, no crash, nothing overwritten."""
+"""Damaged, hostile and old files: exit code 1, a message that names the file, no crash, nothing overwritten."""
 
 import os
 import random
+import sqlite3
 import struct
 import unittest
 
@@ -108,6 +109,34 @@ class DamagedDatabase(ProgramTest):
         self.assert_fails(["-m", self.model, "-p", "ab", "--plan", "db", "--db", bad], bad)
         # A folder where the file should be.
         self.assert_fails(["-m", self.model, "-p", "ab", "--plan", "db", "--db", self.folder], self.folder)
+
+
+class OldDatabase(ProgramTest):
+    def write(self, name):
+        source = os.path.join(os.environ["SMEPILOT_SOURCE"], "tests", "db", "data", name)
+        db = sqlite3.connect(self.db)
+        with open(source, encoding="utf-8") as f:
+            db.executescript(f.read())
+        db.close()
+
+    def schema(self):
+        db = sqlite3.connect(self.db)
+        self.addCleanup(db.close)
+        return db.execute("PRAGMA user_version").fetchone()[0]
+
+    def test_what_reads_only_says_how_to_migrate(self):
+        self.write("schema_007.sql")
+        self.assert_fails(["plan", "list", "--db", self.db], "schema 7", "db migrate", program=SMETUNE)
+        self.assertEqual(self.schema(), 7)
+        newest = self.assert_works(["db", "migrate", "--db", self.db], SMETUNE)[0]
+        self.assertIn("has schema %d" % self.schema(), newest)
+        self.assertGreater(self.schema(), 7)
+        self.assert_works(["plan", "list", "--db", self.db], SMETUNE)
+        self.assertEqual(self.assert_works(["db", "migrate", "--db", self.db], SMETUNE)[0], newest)
+
+    def test_nothing_is_made_where_there_is_none(self):
+        self.assert_fails(["db", "migrate", "--db", self.db], self.db, program=SMETUNE)
+        self.assertFalse(os.path.exists(self.db))
 
 
 if __name__ == "__main__":
