@@ -85,7 +85,8 @@ struct MatmulCall {
 };
 
 // Executes independent calls (q, k and v; gate and up; the experts of a layer), of any modes, in one fork and join.
-// Work is cut into tasks of mc x nc outputs that the workers take as they come to them, so uneven workers finish
+// Work is cut into tasks of mc x nc outputs. Each worker has a share of them (TaskShares) and helps others when it is
+// done; those of few rows, and of two units at once, are taken as workers come to them. Uneven workers so finish
 // together. Where both units have work, the first workers of the pool are the matrix unit's and the following ones the
 // vector cores', unless every worker has a matrix unit of its own. time: what each worker did, of a CallTime for the
 // pool's workers; may be nullptr.

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <map>
 
 #include "db/baseline_store.h"
@@ -152,7 +153,14 @@ TEST(Database, RowsOfOlderSchemasStayReadable) {
     }
     auto benches = BenchStore(*db).list();
     ASSERT_OK(benches);
-    EXPECT_EQ(benches->size(), v >= 2 ? 2u : 1u);
+    EXPECT_EQ(benches->size(), v >= 9 ? 3u : v >= 2 ? 2u : 1u);
+    const auto labelled = std::find_if(benches->begin(), benches->end(), [](const Bench& b) { return !b.planner.empty(); });
+    ASSERT_EQ(labelled != benches->end(), v >= 9);
+    if (v >= 9) {
+      EXPECT_EQ(labelled->planner, "race");
+      EXPECT_EQ(labelled->mode, "auto");
+      EXPECT_NE(labelled->load_json.find("ready_seconds"), std::string::npos);
+    }
     auto baselines = BaselineStore(*db).list();
     ASSERT_OK(baselines);
     EXPECT_EQ(baselines->size(), 1u);
