@@ -154,7 +154,8 @@ TEST(Database, RowsOfOlderSchemasStayReadable) {
     auto benches = BenchStore(*db).list();
     ASSERT_OK(benches);
     EXPECT_EQ(benches->size(), v >= 9 ? 3u : v >= 2 ? 2u : 1u);
-    const auto labelled = std::find_if(benches->begin(), benches->end(), [](const Bench& b) { return !b.planner.empty(); });
+    const auto labelled =
+        std::find_if(benches->begin(), benches->end(), [](const Bench& b) { return !b.planner.empty(); });
     ASSERT_EQ(labelled != benches->end(), v >= 9);
     if (v >= 9) {
       EXPECT_EQ(labelled->planner, "race");
