@@ -176,6 +176,10 @@ class Run(ProgramTest):
         for _ in range(2):  # plans 1 and 2, the second of the first one's samples
             smetune("search", "--model", "model.gguf", "--quick", "--budget", "20")
         smetune("plan", "export", "-o", "plan.json")
+        with open(here("stats.json"), "wb") as f:
+            subprocess.run([*RUN, "-m", "model.gguf", "-p", "Once upon a time", "-n", "4", "--trace", "trace.json",
+                            "--stats", "--json"], cwd=cls.reader, env=env, stdout=f, stderr=subprocess.DEVNULL,
+                           check=True)
         for name in ("a.db", "b.db", "old.db", "new.db", "other.db", "plans.db", "smepilot.db", "mine.db"):
             shutil.copy(database, here(name))
 
@@ -206,10 +210,15 @@ class Run(ProgramTest):
                 shutil.copytree(self.reader, folder, dirs_exist_ok=True)
                 env = dict(self.env, XDG_DATA_HOME=folder, XDG_CACHE_HOME=folder)
                 program = SMETUNE if words[0] == "smetune" else RUN
-                p = subprocess.run([*program, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, env=env,
+                arguments, target = words[1:], None
+                if arguments[-2:-1] == [">"]:
+                    *arguments, _, target = arguments
+                p = subprocess.run([*program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, env=env,
                                    cwd=folder, timeout=200)
                 err = p.stderr.decode("utf-8", "replace")
                 self.assertIn(p.returncode, good, "%s: %s\n%s" % (file, shlex.join(words), err))
+                if target is not None:
+                    json.loads(p.stdout)
                 shutil.rmtree(folder)
         for file, words in commands(r"scripts/compare_engines\.py"):
             if len(words) == 1:

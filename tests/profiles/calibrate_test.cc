@@ -196,7 +196,7 @@ TEST(Calibrate, AStepInWhichTheClockFellIsMeasuredAgain) {
     low = label == "read DRAM, 1 worker";
     looks = 0;
   };
-  options.reference_gflops = [&] { return low && ++looks <= 3 ? 80.0 : 100.0; };
+  options.reference_gflops = [&] { return low && ++looks <= 2 ? 80.0 : 100.0; };
   const Result<Calibration> c = calibrate(platform, options);
   ASSERT_TRUE(c.ok()) << c.message();
   expect_complete(*c, {1});  // among others one row for the step, not two
