@@ -151,7 +151,8 @@ class Group {
           {std::max(wanted[kVector], wanted[kMatrix]), available, std::max(total[kVector] + total[kMatrix], 1u)});
     }
     if (!apart_ && !dynamic)
-      for (const Side side : {kVector, kMatrix}) by_share_[side] = !streams[side] && share_out(side);
+      for (const Side side : {kVector, kMatrix})
+        if (!streams[side]) share_out(side);
     for (const Side side : {kVector, kMatrix})  // what one side takes at once must not be all that the other could have
       runs_[side] = !streams[side] ? 0 : dynamic ? workers_ : own_workers(side);
   }
@@ -204,14 +205,14 @@ class Group {
   }
 
   // Cuts each call into a share for each worker: the same rows of every call, where there are rows enough.
-  bool share_out(Side side) noexcept {
+  void share_out(Side side) noexcept {
+    by_share_[side] = true;
     shares_[side].reset(workers_);
     for (const MatmulCall& call : calls_) {
       const uint32_t count = part_of(call, side).count;
       for (unsigned s = 0; s < shares_[side].shares(); ++s)
         shares_[side].add(s, shares_[side].bound(count, s + 1) - shares_[side].bound(count, s));
     }
-    return true;
   }
 
   void shared_tasks(Side side, unsigned worker, Done& done) noexcept {
