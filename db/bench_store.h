@@ -15,7 +15,7 @@ struct Bench {
   int64_t model_id = 0;         // set by the store
   int64_t plan_id = 0;          // 0: no plan of the database drove it
   std::string plan_mode;        // "db", "file", "none"
-  std::string planner;          // of that plan; else "roofline" or "untuned"; "": not recorded (before schema 8)
+  std::string planner;          // of that plan; else "roofline" or "untuned"; "": not recorded (before schema 9)
   std::string mode;             // "auto", or what all operators had to be executed by; "": not recorded
   std::string model_file;       // file name without its folder
   std::string kv_type = "f16";  // what the KV cache held

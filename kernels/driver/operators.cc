@@ -208,11 +208,7 @@ class Group {
   void share_out(Side side) noexcept {
     by_share_[side] = true;
     shares_[side].reset(workers_);
-    for (const MatmulCall& call : calls_) {
-      const uint32_t count = part_of(call, side).count;
-      for (unsigned s = 0; s < shares_[side].shares(); ++s)
-        shares_[side].add(s, shares_[side].bound(count, s + 1) - shares_[side].bound(count, s));
-    }
+    for (const MatmulCall& call : calls_) shares_[side].add(part_of(call, side).count);
   }
 
   void shared_tasks(Side side, unsigned worker, Done& done) noexcept {

@@ -374,11 +374,11 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
   const RhsPlanes at = rhs_planes(D, args->k);
   Chunk chunk{{scratch.w[0][0][0], scratch.w[1][0][0]}, scratch, 0, true, false, args->dst_stride, {}};
   for (uint32_t p = 0; p < P; ++p) chunk.mask[p] = column_mask(left - p * kPanel);
+  const uint8_t* next_panel = left > P * kPanel ? panel + P * args->rhs_stride : panel;
   for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
     chunk.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
     chunk.first = kb0 == 0;
     chunk.last = kb0 + chunk.blocks == blocks;
-    const uint8_t* next_panel = left > P * kPanel ? panel + P * args->rhs_stride : panel;
     for (int p = 0; p < P; ++p) {
       const uint8_t* from = panel + static_cast<size_t>(p) * args->rhs_stride;
       const uint8_t* next = next_panel + static_cast<size_t>(p) * args->rhs_stride;

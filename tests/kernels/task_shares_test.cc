@@ -39,8 +39,7 @@ TEST(TaskShares, WorkersOfOneShareAndThoseBeyondTheCountDivideIt) {
 TEST(TaskShares, SharesOfSeveralCallsAreNumberedOn) {
   TaskShares tasks;
   tasks.reset(2);
-  for (const uint32_t count : {4u, 3u})
-    for (unsigned s = 0; s < 2; ++s) tasks.add(s, tasks.bound(count, s + 1) - tasks.bound(count, s));
+  for (const uint32_t count : {4u, 3u}) tasks.add(count);
   unsigned share = 9;
   uint32_t index = 9;
   for (uint32_t i = 0; i < 3; ++i) {  // two of the first call, one of the second
