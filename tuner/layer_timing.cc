@@ -58,10 +58,6 @@ double run_layer(std::vector<Part>& parts, WorkerPool& pool, bool chosen) {
   return static_cast<double>(std::max<int64_t>(now_ns() - start, 1));
 }
 
-bool is_set(const std::atomic<bool>* flag) noexcept {
-  return flag != nullptr && flag->load(std::memory_order_relaxed);
-}
-
 OperatorResult* decided(SearchResult& result, const OperatorShape& shape) {
   const auto it = std::find_if(result.operators.begin(), result.operators.end(),
                                [&](const OperatorResult& r) { return describe(r.space.shape) == describe(shape); });
@@ -173,16 +169,21 @@ std::vector<LayerPass> confirmed_passes(std::span<const uint32_t> ms, std::span<
   return out;
 }
 
+LayerTime layer_time_of(const LayerPass& pass) {
+  LayerTime t;
+  t.name = pass_name(pass.pass, pass.m, pass.kv_len);
+  t.pass = pass.pass;
+  t.m = pass.m;
+  t.kv_len = pass.kv_len;
+  t.same = true;
+  return t;
+}
+
 std::vector<LayerTime> confirm_layers(SearchResult& result, const ModelShape& model, std::span<const uint32_t> ms,
                                       std::span<const uint32_t> contexts, double noise, const TimeLayer& time) {
   std::vector<LayerTime> out;
   for (const LayerPass& p : confirmed_passes(ms, contexts)) {
-    LayerTime t;
-    t.name = pass_name(p.pass, p.m, p.kv_len);
-    t.pass = p.pass;
-    t.m = p.m;
-    t.kv_len = p.kv_len;
-    t.same = true;
+    LayerTime t = layer_time_of(p);
     std::vector<LayerOperator> operators = layer_operators(model, p.pass, p.m, p.kv_len);
     bool whole = !operators.empty();
     for (LayerOperator& o : operators) {

@@ -74,6 +74,14 @@ class LayerTimer {
   std::unique_ptr<WorkerPool> pool_;
 };
 
+// The passes whose layer speaks for the model: a decode step of one sequence and the largest prompt batch among `ms`,
+// at the first context.
+struct LayerPass {
+  Pass pass = Pass::kDecode;
+  uint32_t m = 0, kv_len = 0;
+};
+std::vector<LayerPass> confirmed_passes(std::span<const uint32_t> ms, std::span<const uint32_t> contexts);
+
 struct LayerTime {
   std::string name;  // as PassGain::name
   Pass pass = Pass::kDecode;
@@ -82,14 +90,7 @@ struct LayerTime {
   bool same = false;      // every operator stays untuned: nothing to time
   bool reverted = false;  // the choice was slower, and was taken back
 };
-
-// The passes whose layer speaks for the model: a decode step of one sequence and the largest prompt batch among `ms`,
-// at the first context.
-struct LayerPass {
-  Pass pass = Pass::kDecode;
-  uint32_t m = 0, kv_len = 0;
-};
-std::vector<LayerPass> confirmed_passes(std::span<const uint32_t> ms, std::span<const uint32_t> contexts);
+LayerTime layer_time_of(const LayerPass& pass);  // as if every operator stayed untuned
 
 // What a layer takes as chosen and untuned; nothing where it cannot be said.
 using TimeLayer = std::function<std::optional<Alternation>(const LayerPass&, std::span<const LayerOperator>)>;

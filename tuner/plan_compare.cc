@@ -11,10 +11,6 @@
 namespace smepilot {
 namespace {
 
-bool is_set(const std::atomic<bool>* flag) noexcept {
-  return flag != nullptr && flag->load(std::memory_order_relaxed);
-}
-
 Result<Candidate> decision(const Plan* plan, const OperatorShape& shape, unsigned workers) {
   if (plan != nullptr)
     if (const PlanEntry* e = plan->find(shape)) return candidate_of(*e);
@@ -97,12 +93,7 @@ Result<PlanComparison> compare_plans(const Plan& first, const Plan* second, cons
   }
   for (const LayerPass& p : confirmed_passes(sizes.ms, sizes.contexts)) {
     if (!time_layer || is_set(rules.cancel)) break;
-    LayerTime t;
-    t.name = pass_name(p.pass, p.m, p.kv_len);
-    t.pass = p.pass;
-    t.m = p.m;
-    t.kv_len = p.kv_len;
-    t.same = true;
+    LayerTime t = layer_time_of(p);
     std::vector<LayerOperator> operators = layer_operators(model, p.pass, p.m, p.kv_len);
     for (LayerOperator& o : operators) {
       SMEPILOT_ASSIGN(o.other, decision(&first, o.shape, workers));

@@ -22,8 +22,7 @@ std::string slower_than(double ratio, const SearchSpace& space, size_t entry) {
 }  // namespace
 
 bool out_of_time(Evaluator& evaluator, const StrategyOptions& options) {
-  return (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) ||
-         evaluator.now_s() >= options.deadline_s;
+  return is_set(options.cancel) || evaluator.now_s() >= options.deadline_s;
 }
 
 double Lane::median_ns() const {

@@ -23,10 +23,6 @@ double wall_s() noexcept {
   return static_cast<double>(now_ns()) * 1e-9;
 }
 
-bool is_set(const std::atomic<bool>* flag) noexcept {
-  return flag != nullptr && flag->load(std::memory_order_relaxed);
-}
-
 // 95 % interval of the median by order statistics: as good as a bootstrap for one sample, and cheap enough to be
 // stored after every round. With fewer than six samples it is [min, max].
 Interval median_interval(std::vector<double> x) {

@@ -17,6 +17,11 @@
 
 namespace smepilot {
 
+// Of a flag that asks to stop; nullptr: nothing can ask.
+inline bool is_set(const std::atomic<bool>* flag) noexcept {
+  return flag != nullptr && flag->load(std::memory_order_relaxed);
+}
+
 struct StrategyOptions {
   unsigned min_rounds = 6;    // of a race, before a close candidate may be dropped (a 95 % interval needs six)
   unsigned max_rounds = 14;   // of a race

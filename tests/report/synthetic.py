@@ -5,6 +5,9 @@ import sqlite3
 import statistics
 from pathlib import Path
 
+from smepilot_report.data import load
+from smepilot_report.database import Reader
+
 SOURCE = Path(__file__).resolve().parents[2]
 SCHEMA = sorted((SOURCE / "db" / "schema").glob("[0-9][0-9][0-9]_*.sql"))
 APPLICATION_ID = 0x534D4550
@@ -16,6 +19,16 @@ HOSTILE_CLEAN = HOSTILE.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd")
 VNNI = "matmul.f32.q8.q4_0.16x16.avx512vnni.vpdpbusd"
 AMX = "matmul.f32.q8.q4_0.32x32.amxint8.tdpbssd"
 ATTENTION = "attention.f32.f32.f16.64x16.avx512.online"
+
+
+def read(connection, path):
+    """What a report reads of the database at `path`, with all that `connection` has written to it."""
+    connection.commit()
+    reader = Reader(path)
+    try:
+        return load(reader)
+    finally:
+        reader.close()
 
 
 def create(path, version=len(SCHEMA)):

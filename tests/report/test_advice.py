@@ -10,8 +10,6 @@ import unittest
 
 import synthetic
 from smepilot_report import advice, end_to_end
-from smepilot_report.data import load
-from smepilot_report.database import Reader
 from smepilot_report.main import main
 
 
@@ -24,12 +22,7 @@ class Advice(unittest.TestCase):
         self.addCleanup(self.connection.close)
 
     def actions(self):
-        self.connection.commit()
-        reader = Reader(self.path)
-        try:
-            data = load(reader)
-        finally:
-            reader.close()
+        data = synthetic.read(self.connection, self.path)
         floor = data.calibration["noise_floor"] if data.calibration else None
         cpu = data.platform["facts"]["cpu_model"] if data.platform else ""
         models = []

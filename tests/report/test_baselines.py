@@ -8,8 +8,7 @@ import unittest
 import synthetic
 from htmlcheck import Page
 from smepilot_report import compare, end_to_end
-from smepilot_report.data import load
-from smepilot_report.database import Reader, ReportError
+from smepilot_report.database import ReportError
 from test_page import write_page
 
 LOAD = {
@@ -39,12 +38,7 @@ class Baselines(unittest.TestCase):
         return synthetic.add_bench(self.connection, session, model, samples, *plan, **values)
 
     def comparisons(self, plan_id):
-        self.connection.commit()
-        reader = Reader(self.path)
-        try:
-            data = load(reader)
-        finally:
-            reader.close()
+        data = synthetic.read(self.connection, self.path)
         return end_to_end.compare(data.models[0].benches, data.baselines, plan_id, "Test CPU 9000", 0.02)
 
     def copy_plan(self, planner):
@@ -145,12 +139,7 @@ class Baselines(unittest.TestCase):
         session = synthetic.add_session(self.connection, self.known["platform"])
         self.connection.execute("UPDATE session SET started = '2025-01-01T00:00:00Z' WHERE id = ?", (session,))
         self.connection.execute("UPDATE plan SET session_id = ? WHERE id = ?", (session, older))
-        self.connection.commit()
-        reader = Reader(self.path)
-        try:
-            data = load(reader)
-        finally:
-            reader.close()
+        data = synthetic.read(self.connection, self.path)
         self.assertEqual(data.models[0].plan["id"], self.known["plan"])
         self.assertEqual(data.session["id"], self.known["session"])
 
