@@ -47,6 +47,7 @@ int run(const char* id, uint32_t m, uint32_t n, uint32_t k) {
   args.m = m;
   args.n = n;
   args.k = k;
+  args.lhs_group = form.group;
   v->matmul(&args);
   fmt::print("{}\n", static_cast<double>(dst[0]));
   return 0;
