@@ -2,10 +2,10 @@
 // outer products, and its scales as rows of f32. Internal linkage: included by one translation unit of each step.
 //
 // Weights come out signed, so that zero points cost nothing. With SME2 the nibbles are looked up in ZT0, whose table
-// holds values (n - 8 for q4_0); where signed types have more bits, it holds the nibble shifted up, and the others are
-// inserted at the top (SLI), the highest one flipped: that is the value times a power of two, for which the row scales
-// make up. SME, which has no such table, subtracts where the fifth bit is missing, and leaves the zero points of q4_0
-// and q6_k to a correction of rank one.
+// holds values (n - 8 for q4_0); where types have more bits, it holds the nibble shifted up, and the others are
+// inserted at the top (SLI), the highest one flipped where the type is signed: that is the value times a power of two,
+// for which the row scales make up. SME, which has no such table, subtracts where the fifth bit is missing, and leaves
+// the zero points of q4_0 and q6_k to a correction of rank one.
 #pragma once
 #include "kernels/abi/describe.h"
 #include "kernels/matmul/rhs_types.h"
@@ -26,12 +26,18 @@ constexpr int kZeroPoint = SMEPILOT_SME2       ? 0
                            : D == DType::kQ4_0 ? 8
                            : D == DType::kQ6_K ? 32
                                                : 0;
+template <DType D>
+constexpr bool kFiveBits = D == DType::kQ5_0 || D == DType::kQ5_1 || D == DType::kQ5_K;
 // Weights come out times two to the power of this.
 template <DType D>
 constexpr int kShifted = !SMEPILOT_SME2      ? 0
                          : D == DType::kQ6_K ? 2
-                         : D == DType::kQ5_0 ? 3
+                         : kFiveBits<D>      ? 3
+                         : D == DType::kQ3_K ? 5
                                              : 0;
+// Weights come out unsigned, up to 255: those that have minima, so no zero point.
+template <DType D>
+constexpr bool kUnsigned = kShifted<D> != 0 && kHasMin<D>;
 template <DType D>
 constexpr bool kCorrected = kZeroPoint<D> != 0 || kHasMin<D> || kHasHalfMins<D>;
 template <DType D>
@@ -181,15 +187,15 @@ struct RhsBlock {
 // Whole: the vector length is 64 bytes, so a vector is a row of a panel.
 template <DType D, bool Whole>
 SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, SMEPILOT_EIGHT(svuint8_t&, w)) noexcept SMEPILOT_STREAMING {
-  const uint8_t* q = b.panel + b.kb * kQuantBytes<D>;
+  const uint8_t* q = b.panel + b.at.quants + b.kb * kQuantBytes<D>;
   const uint8_t* h = b.panel + b.at.high + b.kb * kHighBytes<D>;
   const svbool_t all = svptrue_b8();
   if constexpr (D == DType::kQ8_0) {
     four_rows<Whole>(q, c, w0, w1, w2, w3);
     four_rows<Whole>(q + 256, c, w4, w5, w6, w7);
   } else if constexpr (!kHasNibbles<D>) {
-    fields<0, 2, 0, 3>(one_row(q, c), w0, w1, w2, w3);
-    fields<0, 2, 0, 3>(one_row(q + 64, c), w4, w5, w6, w7);
+    fields<0, 2, kShifted<D>, 3>(one_row(q, c), w0, w1, w2, w3);
+    fields<0, 2, kShifted<D>, 3>(one_row(q + 64, c), w4, w5, w6, w7);
   } else {
     svuint8_t raw0 = svundef_u8(), raw1 = raw0, raw2 = raw0, raw3 = raw0;
     if constexpr (Whole) four_rows<Whole>(q, c, raw0, raw1, raw2, raw3);
@@ -204,9 +210,10 @@ SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, SMEPILOT_EIGHT(svuint
       insert_at_top<0, 2, 6>(sveor_n_u8_x(all, one_row(h, c), 0xaa), w0, w1, w2, w3);
       insert_at_top<0, 2, 6>(sveor_n_u8_x(all, one_row(h + 64, c), 0xaa), w4, w5, w6, w7);
     } else {
-      const svuint8_t missing = svnot_u8_x(all, one_row(h, c));
-      insert_at_top<0, 1, 7>(missing, w0, w1, w2, w3);
-      insert_at_top<4, 1, 7>(missing, w4, w5, w6, w7);
+      svuint8_t bits = one_row(h, c);
+      if constexpr (!kUnsigned<D>) bits = svnot_u8_x(all, bits);
+      insert_at_top<0, 1, 7>(bits, w0, w1, w2, w3);
+      insert_at_top<4, 1, 7>(bits, w4, w5, w6, w7);
     }
 #endif
   } else if constexpr (D == DType::kQ5_0 || D == DType::kQ3_K) {  // minus what the bit stands for where it is not set
