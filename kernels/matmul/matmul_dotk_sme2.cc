@@ -27,20 +27,32 @@ SMEPILOT_INLINE svfloat32x4_t super_values(const Panels& p, size_t at) noexcept 
                        widened(svget4_u32(wide, 3)));
 }
 
-// The bytes of four blocks of 16 columns of four panels: of block i in vi, in the same order. The compiler spills
-// tuples whole, so these are made not to be parts of one.
-SMEPILOT_INLINE void four_blocks(const Panels& p, size_t at, SMEPILOT_FOUR(svuint8_t&, v)) noexcept __arm_streaming {
-  const svbool_t all = svptrue_b64();
-  const svuint64x4_t z = svzip_u64_x4(svcreate4_u64(svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p0 + at)),
-                                                    svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p1 + at)),
-                                                    svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p2 + at)),
-                                                    svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p3 + at))));
-  v0 = svreinterpret_u8_u64(svget4_u64(z, 0));
-  v1 = svreinterpret_u8_u64(svget4_u64(z, 1));
-  v2 = svreinterpret_u8_u64(svget4_u64(z, 2));
-  v3 = svreinterpret_u8_u64(svget4_u64(z, 3));
-  __asm__("" : "+w"(v0), "+w"(v1), "+w"(v2), "+w"(v3));
-}
+// The bytes of four blocks of 16 columns of four panels: of block i in vi, in the same order. In registers that the
+// blocks leave alone: the compiler spills tuples whole.
+#define SMEPILOT_FOUR_BLOCKS(name, z0, z1, z2, z3)                                                                \
+  SMEPILOT_INLINE void name(const Panels& p, size_t at, SMEPILOT_FOUR(svuint8_t&, v)) noexcept __arm_streaming {  \
+    register svuint8_t r0 __asm__(#z0), r1 __asm__(#z1), r2 __asm__(#z2), r3 __asm__(#z3);                        \
+    __asm__ volatile(                                                                                             \
+        "ld1b {" #z0                                                                                              \
+        ".b}, %[all]/z, [%[p0], %[at]]\n"                                                                         \
+        "ld1b {" #z1                                                                                              \
+        ".b}, %[all]/z, [%[p1], %[at]]\n"                                                                         \
+        "ld1b {" #z2                                                                                              \
+        ".b}, %[all]/z, [%[p2], %[at]]\n"                                                                         \
+        "ld1b {" #z3                                                                                              \
+        ".b}, %[all]/z, [%[p3], %[at]]\n"                                                                         \
+        "zip {" #z0 ".d - " #z3 ".d}, {" #z0 ".d - " #z3 ".d}\n"                                                  \
+        : "=w"(r0), "=w"(r1), "=w"(r2), "=w"(r3)                                                                  \
+        : [all] "Upl"(svptrue_b8()), [p0] "r"(p.p0), [p1] "r"(p.p1), [p2] "r"(p.p2), [p3] "r"(p.p3), [at] "r"(at) \
+        : "memory");                                                                                              \
+    v0 = r0;                                                                                                      \
+    v1 = r1;                                                                                                      \
+    v2 = r2;                                                                                                      \
+    v3 = r3;                                                                                                      \
+  }
+SMEPILOT_FOUR_BLOCKS(scales_of_four_blocks, z8, z9, z10, z11)
+SMEPILOT_FOUR_BLOCKS(minima_of_four_blocks, z12, z13, z14, z15)
+#undef SMEPILOT_FOUR_BLOCKS
 
 // Those of a block.
 SMEPILOT_INLINE svfloat32x4_t block_values(svuint8_t bytes) noexcept __arm_streaming {
@@ -54,12 +66,13 @@ SMEPILOT_INLINE void add_block(const uint8_t* lhs, const Panels& p, size_t quant
   dot_block<kType, R>(lhs, p, quants + I * kQuantBytes<kType>, 0);
   const svfloat32_t d = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(lhs + R * kPlaneD));
   const svfloat32_t ds = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(lhs + R * kPlaneDs));
-  const svfloat32x4_t s = block_values(scales), m = block_values(minima);
-  add_rows<R>(svget4_f32(s, 0), svget4_f32(s, 1), svget4_f32(s, 2), svget4_f32(s, 3), d, 0, kSuperSums);
+  const svfloat32x4_t m = block_values(minima);
   svmla_lane_za32_f32_vg1x4(kSuperMinima, m, ds, 0);
   if constexpr (R > 1) svmla_lane_za32_f32_vg1x4(kSuperMinima + group(1), m, ds, 1);
   if constexpr (R > 2) svmla_lane_za32_f32_vg1x4(kSuperMinima + group(2), m, ds, 2);
   if constexpr (R > 3) svmla_lane_za32_f32_vg1x4(kSuperMinima + group(3), m, ds, 3);
+  const svfloat32x4_t s = block_values(scales);
+  add_rows<R>(svget4_f32(s, 0), svget4_f32(s, 1), svget4_f32(s, 2), svget4_f32(s, 3), d, 0, kSuperSums);
 }
 
 template <int Row>
@@ -81,8 +94,8 @@ SMEPILOT_INLINE void few_rows(const MatmulArgs* args, const RhsPlanes& at) noexc
     for (size_t ks = args->k / kQ8SuperBlock; ks != 0; --ks) {
       for (int half = 0; half < 2; ++half) {
         svuint8_t SMEPILOT_FOUR(, s), SMEPILOT_FOUR(, m);
-        four_blocks(p, scale, SMEPILOT_FOUR(, s));
-        four_blocks(p, min, SMEPILOT_FOUR(, m));
+        scales_of_four_blocks(p, scale, SMEPILOT_FOUR(, s));
+        minima_of_four_blocks(p, min, SMEPILOT_FOUR(, m));
         add_block<R, 0>(lhs, p, quants, s0, m0);
         add_block<R, 1>(lhs, p, quants, s1, m1);
         add_block<R, 2>(lhs, p, quants, s2, m2);
