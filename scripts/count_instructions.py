@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Counts the instructions that matmul variants, and the matrix stages of attention, execute on Arm, under qemu-user: what
-an emulator can say of their cost.
+"""Counts the instructions that matmul variants, and the matrix stages of attention, execute on Arm, under qemu-user:
+what an emulator can say of their cost.
 
 Per variant: instructions in all, per outer product (or per vg1x4 dot product where there are more of those), and bytes
 loaded into registers, with whole vectors counted where a predicate may mask some of it. Only the kernel counts; packing
@@ -44,7 +44,7 @@ def fail(message):
 
 
 def functions(program, nm, argument):
-    """(start, size) of the kernels' functions whose mangled name contains `argument`: they are local ones of a namespace."""
+    """(start, size) of the kernels' functions, local ones of a namespace, whose mangled name contains `argument`."""
     out = subprocess.run([nm, "--print-size", "--defined-only", program], check=True, capture_output=True, text=True)
     found = []
     for line in out.stdout.splitlines():
@@ -211,7 +211,8 @@ def main():
     for variant, m in matmuls:
         show(options, variant, m, measure(options, variant, (m, options.n, options.k)))
     if stages:
-        print(("\n" if matmuls else "") + "| variant | stage | instructions | products | instructions per product | bytes loaded |")
+        print("\n" if matmuls else "", end="")
+        print("| variant | stage | instructions | products | instructions per product | bytes loaded |")
         print("|---|---|---|---|---|---|")
     for variant, stage in stages:
         shape = (options.m, options.n, options.k) if options.variants else STAGE_SHAPE
