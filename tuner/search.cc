@@ -23,17 +23,6 @@ double wall_s() noexcept {
   return static_cast<double>(now_ns()) * 1e-9;
 }
 
-// 95 % interval of the median by order statistics: as good as a bootstrap for one sample, and cheap enough to be
-// stored after every round. With fewer than six samples it is [min, max].
-Interval median_interval(std::vector<double> x) {
-  std::sort(x.begin(), x.end());
-  const auto n = static_cast<double>(x.size());
-  const double reach = 1.96 * std::sqrt(n) / 2;
-  const auto low = static_cast<size_t>(std::max(std::floor(n / 2 - reach), 0.0));
-  const auto high = static_cast<size_t>(std::min(std::ceil(n / 2 + reach), n - 1));
-  return {x[low], x[high]};
-}
-
 // The order in which operators are searched, so that a short budget is spent where it counts: single-token decode, then
 // the largest prompt batch, then what lies between.
 void order_tasks(std::vector<OperatorTask>& tasks) {
@@ -320,7 +309,7 @@ class SearchRun {
     m.samples_ns = record.samples_ns;
     if (m.status != MeasurementStatus::kOk || m.samples_ns.empty()) return;
     m.median_ns = median(m.samples_ns);
-    const Interval ci = median_interval(m.samples_ns);
+    const Interval ci = sign_interval(m.samples_ns);
     m.ci_low_ns = ci.low;
     m.ci_high_ns = ci.high;
   }

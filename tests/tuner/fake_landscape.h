@@ -1,6 +1,7 @@
 // A made-up machine: every candidate has a true time, samples scatter around it like real ones do (a little noise,
 // now and then an interruption), and the clock advances by what was sampled.
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 
@@ -18,6 +19,7 @@ class FakeEvaluator final : public Evaluator {
   double noise = 0.02;                          // standard deviation, relative
   double drift = 0;                             // relative slow-down per second of fake time
   double interruption = 0.03;                   // probability of a sample several times too long
+  std::function<double(Rng&)> factor;           // of a sample's time, in place of noise and interruption
   std::map<std::string, CheckResult> failures;  // by variant id
   size_t samples = 0, checks = 0, prepares = 0;
   std::string log;  // one line per sample, for comparing runs
@@ -36,9 +38,13 @@ class FakeEvaluator final : public Evaluator {
     const std::string key = describe(c);
     const auto it = truth_ns.find(key);
     double ns = it == truth_ns.end() ? unknown_ns : it->second;
-    ns *= 1 + noise * std::abs(rng_.normal());
     ns *= 1 + drift * clock_s_;
-    if (rng_.uniform() < interruption) ns *= 2 + 5 * rng_.uniform();
+    if (factor) {
+      ns *= factor(rng_);
+    } else {
+      ns *= 1 + noise * std::abs(rng_.normal());
+      if (rng_.uniform() < interruption) ns *= 2 + 5 * rng_.uniform();
+    }
     ++samples;
     clock_s_ += ns * 1e-9;
     log += key + "\n";
