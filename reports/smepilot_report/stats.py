@@ -8,6 +8,7 @@ CONFIDENCE = 0.95
 MIN_SAMPLES = 3  # below this an interval says too little for a verdict
 MIN_PAIRS = 6  # below this no interval of a ratio of pairs has 95 % coverage
 EXACT_PAIRS = 100  # beyond, the normal approximation of the ranks is as good
+EXACT_SAMPLES = 20  # likewise, on each side of two that took no turns
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def judge(ours, theirs, noise_floor, higher_is_better=True):
 
 
 @dataclass(frozen=True)
-class PairedRatio:
-    """What one of two that took turns takes as a multiple of what the other takes."""
+class Ratio:
+    """What one takes as a multiple of what the other takes, with its 95 % interval, and of how many pairs or samples."""
 
     ratio: float
     low: float
@@ -116,7 +117,40 @@ def paired_ratio(ours, theirs):
     averages = sorted(0.5 * (a + b) for i, a in enumerate(logs) for b in logs[: i + 1])
     trim = signed_rank_trim(len(logs))
     low, high = (0.0, math.inf) if trim is None else (math.exp(averages[trim]), math.exp(averages[-1 - trim]))
-    return PairedRatio(math.exp(median(averages)), low, high, len(logs))
+    return Ratio(math.exp(median(averages)), low, high, len(logs))
+
+
+def rank_sum_trim(m, n):
+    """How many of the m * n ratios lie outside the 95 % interval at either end; None: no interval is so good. By the
+    distribution of the statistic of Mann and Whitney."""
+    if max(m, n) <= EXACT_SAMPLES:
+        ways = [1] + [0] * (m * n)  # of the orders of m + n samples, by their statistic: a Gaussian binomial coefficient
+        for i in range(1, m + 1):
+            for u in range(m * n, n + i - 1, -1):
+                ways[u] -= ways[u - n - i]
+            for u in range(i, m * n + 1):
+                ways[u] += ways[u - i]
+        refused, below = 0, 0
+        while refused <= m * n:
+            below += ways[refused]
+            if 2 * below > (1 - CONFIDENCE) * math.comb(m + n, m) * (1 + 1e-12):
+                break
+            refused += 1
+    else:
+        mean, deviation = m * n / 2, math.sqrt(m * n * (m + n + 1) / 12)
+        refused = 0
+        while math.erfc((mean - refused - 0.5) / (deviation * math.sqrt(2))) <= 1 - CONFIDENCE:
+            refused += 1
+    return refused - 1 if refused else None
+
+
+def unpaired_ratio(ours, theirs):
+    """ours / theirs of samples that were not taken in turns: the estimate of Hodges and Lehmann, the median of the ratios
+    of any two, and the interval of the test of Mann and Whitney, exact whatever the distribution."""
+    logs = sorted(math.log(a / b) for a in ours for b in theirs)
+    trim = rank_sum_trim(len(ours), len(theirs))
+    low, high = (0.0, math.inf) if trim is None else (math.exp(logs[trim]), math.exp(logs[-1 - trim]))
+    return Ratio(math.exp(median(logs)), low, high, min(len(ours), len(theirs)))
 
 
 def judge_pairs(ours, theirs):
