@@ -68,20 +68,19 @@ Result<pid_t> spawn(const std::vector<std::string>& command, const Prepare& prep
   do got = read(failed.ends[0], &code, sizeof code);
   while (got < 0 && errno == EINTR);
   if (got != sizeof code) return child;
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  wait_for_child(child);
   return error("cannot run {}: {}", words[0], std::strerror(code));
 }
 
-ProcessEnd wait_for(pid_t child) {
-  int status = 0;
+}  // namespace
+
+ProcessEnd wait_for_child(pid_t child) {
+  int status = 0;  // not const: macOS takes its address in the macros
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFSIGNALED(status)) return {-1, WTERMSIG(status)};
   return {WEXITSTATUS(status), 0};
 }
-
-}  // namespace
 
 Result<std::string> find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) {
@@ -156,7 +155,7 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& command, const
       }
     }
   }
-  static_cast<ProcessEnd&>(result) = wait_for(child);
+  static_cast<ProcessEnd&>(result) = wait_for_child(child);
   if (too_much) return error("{}: prints more than {} bytes", command[0], limits.max_output);
   return result;
 }
@@ -166,7 +165,7 @@ Result<ProcessEnd> run_attached(const std::vector<std::string>& command,
   SMEPILOT_ASSIGN(const pid_t child, spawn(command, [&] {
                     for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
                   }));
-  return wait_for(child);
+  return wait_for_child(child);
 }
 
 }  // namespace smepilot

@@ -1,5 +1,7 @@
 // Runs another program and reads what it prints.
 #pragma once
+#include <sys/types.h>
+
 #include <atomic>
 #include <string>
 #include <utility>
@@ -38,6 +40,9 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& command, const
 // join its environment. Error: it cannot be started.
 Result<ProcessEnd> run_attached(const std::vector<std::string>& command,
                                 const std::vector<std::pair<std::string, std::string>>& variables = {});
+
+// Waits for a process that this one made.
+ProcessEnd wait_for_child(pid_t child);
 
 // The path of an executable file: as given, or for a name without a folder, in $PATH. Error: there is none.
 Result<std::string> find_program(const std::string& name);
