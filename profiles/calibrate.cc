@@ -4,19 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <ctime>
 #include <optional>
-#include <thread>
 
 #include "kernels/base/aligned_buffer.h"
-#include "kernels/driver/worker_pool.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/probe/probe.h"
-#include "profiles/clock_watch.h"
 #include "profiles/matrix_units.h"
 #include "profiles/packing_probe.h"
+#include "profiles/sampled_run.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
 #include "profiles/working_sets.h"
@@ -28,21 +24,13 @@ namespace {
 constexpr double kComputeEnd = 0.25, kMemoryEnd = 0.7, kCoopEnd = 0.76, kForkJoinEnd = 0.81, kNoiseEnd = 0.9,
                  kExpEnd = 0.95, kPackEnd = 1;
 constexpr double kDefaultSeconds = 36, kQuickSeconds = 9;
-constexpr size_t kMinSamples = 12, kMaxSamples = 400;
-constexpr double kSampleNs = 1e6;  // long against a fork and join, short against a scheduler's time slice
-constexpr double kPieceNs = 5e4;   // of work, between two looks at the clock
+constexpr double kPieceNs = 5e4;  // of work, between two looks at the clock
 constexpr uint64_t kPieceBytes = 256 << 10;
 constexpr int kBatch = 64;            // of what is too short to be timed alone
 constexpr size_t kExpBytes = 8192;    // of input, and of output: both fit any L1
 constexpr double kReferenceNs = 5e4;  // of the reference kernel, between the steps
 constexpr int kReferenceRuns = 3;
-constexpr double kCooldown = 0.1;       // of the time, for waiting until the clock has come back
 constexpr double kRatePercentile = 90;  // see calibration.h
-
-struct alignas(64) WorkerTime {
-  int64_t begin = 0, end = 0, cpu = 0;
-  uint64_t pieces = 0;  // of work done in that time
-};
 
 const char* isa_name(IsaSet isa) {
   for (const IsaName& n : kIsaNames)
@@ -68,30 +56,32 @@ std::optional<ExecutionUnit> unit_of(const Probe& probe, const Platform& platfor
   return (probe.isa & kWide) != 0 ? ExecutionUnit::kMatrix : ExecutionUnit::kCpu;
 }
 
-class Calibrator {
+unsigned workers_of(const CalibrateOptions& options, const Platform& platform) {
+  return options.workers != 0 ? options.workers : std::max(platform.cores, 1u);
+}
+
+double budget_ns(const CalibrateOptions& options) {
+  if (options.seconds > 0) return 1e9 * options.seconds;
+  return 1e9 * (options.quick ? kQuickSeconds : kDefaultSeconds) / (options.verify ? 3 : 1);
+}
+
+// What is measured, phase after phase.
+class Calibrator : private SampledRun {
  public:
   Calibrator(const Platform& platform, const CalibrateOptions& options, IsaSet isa)
-      : platform_(platform),
+      : SampledRun(workers_of(options, platform), platform.worker_cpus(), budget_ns(options), options,
+                   [this] { return reference_rate(); }),
+        platform_(platform),
         options_(options),
-        workers_(options.workers != 0 ? options.workers : std::max(platform.cores, 1u)),
-        counts_(calibrated_worker_counts(workers_)),
-        cpus_(platform.worker_cpus()),  // fewer than workers leave the last workers unpinned
-        pool_(workers_, cpus_),
-        times_(workers_),
-        budget_ns_(1e9 *
-                   (options.seconds > 0 ? options.seconds
-                    : options.quick     ? kQuickSeconds
-                                        : kDefaultSeconds) /
-                   (options.verify && options.seconds <= 0 ? 3 : 1)),
-        clock_(clock_source(), {.cooldown_s = kCooldown * budget_ns_ * 1e-9}) {
+        workers_(workers_of(options, platform)),
+        counts_(calibrated_worker_counts(workers_)) {
     if (options.verify && counts_.size() > 2) counts_ = {1, workers_};
     for (const Probe* p : all_probes())
       if ((p->isa & ~isa) == 0) probes_.push_back(p);
   }
 
   Result<Calibration> run() {
-    started_ = now_ns();
-    clock_.start();
+    start();
     out_.quick = options_.quick;
     out_.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     SMEPILOT_TRY(measure_compute());
@@ -100,41 +90,14 @@ class Calibrator {
     SMEPILOT_TRY(measure_fork_join());
     SMEPILOT_TRY(measure_noise());
     if (!options_.verify) SMEPILOT_TRY(measure_exp_and_packing());
-    out_.clock = clock_.record();
-    out_.busy_fraction = wanted_ns_ > 0 ? std::clamp(1 - got_ns_ / wanted_ns_, 0.0, 1.0) : 0;
-    out_.seconds = static_cast<double>(now_ns() - started_) * 1e-9;
+    out_.clock = clock_record();
+    out_.busy_fraction = busy_fraction();
+    out_.seconds = elapsed_ns() * 1e-9;
     if (options_.progress) options_.progress(1, "done");
     return std::move(out_);
   }
 
  private:
-  bool cancelled() const noexcept {
-    return options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed);
-  }
-
-  // Announces step `step` of `steps` of the phase that takes [begin, end) of the whole, stops if that was asked for,
-  // and gives the step an even share of the time that the phase has left: what a busy machine cost the steps before
-  // is saved in those that follow.
-  Status next_step(double begin, double end, size_t step, size_t steps, const std::string& label) {
-    if (cancelled()) return error("{}", kCalibrationCancelled);
-    const double done = static_cast<double>(step) / static_cast<double>(steps);
-    if (options_.progress) options_.progress(begin + (end - begin) * done, label);
-    const double left_ns = end * budget_ns_ - static_cast<double>(now_ns() - started_);
-    step_end_ns_ = now_ns() + static_cast<int64_t>(std::max(left_ns, 0.0) / static_cast<double>(steps - step));
-    return {};
-  }
-
-  // A step that `measure` measures: once, and again where the clock fell meanwhile.
-  template <typename Measure>
-  Status measure_step(double begin, double end, size_t step, size_t steps, const std::string& label,
-                      const Measure& measure) {
-    for (unsigned repeats = 0;; ++repeats) {
-      SMEPILOT_TRY(next_step(begin, end, step, steps, repeats == 0 ? label : label + ", again"));
-      SMEPILOT_TRY(measure());
-      if (!clock_.measure_again(repeats)) return {};
-    }
-  }
-
   // The reference kernel on one core: its best of a few short runs, since interference only ever lowers it.
   double reference_rate() {
     const Probe* probe = best_probe(ProbeKind::kFlopsF32);
@@ -147,57 +110,6 @@ class Calibrator {
     double ns = once(reference_repeat_);
     for (int i = 1; i < kReferenceRuns; ++i) ns = std::min(ns, once(reference_repeat_));
     return probe->work * static_cast<double>(reference_repeat_) / ns;
-  }
-
-  ClockSource clock_source() {
-    ClockSource source;
-    source.gflops = options_.reference_gflops ? options_.reference_gflops : [this] { return reference_rate(); };
-    source.now_s = [] { return static_cast<double>(now_ns()) * 1e-9; };
-    source.wait_s = [](double s) { std::this_thread::sleep_for(std::chrono::duration<double>(s)); };
-    source.cancelled = [this] { return cancelled(); };
-    return source;
-  }
-
-  // Runs fn(worker) on all workers at once, from a common start; the time from the first start to the last end.
-  template <typename Fn>
-  double timed(unsigned workers, const Fn& fn) {
-    pool_.run(workers, [&](unsigned w, unsigned n) noexcept {
-      pool_.barrier(n);
-      const int64_t cpu = thread_cpu_ns();
-      times_[w].begin = now_ns();
-      fn(w);
-      times_[w].end = now_ns();
-      times_[w].cpu = thread_cpu_ns() - cpu;
-    });
-    int64_t begin = times_[0].begin, end = times_[0].end;
-    for (unsigned w = 0; w < workers; ++w) {
-      begin = std::min(begin, times_[w].begin);
-      end = std::max(end, times_[w].end);
-      got_ns_ += static_cast<double>(times_[w].cpu);
-      wanted_ns_ += static_cast<double>(times_[w].end - times_[w].begin);
-    }
-    return static_cast<double>(std::max<int64_t>(end - begin, 1));
-  }
-
-  // The `repeat` with which once(repeat), which returns nanoseconds, takes about sample_ns. Warms up on the way.
-  template <typename Once>
-  uint64_t choose_repeat(const Once& once, double sample_ns) {
-    uint64_t repeat = 1;
-    double ns = once(repeat);
-    while (ns < sample_ns / 4 && repeat < (uint64_t{1} << 40) && !cancelled()) ns = once(repeat *= 2);
-    for (int i = 0; i < 2; ++i) ns = std::min(ns, once(repeat));  // the first may have been interrupted
-    return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(static_cast<double>(repeat) * sample_ns / ns)));
-  }
-
-  // Samples rate() until the time until `end_ns` is spent, never fewer than kMinSamples.
-  template <typename Rate>
-  Result<std::vector<double>> sample(int64_t end_ns, const Rate& rate) {
-    std::vector<double> samples;
-    while (samples.size() < kMinSamples || (now_ns() < end_ns && samples.size() < kMaxSamples)) {
-      if (cancelled()) return error("{}", kCalibrationCancelled);
-      samples.push_back(rate());
-    }
-    return samples;
   }
 
   const Probe* best_probe(ProbeKind kind, ExecutionUnit unit = ExecutionUnit::kCpu) const {
@@ -231,7 +143,7 @@ class Calibrator {
               const ProbeArgs args = {nullptr, nullptr, 0, repeat, false};
               return timed(count, [&](unsigned) noexcept { probe.run(&args); });
             };
-            const uint64_t repeat = choose_repeat(once, kSampleNs);
+            const uint64_t repeat = choose_repeat(once);
             const double work = probe.work * count * static_cast<double>(repeat);
             SMEPILOT_ASSIGN(peak.samples, sample(step_end_ns_, [&] { return work / once(repeat); }));
             return {};
@@ -282,7 +194,7 @@ class Calibrator {
         probe.run(&args);
       });
     };
-    const uint64_t repeat = set.cold ? 1 : choose_repeat(once, kSampleNs);
+    const uint64_t repeat = set.cold ? 1 : choose_repeat(once);
     const double bytes = static_cast<double>(each) * (copy ? 2 : 1) * workers * static_cast<double>(repeat);
     return sample(end_ns, [&] { return bytes / once(repeat); });
   }
@@ -533,7 +445,7 @@ class Calibrator {
       return timed(workers_, [&](unsigned) noexcept { probe->run(&args); });
     };
     return measure_step(kForkJoinEnd, kNoiseEnd, 0, 1, "noise floor, a kernel against itself", [&]() -> Status {
-      const uint64_t repeat = choose_repeat(once, kSampleNs);
+      const uint64_t repeat = choose_repeat(once);
       SMEPILOT_ASSIGN(const std::vector<double> deviations, sample(step_end_ns_, [&] {
                         const double a1 = once(repeat), b1 = once(repeat), b2 = once(repeat), a2 = once(repeat);
                         return std::abs((a1 + a2) / (b1 + b2) - 1);
@@ -565,7 +477,7 @@ class Calibrator {
       const ProbeArgs args = {p + kExpBytes, p, kExpBytes, repeat, false};
       return timed(1, [&](unsigned) noexcept { probe->run(&args); });
     };
-    const uint64_t repeat = choose_repeat(once, kSampleNs);
+    const uint64_t repeat = choose_repeat(once);
     constexpr uint64_t kExponentials = kExpBytes / sizeof(float);
     const auto count = static_cast<double>(kExponentials * repeat);
     SMEPILOT_ASSIGN(const std::vector<double> rates, sample(step_end_ns_, [&] { return count / once(repeat); }));
@@ -577,7 +489,7 @@ class Calibrator {
   template <typename Pack>
   Result<double> packing_rate(double bytes, const Pack& pack) {
     const auto once = [&](uint64_t repeat) { return timed(1, [&](unsigned) noexcept { pack(repeat); }); };
-    const uint64_t repeat = choose_repeat(once, kSampleNs);
+    const uint64_t repeat = choose_repeat(once);
     SMEPILOT_ASSIGN(const std::vector<double> rates,
                     sample(step_end_ns_, [&] { return bytes * static_cast<double>(repeat) / once(repeat); }));
     return percentile(rates, kRatePercentile);
@@ -585,19 +497,12 @@ class Calibrator {
 
   const Platform& platform_;
   const CalibrateOptions& options_;
-  unsigned workers_;
+  const unsigned workers_;
   std::vector<unsigned> counts_;
-  std::vector<int> cpus_;
-  WorkerPool pool_;
-  std::vector<WorkerTime> times_;
-  double budget_ns_;
   std::vector<const Probe*> probes_;
   std::vector<AlignedBuffer> buffers_;
   unsigned window_ = 0;  // of cold sets; goes on from one operation to the next, to what was not touched for longest
-  int64_t started_ = 0, step_end_ns_ = 0;
   uint64_t reference_repeat_ = 0;
-  ClockWatch clock_;
-  double got_ns_ = 0, wanted_ns_ = 0;  // CPU time that workers had, and wall time during which they wanted it
   Calibration out_;
 };
 

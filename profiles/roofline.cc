@@ -386,7 +386,7 @@ Price Roofline::pipeline_price(const OperatorShape& shape, const CoopSides& side
   out.roof_gbps = r.matrix_gbps;  // only the matrix unit reads K and V
   out.compute_ns = std::max(r.matrix_gflops > 0 ? flops / r.matrix_gflops : kInfinity, exp_ns);
   out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
-  out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers);
+  out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers) + entry_ns(*sides.matrix);
   finish(out, flops, std::max(out.compute_ns, out.memory_ns));
   return out;
 }

@@ -113,38 +113,6 @@ std::vector<double> without_slow_outliers(std::span<const double> x, double k) {
   return kept;
 }
 
-Interval bootstrap_median(std::span<const double> x, double confidence, unsigned resamples, uint64_t seed) {
-  if (x.empty()) return {};
-  if (x.size() < 6) {
-    const auto [low, high] = std::minmax_element(x.begin(), x.end());
-    return {*low, *high};
-  }
-  Rng rng(seed);
-  std::vector<double> draw(x.size()), medians;
-  medians.reserve(resamples);
-  for (unsigned r = 0; r < std::max(resamples, 1u); ++r) {
-    for (double& d : draw) d = x[rng.below(x.size())];
-    medians.push_back(median_in_place(draw));
-  }
-  std::sort(medians.begin(), medians.end());
-  const double tail = 50 * (1 - std::clamp(confidence, 0.0, 1.0));
-  return {percentile_of_sorted(medians, tail), percentile_of_sorted(medians, 100 - tail)};
-}
-
-std::vector<double> paired_ratios(std::span<const double> a, std::span<const double> b) {
-  std::vector<double> ratios;
-  const size_t n = std::min(a.size(), b.size());
-  ratios.reserve(n);
-  for (size_t i = 0; i < n; ++i)
-    if (b[i] > 0) ratios.push_back(a[i] / b[i]);
-  return ratios;
-}
-
-Interval bootstrap_median_ratio(std::span<const double> a, std::span<const double> b, double confidence,
-                                unsigned resamples, uint64_t seed) {
-  return bootstrap_median(paired_ratios(a, b), confidence, resamples, seed);
-}
-
 Interval sign_interval(std::span<const double> x) {
   if (x.empty()) return {};
   std::vector<double> sorted(x.begin(), x.end());

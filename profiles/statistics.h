@@ -38,22 +38,10 @@ struct Interval {
   bool contains(double v) const noexcept { return low <= v && v <= high; }
 };
 
-// Percentile bootstrap interval of the median. With fewer than 6 samples no 95 % interval exists (2 * 0.5^5 > 5 %):
-// then it is [min, max].
-Interval bootstrap_median(std::span<const double> x, double confidence = 0.95, unsigned resamples = 1000,
-                          uint64_t seed = 1);
-
-// The same of the median of a[i] / b[i]: pairs are resampled whole, so drift that both sides saw cancels. Sizes must
-// agree (the shorter one counts) and b be positive (other pairs are left out).
-Interval bootstrap_median_ratio(std::span<const double> a, std::span<const double> b, double confidence = 0.95,
-                                unsigned resamples = 1000, uint64_t seed = 1);
-std::vector<double> paired_ratios(std::span<const double> a, std::span<const double> b);
-
 // The rank-th smallest to the rank-th largest sample, `rank` (from 1) the largest with which that holds the median of
 // what the samples were drawn from with 95 % probability. By the sign test, so exact for independent samples of any
-// distribution; percentile bootstrap intervals miss the median of fewer than some 30 samples in 7 to 12 % of cases.
-// Below kSamplesOfInterval samples even [min, max], which is then the result, holds it with less than 95 %.
-inline constexpr size_t kSamplesOfInterval = 6;  // 1 - 2 * 0.5^6 = 96.9 %
+// distribution. Below six samples even [min, max], which is then the result, holds it with less than 95 %. Of a ratio
+// of two that took turns, profiles/paired.h has a narrower one.
 Interval sign_interval(std::span<const double> x);
 
 }  // namespace smepilot

@@ -28,9 +28,9 @@ nlohmann::ordered_json to_json(const Alternation& t) {
   if (t.rounds() == 0) return j;
   j["first_ns"] = t.other_ns;
   j["second_ns"] = t.chosen_ns;
-  j["ratio"] = t.median_ratio();
-  j["ratio_low"] = t.ratio.low;
-  j["ratio_high"] = t.ratio.high;
+  j["ratio"] = t.ratio.estimate;
+  j["ratio_low"] = t.ratio.interval.low;
+  j["ratio_high"] = t.ratio.interval.high;
   return j;
 }
 

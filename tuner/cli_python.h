@@ -4,13 +4,12 @@
 #include <vector>
 
 #include "kernels/base/status.h"
+#include "tuner/subprocess.h"
 
 namespace smepilot {
 
-struct PythonEnd {
+struct PythonEnd : ProcessEnd {
   std::string interpreter;
-  int code = 0;    // exit code
-  int signal = 0;  // that ended it
 };
 
 // `python -m module arguments…`, whose standard streams are ours. $SMEPILOT_PYTHON names another interpreter. Error:

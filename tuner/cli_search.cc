@@ -88,8 +88,8 @@ nlohmann::ordered_json to_json(const LayerTime& t) {
   if (t.times.rounds() == 0) return j;
   j["untuned_ns"] = t.times.other_ns;
   j["chosen_ns"] = t.times.chosen_ns;
-  j["ratio_low"] = t.times.ratio.low;
-  j["ratio_high"] = t.times.ratio.high;
+  j["ratio_low"] = t.times.ratio.interval.low;
+  j["ratio_high"] = t.times.ratio.interval.high;
   j["rounds"] = t.times.rounds();
   j["reverted"] = t.reverted;
   return j;

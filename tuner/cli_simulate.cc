@@ -322,16 +322,20 @@ int published_verb(bool json) {
            {"error", Table::Align::kRight}});
   std::vector<std::pair<std::string, std::string>> assumed;  // and for which figures
   for (const PublishedFigure& f : *figures) {
-    t.add({f.what, fmt::format("{:.2f} ms", f.published_ms), fmt::format("{:.2f} ms", f.simulated_ms),
-           fmt::format("{:+.1f} %", 100 * f.error())});
+    const bool range = f.low != f.high;
+    t.add({f.what, fmt::format("{}{:.2f} {}", range ? fmt::format("{:.2f} to ", f.low) : "", f.high, f.unit),
+           fmt::format("{:.2f} {}", f.simulated, f.unit),
+           range && f.error() == 0 ? "within" : fmt::format("{:+.1f} %", 100 * f.error())});
     const auto same = std::find_if(assumed.begin(), assumed.end(), [&](const auto& a) { return a.first == f.remark; });
     if (same != assumed.end())
       same->second += "; " + f.what;
     else if (!f.remark.empty())
       assumed.emplace_back(f.remark, f.what);
     j.push_back({{"what", f.what},
-                 {"published_ms", f.published_ms},
-                 {"simulated_ms", f.simulated_ms},
+                 {"unit", f.unit},
+                 {"published_low", f.low},
+                 {"published_high", f.high},
+                 {"simulated", f.simulated},
                  {"error", f.error()},
                  {"assumed", f.remark}});
   }

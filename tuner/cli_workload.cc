@@ -27,7 +27,7 @@ using Json = nlohmann::ordered_json;
 struct Options {
   std::string name, model, plan = "auto", kv_type = "f16";
   uint32_t batch = 1;
-  unsigned rounds = kSamplesOfInterval, threads = 0;
+  unsigned rounds = kLeastPairs, threads = 0;
   double scale = 1;
   double timeout_s = 0;  // of one run of one engine; 0: none
   std::vector<std::string> baselines, baseline_args;
@@ -241,12 +241,12 @@ std::string json_text(const Race& race, bool interrupted) {
         for (const auto& [name, part] : {std::pair{"prefill_ratio", WorkloadPart::kPrefill},
                                          {"decode_ratio", WorkloadPart::kDecode},
                                          {"total_ratio", WorkloadPart::kTotal}}) {
-          const WorkloadRatio ratio = compare_runs(ours, r, part);
-          e[name] = {{"median", ratio.median},
+          const PairedRatio ratio = compare_runs(ours, r, part);
+          e[name] = {{"ratio", ratio.estimate},
                      {"low", ratio.interval.low},
                      {"high", ratio.interval.high},
-                     {"rounds", ratio.rounds},
-                     {"verdict", ratio.verdict()}};
+                     {"rounds", ratio.pairs},
+                     {"verdict", verdict_of(ratio)}};
         }
     }
     j["engines"].push_back(std::move(e));
@@ -278,9 +278,10 @@ std::string text_of(const Race& race) {
       if (round.joules) joules.push_back(*round.joules);
     if (r.is_baseline) {
       const auto part = [&](const char* name, WorkloadPart which) {
-        const WorkloadRatio x = compare_runs(ours, r, which);
-        return fmt::format("  {:<8}{:<10} {:.2f} ({:.2f}-{:.2f})\n", name, x.verdict(), x.median, x.interval.low,
-                           x.interval.high);
+        const PairedRatio x = compare_runs(ours, r, which);
+        const std::string interval =
+            x.pairs < kLeastPairs ? "" : fmt::format(" ({:.2f}-{:.2f})", x.interval.low, x.interval.high);
+        return fmt::format("  {:<8}{:<10} {:.2f}{}\n", name, verdict_of(x), x.estimate, interval);
       };
       ratios += fmt::format("\nTime of {} / ours:\n", r.engine) + part("prefill", WorkloadPart::kPrefill) +
                 part("decode", WorkloadPart::kDecode) + part("total", WorkloadPart::kTotal);
@@ -294,7 +295,7 @@ std::string text_of(const Race& race) {
                      ratios.empty() ? ""
                                     : fmt::format(" A ratio above 1: ours takes less time; from {} rounds on a win or\n"
                                                   "loss is one whose 95 % interval does not hold 1.",
-                                                  kSamplesOfInterval));
+                                                  kLeastPairs));
   for (const Contender& c : race.contenders)
     if (!c.note.empty()) out += fmt::format("{} did not take part: {}\n", c.run.engine, c.note);
   return out;
@@ -425,7 +426,7 @@ void add_workload(Cli& cli) {
   verb->add_option("-b,--batch", o->batch, "Sequences at the same time")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
-  verb->add_option("-r,--rounds", o->rounds, "Rounds; below 6 nothing is judged, from 9 on one may be\ndisturbed")
+  verb->add_option("-r,--rounds", o->rounds, "Rounds; below 6 nothing is judged, from 12 on one may be\ndisturbed")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   verb->add_option("-t,--threads", o->threads, "Threads of all engines (default: as ours chooses)")

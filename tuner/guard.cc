@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/types.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include <cstring>
 
 #include "profiles/timer.h"
+#include "tuner/subprocess.h"
 
 namespace smepilot {
 namespace {
@@ -24,13 +23,6 @@ void write_all(int fd, const char* data, size_t size) {
     data += n;
     size -= static_cast<size_t>(n);
   }
-}
-
-int wait_for(pid_t child) {
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status;
 }
 
 }  // namespace
@@ -75,15 +67,14 @@ CheckResult run_guarded(const std::function<CheckResult()>& fn, double timeout_s
   close(fd[0]);
   if (!ended) {
     kill(child, SIGKILL);
-    wait_for(child);
+    wait_for_child(child);
     return {MeasurementStatus::kTimeout, fmt::format("did not end within {:.0f} s", timeout_s)};
   }
-  int status = wait_for(child);  // not const: macOS takes its address in the macros
-  if (WIFSIGNALED(status))
-    return {MeasurementStatus::kCrashed,
-            fmt::format("ended by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)))};
-  if (said.empty() || WEXITSTATUS(status) != 0)
-    return {MeasurementStatus::kCrashed, fmt::format("its process ended with exit code {}", WEXITSTATUS(status))};
+  const ProcessEnd how = wait_for_child(child);
+  if (how.signal != 0)
+    return {MeasurementStatus::kCrashed, fmt::format("ended by signal {} ({})", how.signal, strsignal(how.signal))};
+  if (said.empty() || how.code != 0)
+    return {MeasurementStatus::kCrashed, fmt::format("its process ended with exit code {}", how.code)};
   return {static_cast<MeasurementStatus>(said[0]), said.substr(1)};
 }
 

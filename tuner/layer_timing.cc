@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "kernels/registry/registry.h"
@@ -14,7 +13,6 @@
 namespace smepilot {
 namespace {
 
-constexpr unsigned kLeastRounds = 6;                 // for a 95 % interval
 constexpr uint64_t kColdBytes = uint64_t{64} << 20;  // of one operator: the others of the layer add theirs
 constexpr double kNs = 1e-9;
 
@@ -71,7 +69,8 @@ void revert(SearchResult& result, std::span<const LayerOperator> operators, cons
     r->decision.why = fmt::format(
         "{} was chosen alone, but a whole layer ({}) takes {:.3f}x the untuned time with it (interval {:.3f} to "
         "{:.3f}): the default",
-        describe(r->chosen().candidate), t.name, t.times.median_ratio(), t.times.ratio.low, t.times.ratio.high);
+        describe(r->chosen().candidate), t.name, t.times.ratio.estimate, t.times.ratio.interval.low,
+        t.times.ratio.interval.high);
     r->decision.chosen = r->space.default_index;
     r->decision.chosen_ns = r->decision.default_ns;
     r->decision.verdict = Verdict::kDefault;
@@ -81,17 +80,13 @@ void revert(SearchResult& result, std::span<const LayerOperator> operators, cons
 
 }  // namespace
 
-double Alternation::median_ratio() const {
-  return rounds() == 0 ? 1 : median(paired_ratios(chosen_samples, other_samples));
-}
-
 Alternation alternate(const std::function<double(bool chosen)>& run, const LayerRules& rules,
                       const std::string& label) {
   Alternation t;
   const auto report = [&](double spent_ns) {
     if (!rules.progress) return;
     const double by_rounds = static_cast<double>(t.rounds()) / std::max(rules.rounds, 1u);
-    const double by_time = t.rounds() < kLeastRounds ? 0 : spent_ns * kNs / rules.budget_s;
+    const double by_time = t.rounds() < kLeastPairs ? 0 : spent_ns * kNs / rules.budget_s;
     rules.progress(std::min(std::max(by_rounds, by_time), 1.0), label);
   };
   report(0);
@@ -99,18 +94,18 @@ Alternation alternate(const std::function<double(bool chosen)>& run, const Layer
   run(false);
   double spent_ns = 0;
   while (t.rounds() < rules.rounds && !is_set(rules.cancel)) {
-    if (t.rounds() >= kLeastRounds && spent_ns * kNs > rules.budget_s) break;
+    if (t.rounds() >= kLeastPairs && spent_ns * kNs > rules.budget_s) break;
     report(spent_ns);
-    const double a = run(true), b = run(false), c = run(false), d = run(true);
-    t.chosen_samples.push_back(std::min(a, d));
-    t.other_samples.push_back(std::min(b, c));
+    const bool outer = t.rounds() % 2 == 0;  // of the smaller of two, the first is a machine's that grows hot
+    const double a = run(outer), b = run(!outer), c = run(!outer), d = run(outer);
+    t.chosen_samples.push_back(outer ? std::min(a, d) : std::min(b, c));
+    t.other_samples.push_back(outer ? std::min(b, c) : std::min(a, d));
     spent_ns += a + b + c + d;
   }
   if (t.rounds() == 0) return t;
   t.chosen_ns = median(t.chosen_samples);
   t.other_ns = median(t.other_samples);
-  t.ratio = t.rounds() < kLeastRounds ? Interval{0, std::numeric_limits<double>::infinity()}
-                                      : bootstrap_median(paired_ratios(t.chosen_samples, t.other_samples));
+  t.ratio = paired_ratio(t.chosen_samples, t.other_samples);
   return t;
 }
 
@@ -230,7 +225,8 @@ TimeLayer as_recorded(std::vector<LayerTimeRow> recorded) {
       return r.pass == p.pass && r.m == p.m && r.kv_len == p.kv_len;
     });
     if (row == rows.end()) return std::nullopt;
-    return Alternation{row->chosen_ns, row->untuned_ns, row->ratio, row->chosen_samples_ns, row->untuned_samples_ns};
+    return Alternation{row->chosen_ns, row->untuned_ns, paired_ratio(row->chosen_samples_ns, row->untuned_samples_ns),
+                       row->chosen_samples_ns, row->untuned_samples_ns};
   };
 }
 
@@ -246,7 +242,7 @@ std::vector<LayerTimeRow> layer_rows(std::span<const LayerTime> layers, int64_t 
     r.kv_len = t.kv_len;
     r.chosen_ns = t.times.chosen_ns;
     r.untuned_ns = t.times.other_ns;
-    r.ratio = t.times.ratio;
+    r.ratio = t.times.ratio.interval;
     r.reverted = t.reverted;
     r.chosen_samples_ns = t.times.chosen_samples;
     r.untuned_samples_ns = t.times.other_samples;

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "db/layer_store.h"
+#include "profiles/paired.h"
 #include "profiles/platform.h"
-#include "profiles/statistics.h"
 #include "tuner/search.h"
 
 namespace smepilot {
@@ -24,13 +24,13 @@ class WorkerPool;
 // Two ways that took turns.
 struct Alternation {
   double chosen_ns = 0, other_ns = 0;                 // medians
-  Interval ratio = {1, 1};                            // 95 %, chosen / other, paired by round
+  PairedRatio ratio;                                  // chosen / other
   std::vector<double> chosen_samples, other_samples;  // ns: the smaller of a round's two
   unsigned rounds() const noexcept { return static_cast<unsigned>(chosen_samples.size()); }
-  double median_ratio() const;  // of the rounds' ratios; 1: no rounds
-  // The whole interval says that one takes more time than the other, by more than `noise` (a fraction).
-  bool slower(double noise) const { return ratio.low > 1 && median_ratio() > 1 + noise; }
-  bool faster(double noise) const { return ratio.high < 1 && median_ratio() < 1 / (1 + noise); }
+  // The whole interval says that one takes more time than the other, and the estimate by more than `noise` (a
+  // fraction).
+  bool slower(double noise) const { return ratio.interval.low > 1 && ratio.estimate > 1 + noise; }
+  bool faster(double noise) const { return ratio.interval.high < 1 && ratio.estimate < 1 / (1 + noise); }
 };
 
 struct LayerRules {
@@ -42,8 +42,9 @@ struct LayerRules {
   const std::atomic<bool>* cancel = nullptr;
 };
 
-// Rounds of chosen, other, other, chosen, the smaller of each pair, after one of each that does not count. `run`: one
-// call, ns. Fewer than six rounds (cancelled): an interval that decides nothing.
+// Rounds of chosen, other, other, chosen and the other way round in turns, the smaller of each pair, after one of each
+// that does not count. `run`: one call, ns. Fewer than kLeastPairs rounds (cancelled): an interval that decides
+// nothing.
 Alternation alternate(const std::function<double(bool chosen)>& run, const LayerRules& rules,
                       const std::string& label = "");
 

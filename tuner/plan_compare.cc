@@ -39,7 +39,8 @@ Status time_difference(const OperatorTask& task, Evaluator& evaluator, const Lay
 }
 
 std::string ratio_text(const Alternation& t) {
-  return fmt::format("{:.3f}x the time (interval {:.3f} to {:.3f})", t.median_ratio(), t.ratio.low, t.ratio.high);
+  return fmt::format("{:.3f}x the time (interval {:.3f} to {:.3f})", t.ratio.estimate, t.ratio.interval.low,
+                     t.ratio.interval.high);
 }
 
 }  // namespace

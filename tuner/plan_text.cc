@@ -265,8 +265,8 @@ std::string layer_text(std::span<const LayerTime> layers) {
     out += "  " +
            wrap(fmt::format("{}: untuned {}, chosen {}, {:.3f}x the time (interval {:.3f} to {:.3f}, {} "
                             "rounds){}",
-                            t.name, format_ns(t.times.other_ns), format_ns(t.times.chosen_ns), t.times.median_ratio(),
-                            t.times.ratio.low, t.times.ratio.high, t.times.rounds(),
+                            t.name, format_ns(t.times.other_ns), format_ns(t.times.chosen_ns), t.times.ratio.estimate,
+                            t.times.ratio.interval.low, t.times.ratio.interval.high, t.times.rounds(),
                             t.reverted ? ": slower, so that pass stays untuned" : ""),
                 78, 4) +
            "\n";

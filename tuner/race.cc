@@ -15,6 +15,24 @@ constexpr unsigned kFarRounds = 3;
 constexpr double kHopeless = 3.0;
 constexpr double kLongCall_ns = 100e6;
 
+// After each round from the first at which somebody may be dropped.
+const Looks& looks_of(const RaceRules& rules) {
+  std::vector<unsigned> rounds;
+  for (unsigned n = std::min(rules.min_rounds, rules.max_rounds); n <= rules.max_rounds; ++n) rounds.push_back(n);
+  return looks_after(rounds);
+}
+
+// Whether the simplest of those that are left, which a tie goes to, is shown to be no slower than any other by more
+// than the tie: which of the others is the fastest decides nothing then.
+bool simplest_suffices(const SearchSpace& space, std::span<const Lane> lanes, const Looks& looks, double tie) {
+  const Lane* simplest = nullptr;
+  for (const Lane& l : lanes)
+    if (l.running && (simplest == nullptr || simpler(space, l.entry, simplest->entry))) simplest = &l;
+  return std::all_of(lanes.begin(), lanes.end(), [&](const Lane& l) {
+    return !l.running || &l == simplest || looks.ratio(simplest->rounds, l.rounds).interval.high <= 1 + tie;
+  });
+}
+
 std::string slower_than(double ratio, const SearchSpace& space, size_t entry) {
   return fmt::format("{:.2f}x the time of {}", ratio, describe(space.entries[entry].candidate));
 }
@@ -43,16 +61,6 @@ size_t leader(std::span<const Lane> lanes) {
   return best;
 }
 
-Ratio compare(const Lane& a, const Lane& b, double confidence) {
-  const size_t n = std::min(a.rounds.size(), b.rounds.size());
-  Ratio r;
-  if (n == 0) return r;
-  const std::span<const double> x(a.rounds.data(), n), y(b.rounds.data(), n);
-  r.median = median(paired_ratios(x, y));
-  r.interval = bootstrap_median_ratio(x, y, confidence);
-  return r;
-}
-
 Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options,
                          const RaceRules& rules, std::vector<Lane>& lanes) {
   std::vector<size_t> order;  // of lanes, best prediction first, so that a hopeless one is seen to be so at once
@@ -61,6 +69,9 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
     return space.entries[lanes[a].entry].predicted_ns < space.entries[lanes[b].entry].predicted_ns;
   });
   const auto save = [&]() -> Status { return options.checkpoint ? options.checkpoint() : Status(); };
+  const Looks* const looks = rules.drop ? &looks_of(rules) : nullptr;
+  const bool odd = !lanes.empty() && lanes.front().rounds.size() % 2 != 0;  // rounds that it had before
+  if (odd) std::reverse(order.begin(), order.end());
 
   for (unsigned round = 0; round < rules.max_rounds; ++round) {
     std::erase_if(order, [&](size_t i) { return !lanes[i].running; });
@@ -108,7 +119,6 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
     if (!rules.drop) continue;
 
     const size_t first = leader(lanes);
-    bool open = false;  // somebody is neither dropped nor shown to tie
     for (const size_t i : order) {
       Lane& lane = lanes[i];
       if (i == first || !lane.running) continue;
@@ -121,23 +131,17 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
           continue;
         }
       }
-      if (done < rules.min_rounds) {
-        open = true;
-        continue;
-      }
-      const Ratio r = compare(lane, lanes[first], options.confidence);
+      if (done < rules.min_rounds) continue;
+      const PairedRatio r = looks->ratio(lane.rounds, lanes[first].rounds);
       if (r.interval.low > 1 + options.tie) {
         lane.running = false;
-        lane.dropped =
-            fmt::format("{} ({:.0f} % interval {:.2f} to {:.2f})", slower_than(r.median, space, lanes[first].entry),
-                        100 * options.confidence, r.interval.low, r.interval.high);
-      } else if (r.interval.high > 1 + options.tie) {
-        open = true;
+        lane.dropped = fmt::format("{} (95 % interval {:.2f} to {:.2f})",
+                                   slower_than(r.estimate, space, lanes[first].entry), r.interval.low, r.interval.high);
       }
     }
     const auto running = std::count_if(lanes.begin(), lanes.end(), [](const Lane& l) { return l.running; });
     if (running <= 1) return RaceEnd::kDone;
-    if (!open && round + 1 >= rules.min_rounds) return RaceEnd::kDone;
+    if (round + 1 >= rules.min_rounds && simplest_suffices(space, lanes, *looks, options.tie)) return RaceEnd::kDone;
   }
   return RaceEnd::kDone;
 }

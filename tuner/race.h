@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "profiles/paired.h"
 #include "tuner/strategy.h"
 
 namespace smepilot {
@@ -28,19 +29,15 @@ bool out_of_time(Evaluator& evaluator, const StrategyOptions& options);
 enum class RaceEnd : uint8_t { kDone, kOutOfTime };
 
 // Runs rounds in the order ABC…CBA (and every other one CBA…ABC, so that drift favours nobody) until one lane is left,
-// all that are left tie with the leader, or max_rounds. kOutOfTime: the deadline or a cancellation came first, or
-// samples ended; complete rounds are kept.
+// the simplest of those left is no slower than any of them by more than the tie, or max_rounds more. From min_rounds on
+// a lane leaves after the round in which the interval of its ratio to the leader says that it is slower by more than
+// the tie; of two that are equal, either is dropped for the other in at most 5 % of races, however many rounds are
+// looked at (Looks). Lanes may have rounds already, all equally many; those that are to drop begin without. kOutOfTime:
+// the deadline or a cancellation came first, or samples ended; complete rounds are kept.
 Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options,
                          const RaceRules& rules, std::vector<Lane>& lanes);
 
 // The running lane with the smallest median over its rounds; lanes must hold one that has a round.
 size_t leader(std::span<const Lane> lanes);
-
-// Interval and median of a's rounds over b's, paired by round.
-struct Ratio {
-  double median = 1;
-  Interval interval = {1, 1};
-};
-Ratio compare(const Lane& a, const Lane& b, double confidence);
 
 }  // namespace smepilot

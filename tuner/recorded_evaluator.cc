@@ -1,5 +1,7 @@
 #include "tuner/recorded_evaluator.h"
 
+#include <algorithm>
+
 namespace smepilot {
 
 RecordedEvaluator::RecordedEvaluator(Evaluator* live, const OperatorTask& task, std::span<const Measurement> known,
@@ -23,6 +25,11 @@ RecordedEvaluator::Record& RecordedEvaluator::record(const Candidate& candidate)
 const RecordedEvaluator::Record* RecordedEvaluator::find(const Candidate& candidate) const {
   const auto it = records_.find(describe(candidate) + (candidate.mode == ExecutionMode::kCoop ? " coop" : ""));
   return it == records_.end() ? nullptr : &it->second;
+}
+
+void RecordedEvaluator::skip(const Candidate& candidate, size_t samples) {
+  Record& r = record(candidate);
+  r.given = std::min(samples, r.samples_ns.size());
 }
 
 bool RecordedEvaluator::live() {

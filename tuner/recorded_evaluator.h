@@ -31,6 +31,8 @@ class RecordedEvaluator final : public Evaluator {
   // Nothing to do: the live evaluator is prepared when it is first needed. An error there ends the samples, and is
   // kept in live_error().
   Status prepare(const OperatorTask&) override { return {}; }
+  // Does not give the candidate's first samples, as if they had been given.
+  void skip(const Candidate& candidate, size_t samples);
   CheckResult check(const Candidate& candidate) override;
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;

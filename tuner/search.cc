@@ -14,6 +14,7 @@
 #include "kernels/registry/registry.h"
 #include "profiles/statistics.h"
 #include "profiles/timer.h"
+#include "tuner/race.h"
 #include "tuner/recorded_evaluator.h"
 
 namespace smepilot {
@@ -21,17 +22,6 @@ namespace {
 
 double wall_s() noexcept {
   return static_cast<double>(now_ns()) * 1e-9;
-}
-
-// 95 % interval of the median by order statistics: as good as a bootstrap for one sample, and cheap enough to be
-// stored after every round. With fewer than six samples it is [min, max].
-Interval median_interval(std::vector<double> x) {
-  std::sort(x.begin(), x.end());
-  const auto n = static_cast<double>(x.size());
-  const double reach = 1.96 * std::sqrt(n) / 2;
-  const auto low = static_cast<size_t>(std::max(std::floor(n / 2 - reach), 0.0));
-  const auto high = static_cast<size_t>(std::min(std::ceil(n / 2 + reach), n - 1));
-  return {x[low], x[high]};
 }
 
 // The order in which operators are searched, so that a short budget is spent where it counts: single-token decode, then
@@ -95,10 +85,11 @@ class SearchRun {
       result_.operators.push_back(std::move(r));
     }
     if (options_.replay == nullptr) SMEPILOT_TRY(continue_races(tasks.size()));
+    if (strategy_->measures()) SMEPILOT_TRY(meet_again(tasks.size()));
     result_.unfinished = unfinished();
     report_progress(result_.operators.size(), tasks.size(), "");
     result_.seconds = wall_s() - start_s_;
-    const bool whole = result_.unfinished == 0 && result_.operators.size() == tasks.size();
+    const bool whole = result_.unfinished == 0 && result_.operators.size() == tasks.size() && !result_.cancelled;
     SMEPILOT_TRY(store_.finish_search(result_.search.id, whole ? SearchState::kDone : SearchState::kStopped));
     result_.search.state = whole ? SearchState::kDone : SearchState::kStopped;
     return std::move(result_);
@@ -258,9 +249,7 @@ class SearchRun {
 
   // Decides, with the samples of earlier searches and of an earlier time in this one.
   Status decide(OperatorResult& r, double share_s) {
-    std::vector<Measurement> known;
-    for (const Measurement& m : known_)
-      if (describe(m.shape) == describe(r.task.shape)) known.push_back(m);
+    const std::vector<Measurement> known = known_of(r.task.shape);
     const bool live = strategy_->measures() && options_.replay == nullptr;
     StrategyOptions rules = options_.rules;
     const bool raced = std::any_of(known.begin(), known.end(), [&](const Measurement& m) {
@@ -286,12 +275,64 @@ class SearchRun {
       const bool timed = record != nullptr && record->status == MeasurementStatus::kOk && !record->samples_ns.empty();
       r.entry_ns.push_back(timed ? median(record->samples_ns) : 0);
     }
-    if (r.decision.finished) return save_outcomes(r, log);
+    const auto given = [&](size_t entry) {
+      const RecordedEvaluator::Record* record = log.find(r.space.entries[entry].candidate);
+      return record == nullptr ? 0 : record->given;
+    };
+    r.given_chosen = given(r.decision.chosen);
+    r.given_default = given(r.space.default_index);
     keep_known(r, log);
+    return r.decision.finished ? save_outcomes(r, log) : Status();
+  }
+
+  // What was chosen in place of a default meets it once more, now that all else is decided: whatever disturbed the
+  // machine for the seconds of that decision (another program on one of the cores, the host of a virtual machine) made
+  // two worker counts look alike, for instance, and is likely to be over.
+  Status meet_again(size_t tasks) {
+    constexpr unsigned kRounds = 8;
+    for (OperatorResult& r : result_.operators) {
+      const size_t def = r.space.default_index, chosen = r.decision.chosen;
+      if (!r.decision.finished || chosen == def || r.decision.outcomes[def].status != MeasurementStatus::kOk) continue;
+      if (is_set(options_.cancel) || left_of_budget() <= 0) break;
+      report_progress(tasks, tasks, describe(r.task.shape) + ", once more");
+      RecordedEvaluator log(options_.replay == nullptr ? evaluator_ : nullptr, r.task, known_of(r.space.shape));
+      log.skip(r.chosen().candidate, r.given_chosen);
+      log.skip(r.space.entries[def].candidate, r.given_default);
+      StrategyOptions rules = options_.rules;
+      rules.cancel = options_.cancel;
+      rules.deadline_s = log.now_s() + left_of_budget();
+      std::vector<Lane> pair = {{def, {}, true, ""}, {chosen, {}, true, ""}};
+      SMEPILOT_ASSIGN(const RaceEnd end, run_race(r.space, log, rules, {kRounds, kRounds, false}, pair));
+      SMEPILOT_TRY(save_changed(r, log));
+      r.measured += log.measured();
+      r.reused += log.reused();
+      result_.measured += log.measured();
+      result_.reused += log.reused();
+      if (end != RaceEnd::kDone) continue;
+      const PairedRatio now = paired_ratio(pair[1].rounds, pair[0].rounds);
+      if (!(now.interval.low > 1 && now.estimate > 1 + decision_noise(calibration_, options_.rules.tie))) continue;
+      r.decision.why = fmt::format(
+          "{} was chosen, but took {:.3f}x the time of the default when they met again later (interval {:.3f} to "
+          "{:.3f}): the default",
+          describe(r.chosen().candidate), now.estimate, now.interval.low, now.interval.high);
+      r.decision.outcomes[chosen].reason = r.decision.why;
+      r.decision.chosen = def;
+      r.decision.verdict = Verdict::kDefault;
+      r.decision.chosen_ns = r.decision.default_ns = pair[0].median_ns();
+      r.decision.ratio = {1, 1};
+    }
+    result_.cancelled = result_.cancelled || is_set(options_.cancel);
     return {};
   }
 
-  // What was sampled for an operator that is not decided yet takes the place of what was known of it.
+  std::vector<Measurement> known_of(const OperatorShape& shape) const {
+    std::vector<Measurement> known;
+    for (const Measurement& m : known_)
+      if (describe(m.shape) == describe(shape)) known.push_back(m);
+    return known;
+  }
+
+  // What was sampled for an operator takes the place of what was known of it.
   void keep_known(const OperatorResult& r, const RecordedEvaluator& log) {
     for (const SpaceEntry& e : r.space.entries) {
       const RecordedEvaluator::Record* record = log.find(e.candidate);
@@ -320,7 +361,7 @@ class SearchRun {
     m.samples_ns = record.samples_ns;
     if (m.status != MeasurementStatus::kOk || m.samples_ns.empty()) return;
     m.median_ns = median(m.samples_ns);
-    const Interval ci = median_interval(m.samples_ns);
+    const Interval ci = sign_interval(m.samples_ns);
     m.ci_low_ns = ci.low;
     m.ci_high_ns = ci.high;
   }

@@ -53,6 +53,7 @@ struct OperatorResult {
   Decision decision;
   std::vector<double> entry_ns;                   // median per entry of the space, 0: not measured
   size_t measured = 0, reused = 0, repeated = 0;  // as of SearchResult
+  size_t given_chosen = 0, given_default = 0;     // samples of these two that the decision has used
 
   const SpaceEntry& chosen() const { return space.entries[decision.chosen]; }
 };

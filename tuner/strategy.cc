@@ -74,8 +74,8 @@ class Measured {
     out.push_back(lanes_[first].entry);
     for (size_t i = 0; i < lanes_.size(); ++i) {
       if (i == first || !lanes_[i].running) continue;
-      const Ratio r = compare(lanes_[i], lanes_[first], options_.confidence);
-      if (r.median <= 1 + options_.tie) out.push_back(lanes_[i].entry);
+      if (paired_ratio(lanes_[i].rounds, lanes_[first].rounds).estimate <= 1 + options_.tie)
+        out.push_back(lanes_[i].entry);
     }
     return out;
   }
@@ -95,25 +95,22 @@ class Measured {
   }
 
   // Compares the pick with the default on samples that had no part in picking it: the fastest of many noisy medians
-  // flatters itself.
+  // flatters itself. It ends at the first of a few looks that settles it.
   Result<bool> duel(size_t pick) {
     const size_t def = space_.default_index;
     std::vector<Lane> pair = {{def, {}, true, ""}, {pick, {}, true, ""}};
     bool in_time = true;
-    Ratio r;
+    PairedRatio r;
     const bool is_simpler = entry(pick).candidate.mode < entry(def).candidate.mode ||
                             (entry(pick).candidate.mode == entry(def).candidate.mode &&
                              entry(pick).candidate.workers < entry(def).candidate.workers);
-    // Twice at most: a comparison that is not settled by half of the rounds gets the other half. The first look is
-    // strict, so that two looks together err no more often than one.
-    for (int look = 0; look < 2 && in_time; ++look) {
-      const double confidence = look == 0 ? 1 - (1 - options_.confidence) / 4 : options_.confidence;
-      const RaceRules rules{options_.duel_rounds, std::max(options_.duel_rounds / 2, 1u), false};
-      SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, rules, pair));
+    const std::vector<unsigned> rounds = duel_looks();
+    for (const unsigned n : rounds) {
+      const auto more = n - static_cast<unsigned>(pair[0].rounds.size());
+      SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, {more, more, false}, pair));
       in_time = end == RaceEnd::kDone;
-      r = compare(pair[1], pair[0], confidence);
-      if (pair[0].rounds.size() < options_.min_rounds || pair[1].rounds.size() < options_.min_rounds) continue;
-      if (r.interval.high < 1 && r.median < 1 - options_.tie) {
+      r = looks_after(rounds).ratio(pair[1].rounds, pair[0].rounds);
+      if (r.interval.high < 1 && r.estimate < 1 - options_.tie) {
         settle(pick, Verdict::kFaster, pair, r);
         return in_time;
       }
@@ -121,23 +118,18 @@ class Measured {
         settle(pick, Verdict::kSimpler, pair, r);
         return in_time;
       }
-      if (r.interval.low > 1) break;
+      if (!in_time || r.interval.low > (is_simpler ? 1 : 1 - options_.tie)) break;
     }
-    settle(def, Verdict::kDefault, pair, r);
-    const std::string name = describe(entry(pick).candidate);
-    decision_.why = pair[0].rounds.empty()
-                        ? fmt::format("time ran out before {} could be compared with the default", name)
-                        : fmt::format(
-                              "{} won its race, but head to head with the default took {:.3f}x its time (interval "
-                              "{:.3f} to {:.3f})",
-                              name, r.median, r.interval.low, r.interval.high);
     if (!in_time) {
-      decision_.verdict = decision_.default_ns > 0 ? Verdict::kDefault : Verdict::kUnmeasured;
+      take_lead({&pair, &lanes_, &previous_});
       return false;
     }
-    decision_.outcomes[pick].reason =
-        fmt::format("not faster than the default: {:.3f}x its time (interval {:.3f} to {:.3f})", r.median,
-                    r.interval.low, r.interval.high);
+    settle(def, Verdict::kDefault, pair, r);
+    const std::string ratio =
+        fmt::format("{:.3f}x its time (interval {:.3f} to {:.3f})", r.estimate, r.interval.low, r.interval.high);
+    decision_.why = fmt::format("{} won its race, but head to head with the default took {}",
+                                describe(entry(pick).candidate), ratio);
+    decision_.outcomes[pick].reason = "not faster than the default: " + ratio;
     return true;
   }
 
@@ -183,7 +175,7 @@ class Measured {
                                              [](const Outcome& o) { return o.sampled; }));
   }
 
-  void settle(size_t chosen, Verdict verdict, const std::vector<Lane>& pair, const Ratio& r) {
+  void settle(size_t chosen, Verdict verdict, const std::vector<Lane>& pair, const PairedRatio& r) {
     decision_.chosen = chosen;
     decision_.verdict = verdict;
     decision_.default_ns = pair[0].median_ns();
@@ -195,41 +187,58 @@ class Measured {
         verdict == Verdict::kFaster
             ? fmt::format(
                   "takes {:.1f} % less time than the default (interval {:.1f} to {:.1f} %), the best of {} measured",
-                  percent_less(r.median), percent_less(r.interval.high), percent_less(r.interval.low), sampled_count())
-            : fmt::format("as fast as the default ({:.3f}x, interval {:.3f} to {:.3f}) and simpler", r.median,
+                  percent_less(r.estimate), percent_less(r.interval.high), percent_less(r.interval.low),
+                  sampled_count())
+            : fmt::format("as fast as the default ({:.3f}x, interval {:.3f} to {:.3f}) and simpler", r.estimate,
                           r.interval.low, r.interval.high);
   }
 
-  // Time ran out. The leader of a race was picked by the very samples that praise it, so only a clear lead counts.
+  // The numbers of rounds after which a duel is looked at.
+  std::vector<unsigned> duel_looks() const {
+    std::vector<unsigned> rounds;
+    for (const unsigned n : {options_.duel_rounds / 3, options_.duel_rounds / 2, options_.duel_rounds * 2 / 3,
+                             std::max(options_.duel_rounds, 1u)})
+      if (n > (rounds.empty() ? 0 : rounds.back())) rounds.push_back(n);
+    return rounds;
+  }
+
   Result<Decision> unfinished() {
+    if (!open(space_.default_index)) return replace_default();
+    take_lead({&lanes_, &previous_});
+    return std::move(decision_);
+  }
+
+  // Time ran out: the leader of the first of these races that says anything, or the default. A leader was picked by the
+  // very samples that praise it, so only a lead counts that is as rare as one of all lanes of all races may be.
+  void take_lead(const std::vector<const std::vector<Lane>*>& races) {
     constexpr size_t kFewRounds = 3;
     constexpr double kClearLead = 0.7;  // of the default's time, in every one of a few rounds
-    const size_t def_entry = space_.default_index;
-    if (!open(def_entry)) return replace_default();
     decision_.why = "no time was left to measure it: the default";
-    for (const std::vector<Lane>* lanes : {&lanes_, &previous_}) {
-      const Lane* def = find_lane(*lanes, def_entry);
+    for (const std::vector<Lane>* lanes : races) {
+      const Lane* def = find_lane(*lanes, space_.default_index);
       const size_t first = leader(*lanes);
       if (def == nullptr || def->rounds.empty() || first == lanes->size()) continue;
-      decision_.verdict = Verdict::kDefault;
-      decision_.chosen_ns = decision_.default_ns = def->median_ns();
-      decision_.why = "time ran out in the middle of the race: the default";
       const Lane& ahead = (*lanes)[first];
       const std::vector<double> ratios = paired_ratios(ahead.rounds, def->rounds);
-      const Ratio r = compare(ahead, *def, options_.confidence);
+      const PairedRatio r =
+          paired_ratio(ahead.rounds, def->rounds, kIntervalError / static_cast<double>(lanes->size() * races.size()));
       const bool few = ratios.size() >= kFewRounds && *std::max_element(ratios.begin(), ratios.end()) < kClearLead;
-      const bool many = ratios.size() >= options_.min_rounds && r.interval.high < 1 - 2 * options_.tie;
-      if (!few && !many) break;
+      const bool many = r.interval.high < 1 - 2 * options_.tie;
+      if (decision_.default_ns == 0 || few || many) {
+        decision_.verdict = Verdict::kDefault;
+        decision_.chosen_ns = decision_.default_ns = def->median_ns();
+        decision_.why = "time ran out in the middle of the race: the default";
+      }
+      if (!few && !many) continue;
       decision_.chosen = ahead.entry;
       decision_.verdict = Verdict::kFaster;
       decision_.chosen_ns = ahead.median_ns();
       decision_.ratio = r.interval;
       decision_.why =
           fmt::format("took {:.1f} % less time than the default in {} rounds of a race that ran out of time",
-                      percent_less(r.median), ratios.size());
-      break;
+                      percent_less(r.estimate), ratios.size());
+      return;
     }
-    return std::move(decision_);
   }
 
   // The default failed its check, and so has everything else so far.

@@ -24,10 +24,9 @@ inline bool is_set(const std::atomic<bool>* flag) noexcept {
 
 struct StrategyOptions {
   unsigned min_rounds = 6;    // of a race, before a close candidate may be dropped (a 95 % interval needs six)
-  unsigned max_rounds = 14;   // of a race
-  unsigned duel_rounds = 24;  // of the final comparison with the default, at most
+  unsigned max_rounds = 14;   // of a race, at most 64
+  unsigned duel_rounds = 24;  // of the final comparison with the default, at most; at most 64
   double tie = 0.02;          // candidates closer than this count as equally fast
-  double confidence = 0.95;
   double deadline_s = std::numeric_limits<double>::infinity();  // on Evaluator::now_s()
   const std::atomic<bool>* cancel = nullptr;
   std::function<Status()> checkpoint;  // called after every round: what was sampled may be stored now

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -26,7 +27,10 @@ struct Pipe {
     close_end(0);
     close_end(1);
   }
-  bool open() noexcept { return pipe(ends) == 0; }
+  // Neither end is passed on to a program that is executed.
+  bool open() noexcept {
+    return pipe(ends) == 0 && fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0 && fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0;
+  }
   void close_end(int end) noexcept {
     if (ends[end] >= 0) close(ends[end]);
     ends[end] = -1;
@@ -38,7 +42,45 @@ bool is_program(const std::string& path) {
   return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
 }
 
+// Makes a process in which prepare() runs and which then becomes the program. Error: it cannot.
+template <typename Prepare>
+Result<pid_t> spawn(const std::vector<std::string>& command, const Prepare& prepare) {
+  if (command.empty() || command[0].empty()) return error("cannot start a program without a name");
+  std::vector<std::string> words = command;
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  Pipe failed;  // carries errno if the program cannot be executed, and is closed if it is
+  if (!failed.open()) return error("cannot start {}: {}", words[0], std::strerror(errno));
+  std::fflush(nullptr);  // or both would print what waits
+  const pid_t child = fork();
+  if (child < 0) return error("cannot start {}: {}", words[0], std::strerror(errno));
+  if (child == 0) {
+    prepare();
+    execvp(argv[0], argv.data());
+    const int code = errno;
+    const ssize_t written = write(failed.ends[1], &code, sizeof code);
+    _exit(written == sizeof code ? 127 : 126);
+  }
+  failed.close_end(1);
+  int code = 0;
+  ssize_t got = 0;
+  do got = read(failed.ends[0], &code, sizeof code);
+  while (got < 0 && errno == EINTR);
+  if (got != sizeof code) return child;
+  wait_for_child(child);
+  return error("cannot run {}: {}", words[0], std::strerror(code));
+}
+
 }  // namespace
+
+ProcessEnd wait_for_child(pid_t child) {
+  int status = 0;  // not const: macOS takes its address in the macros
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFSIGNALED(status)) return {-1, WTERMSIG(status)};
+  return {WEXITSTATUS(status), 0};
+}
 
 Result<std::string> find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) {
@@ -58,34 +100,19 @@ Result<std::string> find_program(const std::string& name) {
 
 Result<ProcessOutput> run_process(const std::vector<std::string>& command, const std::atomic<bool>& cancel,
                                   const ProcessLimits& limits) {
-  if (command.empty() || command[0].empty()) return error("cannot start a program without a name");
-  std::vector<std::string> words = command;
-  std::vector<char*> argv;
-  for (std::string& w : words) argv.push_back(w.data());
-  argv.push_back(nullptr);
-  Pipe out, err, failed;  // `failed` carries errno if the program cannot be executed, and is closed if it is
-  if (!out.open() || !err.open() || !failed.open()) return error("cannot start {}: {}", words[0], std::strerror(errno));
-  fcntl(failed.ends[1], F_SETFD, FD_CLOEXEC);
-  const pid_t child = fork();
-  if (child < 0) return error("cannot start {}: {}", words[0], std::strerror(errno));
-  if (child == 0) {
-    setpgid(0, 0);  // Ctrl-C on the terminal is for us: it decides what becomes of the program
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    const int null = open("/dev/null", O_RDONLY);
-    if (null >= 0) dup2(null, STDIN_FILENO);
-    dup2(out.ends[1], STDOUT_FILENO);
-    dup2(err.ends[1], STDERR_FILENO);
-    for (Pipe* p : {&out, &err})
-      for (const int end : p->ends) close(end);
-    close(failed.ends[0]);
-    execv(argv[0], argv.data());
-    const int code = errno;
-    const ssize_t written = write(failed.ends[1], &code, sizeof code);
-    _exit(written == sizeof code ? 127 : 126);
-  }
-  setpgid(child, child);
-  for (Pipe* p : {&out, &err, &failed}) p->close_end(1);
+  Pipe out, err;
+  if (!out.open() || !err.open())
+    return error("cannot start {}: {}", command.empty() ? "a program" : command[0], std::strerror(errno));
+  SMEPILOT_ASSIGN(const pid_t child, spawn(command, [&] {
+                    setpgid(0, 0);  // Ctrl-C on the terminal is for us: it decides what becomes of the program
+                    signal(SIGINT, SIG_DFL);
+                    signal(SIGTERM, SIG_DFL);
+                    const int null = open("/dev/null", O_RDONLY);
+                    if (null >= 0) dup2(null, STDIN_FILENO);
+                    dup2(out.ends[1], STDOUT_FILENO);
+                    dup2(err.ends[1], STDERR_FILENO);
+                  }));
+  for (Pipe* p : {&out, &err}) p->close_end(1);
 
   ProcessOutput result;
   bool too_much = false;
@@ -128,20 +155,17 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& command, const
       }
     }
   }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  int code = 0;
-  if (read(failed.ends[0], &code, sizeof code) == sizeof code)
-    return error("cannot run {}: {}", words[0], std::strerror(code));
-  if (too_much) return error("{}: prints more than {} bytes", words[0], limits.max_output);
-  if (WIFSIGNALED(status)) {
-    result.code = -1;
-    result.signal = WTERMSIG(status);
-  } else {
-    result.code = WEXITSTATUS(status);
-  }
+  static_cast<ProcessEnd&>(result) = wait_for_child(child);
+  if (too_much) return error("{}: prints more than {} bytes", command[0], limits.max_output);
   return result;
+}
+
+Result<ProcessEnd> run_attached(const std::vector<std::string>& command,
+                                const std::vector<std::pair<std::string, std::string>>& variables) {
+  SMEPILOT_ASSIGN(const pid_t child, spawn(command, [&] {
+                    for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
+                  }));
+  return wait_for_child(child);
 }
 
 }  // namespace smepilot

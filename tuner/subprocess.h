@@ -1,18 +1,25 @@
 // Runs another program and reads what it prints.
 #pragma once
+#include <sys/types.h>
+
 #include <atomic>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/base/status.h"
 
 namespace smepilot {
 
-struct ProcessOutput {
+// How a program ended.
+struct ProcessEnd {
+  int code = 0;    // exit code; -1: ended by a signal
+  int signal = 0;  // that ended it
+};
+
+struct ProcessOutput : ProcessEnd {
   std::string out;         // standard output
   std::string err;         // the end of standard error
-  int code = 0;            // exit code; -1: ended by a signal
-  int signal = 0;          // that ended it
   bool cancelled = false;  // it was asked to end because `cancel` was set
   bool timed_out = false;  // … because its time was over
 };
@@ -28,6 +35,14 @@ struct ProcessLimits {
 // `max_output` bytes.
 Result<ProcessOutput> run_process(const std::vector<std::string>& command, const std::atomic<bool>& cancel,
                                   const ProcessLimits& limits = {});
+
+// Waits for the program, a path or a name in $PATH, whose standard streams, terminal and signals are ours; `variables`
+// join its environment. Error: it cannot be started.
+Result<ProcessEnd> run_attached(const std::vector<std::string>& command,
+                                const std::vector<std::pair<std::string, std::string>>& variables = {});
+
+// Waits for a process that this one made.
+ProcessEnd wait_for_child(pid_t child);
 
 // The path of an executable file: as given, or for a name without a folder, in $PATH. Error: there is none.
 Result<std::string> find_program(const std::string& name);

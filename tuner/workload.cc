@@ -41,7 +41,7 @@ double median_seconds(const WorkloadRun& run, WorkloadPart part) {
   return median(seconds);
 }
 
-WorkloadRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, WorkloadPart part) {
+PairedRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, WorkloadPart part) {
   std::vector<double> a, b;
   for (const WorkloadRound& t : theirs.rounds)
     for (const WorkloadRound& o : ours.rounds)
@@ -49,13 +49,12 @@ WorkloadRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, W
         a.push_back(seconds_of(t, part));
         b.push_back(seconds_of(o, part));
       }
-  const std::vector<double> ratios = paired_ratios(a, b);
-  return {median(ratios), sign_interval(ratios), ratios.size()};
+  return paired_ratio(a, b);
 }
 
-const char* WorkloadRatio::verdict() const noexcept {
-  if (rounds < kSamplesOfInterval) return "not judged";
-  return interval.low > 1 ? "win" : interval.high < 1 ? "loss" : "tie";
+const char* verdict_of(const PairedRatio& ratio) noexcept {
+  if (ratio.pairs < kLeastPairs) return "not judged";
+  return ratio.interval.low > 1 ? "win" : ratio.interval.high < 1 ? "loss" : "tie";
 }
 
 }  // namespace smepilot

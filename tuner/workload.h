@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "db/workload_store.h"
-#include "profiles/statistics.h"
+#include "profiles/paired.h"
 
 namespace smepilot {
 
@@ -22,19 +22,15 @@ const WorkloadShape* find_workload(const std::string& name) noexcept;
 // A share `scale` (0 < scale <= 1) of the tokens, at least one.
 uint32_t scaled_tokens(uint32_t tokens, double scale) noexcept;
 
-// How much less time ours takes: median of their time / our time over rounds that both have, and its 95 % interval
-// (sign_interval()). Ours wins where that lies above 1 and loses where it lies below; one engine against itself is
-// called either in at most 5 % of cases. The report judges by the same rule (smepilot_report.stats.judge_pairs), and
-// tests of both read tests/tuner/data/workload_verdicts.json.
-struct WorkloadRatio {
-  double median = 0;
-  Interval interval;
-  size_t rounds = 0;
-  const char* verdict() const noexcept;  // "win", "loss", "tie"; "not judged" below kSamplesOfInterval rounds
-};
+// How much less time ours takes: their time / our time over the rounds that both have (paired_ratio()).
 enum class WorkloadPart : uint8_t { kPrefill, kDecode, kTotal };
 double seconds_of(const WorkloadRound& round, WorkloadPart part) noexcept;
 double median_seconds(const WorkloadRun& run, WorkloadPart part);
-WorkloadRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, WorkloadPart part);
+PairedRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, WorkloadPart part);
+
+// "win" where the interval lies above 1, "loss" where it lies below, else "tie"; "not judged" below kLeastPairs rounds.
+// One engine against itself wins or loses in at most 5 % of cases. The report judges by the same rule
+// (smepilot_report.stats.judge_pairs), and tests of both read tests/tuner/data/workload_verdicts.json.
+const char* verdict_of(const PairedRatio& ratio) noexcept;
 
 }  // namespace smepilot

@@ -5,16 +5,13 @@ plan, and per operator the plan's choice and the default, whichever candidates t
 """
 
 import os
-import random
 from dataclasses import dataclass, field
-from statistics import median
 
 from smepilot_report import analysis, document, end_to_end, operators, stats
 from smepilot_report.data import load
 from smepilot_report.database import Reader, ReportError
 from smepilot_report.text import clean
 
-RESAMPLES = 1000
 MIN_SAMPLES = 4  # with three on each side, pure chance puts all of one below all of the other in one of ten cases
 FORMAT = "smepilot-comparison"
 VERSION = 1
@@ -81,23 +78,13 @@ def read(name, model_name):
         reader.close()
 
 
-def bootstrap_ratio(ours, theirs, seed=1):
-    """95 % interval of median(ours) / median(theirs), both resampled; the same samples give the same interval."""
-    generator = random.Random(seed)
-    ratios = sorted(
-        median(generator.choices(ours, k=len(ours))) / median(generator.choices(theirs, k=len(theirs)))
-        for _ in range(RESAMPLES)
-    )
-    return ratios[round(0.025 * RESAMPLES)], ratios[round(0.975 * RESAMPLES) - 1]
-
-
 def judge(a, b, noise_floor, threshold):
     """The change from item a to item b. It is significant if the whole interval lies beyond the noise floor."""
     ours, theirs = (b.samples, a.samples) if a.unit == "tokens/s" else (a.samples, b.samples)
-    ratio = median(ours) / median(theirs)
+    found = stats.unpaired_ratio(ours, theirs)
+    ratio, low, high = found.ratio, found.low, found.high
     if min(len(ours), len(theirs)) < MIN_SAMPLES:
         return Change(a, b, ratio, None, None, "not judged", False, f"fewer than {MIN_SAMPLES} samples on one side")
-    low, high = bootstrap_ratio(ours, theirs)
     floor = noise_floor or 0.0
     if low > 1 + floor:
         return Change(a, b, ratio, low, high, "gain", False, "the interval lies above the noise floor")

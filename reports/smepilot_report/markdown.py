@@ -90,7 +90,7 @@ def render_comparison(made):
     floor = made["noise_floor"]
     blocks.append(
         paragraph(
-            "Ratios above 1 are better; intervals are 95 % bootstrap intervals of the ratio of medians, from raw "
+            "Ratios above 1 are better, with 95 % intervals (of the test of Mann and Whitney), from raw "
             f"samples (measured). Noise floor {percent(floor) if floor is not None else 'unknown, taken as 0'}, "
             f"threshold {percent(made['threshold'])}; ! is a regression beyond it."
         )

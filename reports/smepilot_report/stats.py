@@ -6,7 +6,9 @@ from statistics import median
 
 CONFIDENCE = 0.95
 MIN_SAMPLES = 3  # below this an interval says too little for a verdict
-MIN_PAIRS = 6  # below this no interval of a median has 95 % coverage
+MIN_PAIRS = 6  # below this no interval of a ratio of pairs has 95 % coverage
+EXACT_PAIRS = 100  # beyond, the normal approximation of the ranks is as good
+EXACT_SAMPLES = 20  # likewise, on each side of two that took no turns
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,93 @@ def judge(ours, theirs, noise_floor, higher_is_better=True):
     return Verdict("win" if gain > 1 else "loss", gain, why, *between)
 
 
-def judge_pairs(ours, theirs):
-    """Whether `ours` takes less time than `theirs`: times of rounds, as {round: seconds}, in which both took turns. By
-    the interval of their time / ours over the rounds that both have, so what slowed a whole round cancels. `smetune
-    workload` has the same rule in C++ (tuner/workload.h)."""
-    ratios = [theirs[r] / ours[r] for r in ours if r in theirs]
-    if not ratios:
+@dataclass(frozen=True)
+class Ratio:
+    """What one takes as a multiple of what the other takes, with its 95 % interval, and of how many pairs or samples."""
+
+    ratio: float
+    low: float
+    high: float
+    count: int
+
+
+def signed_rank_trim(count):
+    """How many averages of two logarithms lie outside the 95 % interval at either end; None: no interval is so good.
+    By the distribution of Wilcoxon's signed-rank statistic."""
+    most = count * (count + 1) // 2
+    if count <= EXACT_PAIRS:
+        ways = [1] + [0] * most  # of the signs of the ranks so far to have this sum
+        for rank in range(1, count + 1):
+            for t in range(most, rank - 1, -1):
+                ways[t] += ways[t - rank]
+        refused, below = 0, 0
+        while refused <= most:
+            below += ways[refused]
+            if 2 * below > (1 - CONFIDENCE) * 2**count * (1 + 1e-12):
+                break
+            refused += 1
+    else:
+        mean, deviation = most / 2, math.sqrt(most * (2 * count + 1) / 12)
+        refused = 0
+        while math.erfc((mean - refused - 0.5) / (deviation * math.sqrt(2))) <= 1 - CONFIDENCE:
+            refused += 1
+    return refused - 1 if refused else None
+
+
+def paired_ratio(ours, theirs):
+    """theirs / ours of rounds, as {round: seconds}, in which both took turns, so what slowed a whole round cancels:
+    the estimate of Hodges and Lehmann, and the interval of Wilcoxon's signed-rank test. `smetune` has the same in C++
+    (profiles/paired.h), which says more. None: nothing in common."""
+    logs = [math.log(theirs[r] / ours[r]) for r in ours if r in theirs and ours[r] > 0 and theirs[r] > 0]
+    if not logs:
         return None
-    found = estimate(ratios)
+    averages = sorted(0.5 * (a + b) for i, a in enumerate(logs) for b in logs[: i + 1])
+    trim = signed_rank_trim(len(logs))
+    low, high = (0.0, math.inf) if trim is None else (math.exp(averages[trim]), math.exp(averages[-1 - trim]))
+    return Ratio(math.exp(median(averages)), low, high, len(logs))
+
+
+def rank_sum_trim(m, n):
+    """How many of the m * n ratios lie outside the 95 % interval at either end; None: no interval is so good. By the
+    distribution of the statistic of Mann and Whitney."""
+    if max(m, n) <= EXACT_SAMPLES:
+        ways = [1] + [0] * (m * n)  # of the orders of m + n samples, by their statistic: a Gaussian binomial coefficient
+        for i in range(1, m + 1):
+            for u in range(m * n, n + i - 1, -1):
+                ways[u] -= ways[u - n - i]
+            for u in range(i, m * n + 1):
+                ways[u] += ways[u - i]
+        refused, below = 0, 0
+        while refused <= m * n:
+            below += ways[refused]
+            if 2 * below > (1 - CONFIDENCE) * math.comb(m + n, m) * (1 + 1e-12):
+                break
+            refused += 1
+    else:
+        mean, deviation = m * n / 2, math.sqrt(m * n * (m + n + 1) / 12)
+        refused = 0
+        while math.erfc((mean - refused - 0.5) / (deviation * math.sqrt(2))) <= 1 - CONFIDENCE:
+            refused += 1
+    return refused - 1 if refused else None
+
+
+def unpaired_ratio(ours, theirs):
+    """ours / theirs of samples that were not taken in turns: the estimate of Hodges and Lehmann, the median of the ratios
+    of any two, and the interval of the test of Mann and Whitney, exact whatever the distribution."""
+    logs = sorted(math.log(a / b) for a in ours for b in theirs)
+    trim = rank_sum_trim(len(ours), len(theirs))
+    low, high = (0.0, math.inf) if trim is None else (math.exp(logs[trim]), math.exp(logs[-1 - trim]))
+    return Ratio(math.exp(median(logs)), low, high, min(len(ours), len(theirs)))
+
+
+def judge_pairs(ours, theirs):
+    """Whether `ours` takes less time than `theirs`, by paired_ratio()."""
+    found = paired_ratio(ours, theirs)
+    if found is None:
+        return None
     if found.count < MIN_PAIRS:
-        return Verdict("not judged", found.median, f"{found.count} common rounds, {MIN_PAIRS} are needed")
+        return Verdict("not judged", found.ratio, f"{found.count} common rounds, {MIN_PAIRS} are needed")
     if found.low <= 1 <= found.high:
-        return Verdict("tie", found.median, "the interval of the ratio holds 1")
-    return Verdict("win" if found.low > 1 else "loss", found.median, "the interval of the ratio does not hold 1")
+        return Verdict("tie", found.ratio, "the interval of the ratio holds 1", found.low, found.high)
+    word = "win" if found.low > 1 else "loss"
+    return Verdict(word, found.ratio, "the interval of the ratio does not hold 1", found.low, found.high)

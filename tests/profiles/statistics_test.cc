@@ -46,7 +46,6 @@ TEST(Statistics, EmptyInputGivesZero) {
   EXPECT_EQ(percentile(none, 50), 0);
   EXPECT_EQ(mean(none), 0);
   EXPECT_EQ(trimmed_mean(none, 0.1), 0);
-  EXPECT_EQ(bootstrap_median(none).high, 0);
   EXPECT_TRUE(without_slow_outliers(none).empty());
 }
 
@@ -86,73 +85,6 @@ TEST(Statistics, NeverDropsMoreThanAQuarter) {
   EXPECT_GE(without_slow_outliers(x).size(), 9u);
 }
 
-TEST(Statistics, FewSamplesGiveTheirRange) {
-  const Interval i = bootstrap_median(std::vector<double>{3, 1, 2});
-  EXPECT_EQ(i.low, 1);
-  EXPECT_EQ(i.high, 3);
-}
-
-TEST(Statistics, BootstrapIsDeterministicAndOrdered) {
-  Rng rng(5);
-  std::vector<double> x(25);
-  for (double& v : x) v = noisy_time(rng, 1000);
-  const Interval a = bootstrap_median(x, 0.95, 500, 9), b = bootstrap_median(x, 0.95, 500, 9);
-  EXPECT_EQ(a.low, b.low);
-  EXPECT_EQ(a.high, b.high);
-  EXPECT_LE(a.low, median(x));
-  EXPECT_GE(a.high, median(x));
-  const Interval narrow = bootstrap_median(x, 0.5, 500, 9);
-  EXPECT_LT(narrow.high - narrow.low, a.high - a.low);
-}
-
-// The interval must contain the true median about as often as it claims. Percentile bootstrap of a median is known to
-// be a little off at small n, so the band is [0.91, 0.99]; 600 trials put its own standard error at 0.009.
-TEST(Statistics, IntervalCoversTheTrueMedian) {
-  const double truth = true_median(1000);
-  Rng rng(2024);
-  const int trials = 600;
-  int covered = 0;
-  for (int t = 0; t < trials; ++t) {
-    std::vector<double> x(31);
-    for (double& v : x) v = noisy_time(rng, 1000);
-    if (bootstrap_median(x, 0.95, 400, static_cast<uint64_t>(t)).contains(truth)) ++covered;
-  }
-  EXPECT_GE(covered, trials * 0.91);
-  EXPECT_LE(covered, trials * 0.99);
-}
-
-// Two copies of the same kernel, under drift that both see: a winner is declared where the interval of the paired ratio
-// excludes 1. That must happen about 5 % of the time, and a real gain of 5 % must be found nearly always.
-TEST(Statistics, PairedRatiosRarelyNameAFalseWinnerAndFindARealOne) {
-  Rng rng(77);
-  const int trials = 500;
-  int false_winners = 0, found = 0;
-  for (int t = 0; t < trials; ++t) {
-    std::vector<double> a(30), b(30), faster(30);
-    double drift = 1;
-    for (size_t i = 0; i < a.size(); ++i) {
-      drift *= 1 + 0.05 * rng.normal();  // a throttling or shared machine: +-30 % over the series
-      a[i] = noisy_time(rng, 1000 * drift);
-      b[i] = noisy_time(rng, 1000 * drift);
-      faster[i] = noisy_time(rng, 950 * drift);
-    }
-    const uint64_t seed = static_cast<uint64_t>(t);
-    if (!bootstrap_median_ratio(a, b, 0.95, 400, seed).contains(1)) ++false_winners;
-    if (bootstrap_median_ratio(faster, a, 0.95, 400, seed).high < 1) ++found;
-  }
-  EXPECT_LE(false_winners, trials * 0.09);
-  EXPECT_GE(false_winners, 1) << "an interval that never excludes 1 decides nothing";
-  EXPECT_GE(found, trials * 0.97);
-}
-
-TEST(Statistics, PairedRatiosLeaveOutImpossiblePairs) {
-  const std::vector<double> a = {2, 4, 6, 8}, b = {1, 0, 3};
-  const std::vector<double> r = paired_ratios(a, b);
-  ASSERT_EQ(r.size(), 2u);
-  EXPECT_EQ(r[0], 2);
-  EXPECT_EQ(r[1], 2);
-}
-
 // Ranks from tables of the sign test.
 TEST(Statistics, SignIntervalsOfKnownRanks) {
   EXPECT_EQ(sign_interval({}).high, 0);
@@ -180,7 +112,7 @@ TEST(Statistics, SignIntervalsOfKnownRanks) {
 
 TEST(Statistics, SignIntervalsHoldTheMedianAsOftenAsTheySay) {
   const double truth = true_median(1000);
-  for (const size_t n : {kSamplesOfInterval, size_t{9}, size_t{15}, size_t{50}}) {
+  for (const size_t n : {size_t{6}, size_t{9}, size_t{15}, size_t{50}}) {
     Rng rng(n);
     int outside = 0;
     for (int t = 0; t < 4000; ++t) {

@@ -98,14 +98,13 @@ class Comparisons(unittest.TestCase):
         # A/A: the same distribution on both sides, wide, without a noise floor to hide behind.
         generator = random.Random(3)
         alarms = 0
-        for _ in range(200):
+        for _ in range(500):
             a, b = (
                 compare.Item("m", "t", "plan", "ns", "", [generator.gauss(100, 10) for _ in range(15)], [])
                 for _ in range(2)
             )
             alarms += compare.judge(a, b, 0.0, 0.0).word in ("gain", "regression")
-        self.assertLessEqual(alarms, 20)
-        self.assertEqual(compare.bootstrap_ratio([1, 2, 3], [1, 2, 4]), compare.bootstrap_ratio([1, 2, 3], [1, 2, 4]))
+        self.assertLessEqual(alarms, 40)  # 5 %, and three standard errors
 
     def test_markdown_and_page(self):
         a, b = self.database("a.db"), self.database("b.db", 0.8, seed=2, cpu="<b>Other</b> | CPU")

@@ -1,6 +1,7 @@
 // A made-up machine: every candidate has a true time, samples scatter around it like real ones do (a little noise,
 // now and then an interruption), and the clock advances by what was sampled.
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 
@@ -13,12 +14,14 @@ class FakeEvaluator final : public Evaluator {
  public:
   explicit FakeEvaluator(uint64_t seed = 1) : rng_(seed) {}
 
-  std::map<std::string, double> truth_ns;       // by describe(candidate)
-  double unknown_ns = 10000;                    // of candidates that are not listed
-  double noise = 0.02;                          // standard deviation, relative
-  double drift = 0;                             // relative slow-down per second of fake time
-  double interruption = 0.03;                   // probability of a sample several times too long
-  std::map<std::string, CheckResult> failures;  // by variant id
+  std::map<std::string, double> truth_ns;         // by describe(candidate)
+  double unknown_ns = 10000;                      // of candidates that are not listed
+  std::function<double(const Candidate&)> truth;  // in place of both
+  double noise = 0.02;                            // standard deviation, relative
+  double drift = 0;                               // relative slow-down per second of fake time
+  double interruption = 0.03;                     // probability of a sample several times too long
+  std::function<double(Rng&)> factor;             // of a sample's time, in place of noise and interruption
+  std::map<std::string, CheckResult> failures;    // by variant id
   size_t samples = 0, checks = 0, prepares = 0;
   std::string log;  // one line per sample, for comparing runs
   std::function<void(size_t)> on_sample;
@@ -35,10 +38,14 @@ class FakeEvaluator final : public Evaluator {
   std::optional<double> sample(const Candidate& c) override {
     const std::string key = describe(c);
     const auto it = truth_ns.find(key);
-    double ns = it == truth_ns.end() ? unknown_ns : it->second;
-    ns *= 1 + noise * std::abs(rng_.normal());
+    double ns = truth ? truth(c) : it == truth_ns.end() ? unknown_ns : it->second;
     ns *= 1 + drift * clock_s_;
-    if (rng_.uniform() < interruption) ns *= 2 + 5 * rng_.uniform();
+    if (factor) {
+      ns *= factor(rng_);
+    } else {
+      ns *= 1 + noise * std::abs(rng_.normal());
+      if (rng_.uniform() < interruption) ns *= 2 + 5 * rng_.uniform();
+    }
     ++samples;
     clock_s_ += ns * 1e-9;
     log += key + "\n";

@@ -26,21 +26,21 @@ TEST(LayerTiming, ComparesInAbbaOrderAndPairsByRound) {
         return (chosen ? 80 : 100) * drift;
       },
       rules, "a layer");
-  EXPECT_EQ(order.substr(0, 10), "cucuuccuuc");
+  EXPECT_EQ(order.substr(0, 10), "cucuucuccu");
   EXPECT_EQ(t.rounds(), 12u);
   EXPECT_EQ(t.other_samples.size(), 12u);
   ASSERT_EQ(fractions.size(), 13u) << "before the first, and before each round";
   EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
   EXPECT_LE(fractions.back(), 1);
-  EXPECT_NEAR(t.median_ratio(), 0.8, 0.01);
+  EXPECT_NEAR(t.ratio.estimate, 0.8, 0.01);
   EXPECT_TRUE(t.faster(0.02));
   EXPECT_FALSE(t.faster(0.5) || t.slower(0));
-  EXPECT_GT(t.ratio.low, 0.75);
-  EXPECT_LT(t.ratio.high, 0.85);
+  EXPECT_GT(t.ratio.interval.low, 0.75);
+  EXPECT_LT(t.ratio.interval.high, 0.85);
   LayerRules few;
   few.rounds = 3;
   const Alternation undecided = alternate([](bool chosen) { return chosen ? 200.0 : 100.0; }, few);
-  EXPECT_EQ(undecided.ratio.low, 0) << "three rounds decide nothing";
+  EXPECT_EQ(undecided.ratio.interval.low, 0) << "three rounds decide nothing";
   EXPECT_FALSE(undecided.slower(0));
   few.rounds = 6;
   EXPECT_TRUE(alternate([](bool chosen) { return chosen ? 200.0 : 100.0; }, few).slower(0.02));
@@ -93,7 +93,7 @@ TEST(LayerTiming, RealLayersAreTimedOrSaidToBeTheSame) {
   EXPECT_GE(times[0].times.rounds(), 6u);
   EXPECT_GT(times[0].times.chosen_ns, 0);
   EXPECT_GT(times[0].times.other_ns, 0);
-  EXPECT_EQ(times[0].reverted, times[0].times.ratio.low > 1);
+  EXPECT_EQ(times[0].reverted, times[0].times.ratio.interval.low > 1);
   for (const OperatorResult& r : result.operators) {
     if (r.task.roles() == "output") continue;
     EXPECT_EQ(r.decision.chosen == r.space.default_index, times[0].reverted) << r.task.roles();

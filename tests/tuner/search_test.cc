@@ -160,6 +160,38 @@ TEST_F(SearchTest, InterruptedSearchIsContinuedWithoutMeasuringTwice) {
 }
 
 // A budget in fake seconds cannot be given (the search looks at the wall clock between operators), but none at all can.
+// A core is taken away while the operators are decided, so that one worker is as fast as two, and comes back.
+TEST_F(SearchTest, AChoiceThatDoesNotHoldLaterIsTakenBack) {
+  bool alone = true;
+  FakeEvaluator e(1);
+  e.noise = 0.005;
+  e.interruption = 0;
+  e.truth = [&](const Candidate& c) { return c.workers == 2 && !alone ? 10000.0 : 19000.0; };
+  size_t met = 0;
+  options_.progress = [&](const SearchProgress& p) {
+    if (p.label.find(", once more") == std::string::npos) return;
+    alone = false;
+    ++met;
+  };
+  const SearchResult r = search(e);
+  ASSERT_GT(met, 0u) << "one worker is the simpler choice";
+  size_t taken_back = 0;
+  for (const OperatorResult& o : r.operators) {
+    EXPECT_EQ(o.decision.chosen, o.space.default_index) << o.decision.why;
+    if (o.decision.why.find("met again later") == std::string::npos) continue;
+    ++taken_back;
+    EXPECT_NEAR(o.decision.chosen_ns, 10000, 500);
+    EXPECT_EQ(o.decision.verdict, Verdict::kDefault);
+  }
+  EXPECT_EQ(taken_back, met);
+  EXPECT_EQ(r.measured, e.samples);
+  // The recording says the same without a machine.
+  FakeEvaluator none(2);
+  const SearchResult again = search(none);
+  EXPECT_EQ(none.samples, 0u);
+  for (const OperatorResult& o : again.operators) EXPECT_EQ(o.decision.chosen, o.space.default_index);
+}
+
 TEST_F(SearchTest, WithoutTimeThePlanIsTheDefault) {
   options_.budget_s = 0;
   FakeEvaluator e(1);
