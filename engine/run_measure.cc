@@ -103,6 +103,7 @@ int run_bench_mode(RunOptions& options) {
       bench.planner = plan.plan != nullptr ? plan.plan->planner : plan.planner;
       bench.mode = engine.mode();
       bench.load_json = load_json(*session);
+      bench.conversions_json = conversions_json(r);
       const std::string& path = engine.gguf().path();
       bench.model_file = path.substr(path.find_last_of('/') + 1);
       bench.n_threads = engine.workers();

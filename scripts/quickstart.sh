@@ -70,7 +70,10 @@ echo "> $question"
 "$run" --plan db -m "$model" --chat --system "You are a helpful assistant." -p "$question" -n 64 --temp 0 "${db[@]}"
 
 step "writing the report"
-"$smetune" report -o "$report" "${db[@]}"
+trace=$(mktemp)
+"$run" --plan db -m "$model" -p "$question" -n 4 --trace "$trace" "${db[@]}" >/dev/null
+"$smetune" report --trace "$trace" -o "$report" "${db[@]}"
+rm -f "$trace"
 
 step "what was found"
 "$smetune" report --format md "${db[@]}" | sed -e '/^# /d' -e '/^## /,$d'

@@ -203,7 +203,7 @@ def _loads(loads):
 
 
 def _conversions(found):
-    if found is None:
+    if not found:
         return []
 
     def both(count, ns):
@@ -211,16 +211,19 @@ def _conversions(found):
 
     rows = [
         [
-            phase,
-            found[phase]["tokens"],
-            both(found[phase]["done"], found[phase]["done_ns"]),
-            both(found[phase]["priced"], found[phase]["priced_ns"]),
-            both(found[phase]["avoided"], found[phase]["avoided_ns"]),
+            escape(one["source"]),
+            f"{phase}, {one[phase]['tokens']}",
+            both(one[phase]["done"], one[phase]["done_ns"]),
+            both(one[phase]["priced"], one[phase]["priced_ns"]),
+            both(one[phase]["avoided"], one[phase]["avoided_ns"]),
         ]
+        for one in found
         for phase in ("prefill", "decode")
+        if one[phase] and one[phase]["passes"]
     ]
-    header = ["Phase", "Tokens", "Done (measured)", "In the price", "Avoided (predicted)"]
-    return ["## Layout conversions", table(header, rows, (1, 2, 3, 4))]
+    header = ["Run", "Tokens", "Done", "In the price", "Avoided"]
+    explained = paragraph("Done is measured; the plan's price, and what sharing a packing avoids, are predicted.")
+    return ["## Layout conversions", table(header, rows, (2, 3, 4)), explained] if rows else []
 
 
 def _timeline(windows):

@@ -82,6 +82,8 @@ def judge_pairs(ours, theirs):
     found = estimate(ratios)
     if found.count < MIN_PAIRS:
         return Verdict("not judged", found.median, f"{found.count} common rounds, {MIN_PAIRS} are needed")
+    between = (found.low, found.high)
     if found.low <= 1 <= found.high:
-        return Verdict("tie", found.median, "the interval of the ratio holds 1")
-    return Verdict("win" if found.low > 1 else "loss", found.median, "the interval of the ratio does not hold 1")
+        return Verdict("tie", found.median, "the interval of the ratio holds 1", *between)
+    word = "win" if found.low > 1 else "loss"
+    return Verdict(word, found.median, "the interval of the ratio does not hold 1", *between)

@@ -58,6 +58,8 @@ class Verdicts(unittest.TestCase):
                 self.assertEqual((verdict.word, verdict.ratio), (case["verdict"], case["median"]))
                 found = stats.estimate([theirs[r] / ours[r] for r in ours if r in theirs])
                 self.assertEqual((found.low, found.high, found.count), (case["low"], case["high"], case["rounds"]))
+                if verdict.word != "not judged":
+                    self.assertEqual((verdict.low, verdict.high), (case["low"], case["high"]))
 
     def test_nothing_in_common(self):
         self.assertIsNone(stats.judge_pairs({1: 1.0}, {2: 1.0}))
