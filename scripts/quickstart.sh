@@ -61,7 +61,7 @@ step "searching how to run the model"
 
 for plan in none db; do
   step "measuring tokens per second, $([[ $plan == none ]] && echo untuned || echo 'with the plan')"
-  "$run" --bench -m "$model" --plan "$plan" -p 512 -n 64 -r 3 -o md --record "${db[@]}"
+  "$run" --bench -m "$model" --plan "$plan" -p 512 -n 64 -r 6 -o md --record "${db[@]}"
 done
 
 step "asking the model, from the stored plan"

@@ -1,5 +1,6 @@
 // Workloads of the paper: how many tokens a prompt has and how many are generated, and who is faster at them.
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,5 +37,8 @@ enum class WorkloadPart : uint8_t { kPrefill, kDecode, kTotal };
 double seconds_of(const WorkloadRound& round, WorkloadPart part) noexcept;
 double median_seconds(const WorkloadRun& run, WorkloadPart part);
 WorkloadRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, WorkloadPart part);
+
+// The first row of the table that llama-batched-bench prints where it knows no --output-format; nothing: there is none.
+std::optional<WorkloadRound> round_of_table(const std::string& text);
 
 }  // namespace smepilot

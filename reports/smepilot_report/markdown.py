@@ -10,7 +10,8 @@ WIDTH = 80
 
 def escape(value):
     """Foreign text as text: no markup, no table borders, in one line."""
-    return re.sub(r"([\\`*<\[|&$~])", r"\\\1", " ".join(clean(value).split()))
+    # Not split(): that takes a narrow no-break space in a number for a place to break.
+    return re.sub(r"([\\`*<\[|&$~])", r"\\\1", re.sub(r"[^\S\u00a0\u202f]+", " ", clean(value)).strip())
 
 
 def paragraph(value):

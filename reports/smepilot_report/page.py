@@ -203,10 +203,9 @@ def _bare_figures(data):
 
 def _dtypes(peaks, dots):
     have = {peak["dtype"] for peak in peaks}
-    with_dots = {dot.dtype for dot in dots}
     known = [d for d in DTYPES if d in have] + sorted(have - set(DTYPES))
-    # Types nobody computes in come last: their ceilings are context only.
-    return sorted(known, key=lambda d: d not in with_dots) if dots else known
+    # The type that most operators compute in comes first; types nobody computes in are context only.
+    return sorted(known, key=lambda d: -sum(dot.dtype == d for dot in dots))
 
 
 def _asset(name):
