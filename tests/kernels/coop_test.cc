@@ -82,7 +82,7 @@ TEST(Coop, EachOutputIsComputedOnceByItsSide) {
       config.variant = config.mode == ExecutionMode::kMatrix ? &kMarkMatrix : &kMarkVector;
       randomize(random, m, n, config);
       config.coop.variant = &kMarkMatrix;
-      calls[i] = {config, &rhs[i], {lhs.data(), k, nullptr, Layout::kRowMajor, m, k}, dst[i].data(), n + 3};
+      calls[i] = {config, &rhs[i], {lhs.data(), k, nullptr, {}, m, k}, dst[i].data(), n + 3};
     }
     matmul_group(pool, calls);
     for (size_t i = 0; i < count; ++i) {
@@ -197,7 +197,7 @@ TEST(Coop, DynamicCallsAreFinishedByBothSides) {
       MatmulConfig config{&kMarkVector, ExecutionMode::kCoop, 1, 16, 16, {}};
       config.coop = {&kMarkMatrix, 1, 16, 16, SplitDim::kN, 16, dynamic};
       std::fill(dst.begin(), dst.end(), 0.0f);
-      matmul(pool, config, {lhs.data(), kK, nullptr, Layout::kRowMajor, kM, kK}, rhs, dst.data(), kN);
+      matmul(pool, config, {lhs.data(), kK, nullptr, {}, kM, kK}, rhs, dst.data(), kN);
       helped = std::count(dst.begin(), dst.end(), kMatrixMark) > 16 * kM;
       if (!dynamic) {
         ASSERT_FALSE(helped);
