@@ -52,6 +52,20 @@ SMEPILOT_INLINE void prefetch_block(const uint8_t* panel, const uint8_t* next, c
   prefetch_scales<D>(panel, next, at, kb, blocks);
 }
 
+// Whether the kernel of a type has a form for activations of which kQ8SuperBlock share a scale, too.
+template <DType D>
+constexpr bool kHasWide = traits(D).block_elems == kQ8SuperBlock;
+constexpr size_t kWideRun = kQ8SuperBlock / kQ8Block;  // blocks
+// What makes of a minimum the factor of the integer -8 * sum(q), where the sum itself is wanted.
+constexpr float kMinOfN8 = -1.0f / 8;
+
+// Block kb of a panel as add_rows() takes it.
+template <DType D, bool Wide>
+SMEPILOT_INLINE void load_for(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
+  load_block<D>(panel, at, kb, b);
+  if constexpr (Wide && kHasMin<D>) b.s1 = _mm512_mul_ps(b.s1, _mm512_set1_ps(kMinOfN8));
+}
+
 // Four activations to every lane, and their dot product with four weights of each column. In assembly, because both
 // compilers otherwise hoist the broadcasts of a whole block and spill to make room.
 struct __attribute__((may_alias, packed)) Quad {
@@ -214,34 +228,51 @@ struct InRegisters {
   SMEPILOT_INLINE __m512 scale(int, int j) const noexcept { return j == 0 ? b.s0 : j == 1 ? b.s1 : b.s2; }
 };
 
-// R rows times Streams panels that are read side by side.
-template <DType D, int R, int Streams>
+// R rows times Streams panels that are read side by side. Wide as in tile(), and with the same roundings: what a row
+// gives does not depend on how many rows there are.
+template <DType D, bool Wide, int R, int Streams>
 SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, const uint8_t* panel, uint32_t left,
                                    float* dst) noexcept {
   const size_t blocks = args->k / kQ8Block, stride = args->rhs_stride;
   const uint8_t* next = left > Streams * kPanel ? panel + Streams * stride : panel;
+  alignas(64) float sums[Wide ? Streams : 1][Wide ? R : 1][kPanel];
   __m512 acc[Streams][R][1];
-  SMEPILOT_UNROLL
-  for (int s = 0; s < Streams; ++s) {
+  const auto each = [](auto body) __attribute__((always_inline)) {
     SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) acc[s][r][0] = _mm512_setzero_ps();
-  }
-  Lhs lhs(static_cast<const uint8_t*>(args->lhs), R, 0);
-  for (size_t kb = 0; kb < blocks; ++kb, lhs.advance()) {
-    SMEPILOT_UNROLL
-    for (size_t s = 0; s < Streams; ++s) {
-      prefetch_block<D>(panel + s * stride, next + s * stride, at, kb + kAhead, blocks);
-      Block b;
-      load_block<D>(panel + s * stride, at, kb, b);
-      add_block<D, false, R, 1>(InRegisters{b}, lhs, acc[s]);
+    for (int s = 0; s < Streams; ++s) {
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) body(s, r);
     }
+  };
+  each([&](int s, int r) __attribute__((always_inline)) {
+    acc[s][r][0] = _mm512_setzero_ps();
+    if constexpr (Wide) _mm512_store_ps(sums[s][r], _mm512_setzero_ps());
+  });
+  Lhs lhs(static_cast<const uint8_t*>(args->lhs), R, 0);
+  for (size_t begin = 0, end; begin < blocks; begin = end) {
+    end = Wide ? begin + kWideRun : blocks;
+    const Lhs first = lhs;
+    for (size_t kb = begin; kb < end; ++kb, lhs.advance()) {
+      SMEPILOT_UNROLL
+      for (size_t s = 0; s < Streams; ++s) {
+        prefetch_block<D>(panel + s * stride, next + s * stride, at, kb + kAhead, blocks);
+        Block b;
+        load_for<D, Wide>(panel + s * stride, at, kb, b);
+        add_block<D, Wide, R, 1>(InRegisters{b}, lhs, acc[s]);
+      }
+    }
+    if constexpr (Wide)
+      each([&](int s, int r) __attribute__((always_inline)) {
+        const __m512 d = bcast_f32(first.plane(kPlaneD, r));
+        _mm512_store_ps(sums[s][r], _mm512_fmadd_ps(acc[s][r][0], d, _mm512_load_ps(sums[s][r])));
+        acc[s][r][0] = _mm512_setzero_ps();
+      });
   }
-  SMEPILOT_UNROLL
-  for (uint32_t s = 0; s < Streams; ++s) {
-    const __mmask16 mask = column_mask(left - s * kPanel);
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) _mm512_mask_storeu_ps(dst + r * args->dst_stride + s * kPanel, mask, acc[s][r][0]);
-  }
+  each([&](int s, int r) __attribute__((always_inline)) {
+    const uint32_t column = static_cast<uint32_t>(s) * kPanel;
+    const __m512 sum = Wide ? _mm512_load_ps(sums[Wide ? s : 0][Wide ? r : 0]) : acc[s][r][0];
+    _mm512_mask_storeu_ps(dst + static_cast<size_t>(r) * args->dst_stride + column, column_mask(left - column), sum);
+  });
 }
 
 // Few rows read several panels side by side: the hardware's prefetchers follow each, and together they ask for more
@@ -249,7 +280,7 @@ SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, 
 template <int R>
 constexpr int kStreams = R <= 4 ? 4 : 1;
 
-template <DType D, int R>
+template <DType D, bool Wide, int R>
 void one_panel(const MatmulArgs* args) noexcept {
   const RhsPlanes at = rhs_planes(D, args->k);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
@@ -257,12 +288,12 @@ void one_panel(const MatmulArgs* args) noexcept {
   uint32_t left = args->n;
   constexpr uint32_t kTogether = kStreams<R> * kPanel;
   for (; left > kTogether - kPanel; left -= left < kTogether ? left : kTogether) {
-    stream_panels<D, R, kStreams<R>>(args, at, panel, left, dst);
+    stream_panels<D, Wide, R, kStreams<R>>(args, at, panel, left, dst);
     panel += kStreams<R> * args->rhs_stride;
     dst += kTogether;
   }
   for (; left > 0; left -= left < kPanel ? left : kPanel) {
-    stream_panels<D, R, 1>(args, at, panel, left, dst);
+    stream_panels<D, Wide, R, 1>(args, at, panel, left, dst);
     panel += args->rhs_stride;
     dst += kPanel;
   }
@@ -281,12 +312,6 @@ constexpr int kShared = kHasHalves<D> ? 1 : 2;
 // twelve sums still have registers.
 template <int P>
 constexpr int kTileRows = P == 2 ? 6 : 16;
-
-// Whether the kernel of a type is there for activations of which kQ8SuperBlock share a scale, too.
-template <DType D>
-constexpr bool kHasWide = traits(D).block_elems == kQ8SuperBlock;
-// What makes of a minimum the factor of the integer -8 * sum(q), where the sum itself is wanted.
-constexpr float kMinOfN8 = -1.0f / 8;
 
 struct alignas(64) Scratch {
   uint8_t w[2][kChunk][8][64];
@@ -371,9 +396,9 @@ void tile(const Chunk& chunk, Lhs lhs, const uint8_t* ahead, float (*sums)[2][kP
   if constexpr (!Wide) {
     add_blocks(chunk.blocks);
   } else {
-    for (size_t done = 0; done < chunk.blocks; done += kQ8SuperBlock / kQ8Block) {
+    for (size_t done = 0; done < chunk.blocks; done += kWideRun) {
       const Lhs begin = lhs;
-      add_blocks(kQ8SuperBlock / kQ8Block);
+      add_blocks(kWideRun);
       SMEPILOT_UNROLL
       for (int r = 0; r < R; ++r) {
         const __m512 d = bcast_f32(begin.plane(kPlaneD, r));
@@ -438,13 +463,12 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
       for (size_t kb = 0; kb < chunk.blocks; ++kb) {
         prefetch_scales<D>(from, next, at, kb0 + kb + kChunk, blocks);
         Block b;
-        load_block<D>(from, at, kb0 + kb, b);
+        load_for<D, Wide>(from, at, kb0 + kb, b);
         if constexpr (D != DType::kQ8_0) {
           SMEPILOT_UNROLL
           for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[p][kb][i], b.w[i]);
         }
         _mm512_store_ps(scratch.scale[p][kb][0], b.s0);
-        if constexpr (Wide && kHasMin<D>) b.s1 = _mm512_mul_ps(b.s1, _mm512_set1_ps(kMinOfN8));
         if constexpr (kScaleVectors<D> > 1) _mm512_store_ps(scratch.scale[p][kb][1], b.s1);
         if constexpr (kScaleVectors<D> > 2) _mm512_store_ps(scratch.scale[p][kb][2], b.s2);
       }
@@ -490,18 +514,25 @@ void several_panels(const MatmulArgs* args) noexcept {
   }
 }
 
-template <DType D>
-void matmul(const MatmulArgs* args) noexcept {
+template <DType D, bool Wide>
+void matmul_form(const MatmulArgs* args) noexcept {
   static constexpr MatmulFn kOnePanel[kPanel] = {
-      one_panel<D, 1>,  one_panel<D, 2>,  one_panel<D, 3>,  one_panel<D, 4>,  one_panel<D, 5>,  one_panel<D, 6>,
-      one_panel<D, 7>,  one_panel<D, 8>,  one_panel<D, 9>,  one_panel<D, 10>, one_panel<D, 11>, one_panel<D, 12>,
-      one_panel<D, 13>, one_panel<D, 14>, one_panel<D, 15>, one_panel<D, 16>};
+      one_panel<D, Wide, 1>,  one_panel<D, Wide, 2>,  one_panel<D, Wide, 3>,  one_panel<D, Wide, 4>,
+      one_panel<D, Wide, 5>,  one_panel<D, Wide, 6>,  one_panel<D, Wide, 7>,  one_panel<D, Wide, 8>,
+      one_panel<D, Wide, 9>,  one_panel<D, Wide, 10>, one_panel<D, Wide, 11>, one_panel<D, Wide, 12>,
+      one_panel<D, Wide, 13>, one_panel<D, Wide, 14>, one_panel<D, Wide, 15>, one_panel<D, Wide, 16>};
   if (args->m <= kPanel)
     kOnePanel[args->m - 1](args);
-  else if (kHasWide<D> && args->lhs_group == kQ8SuperBlock)
-    several_panels<D, kHasWide<D>>(args);
   else
-    several_panels<D, false>(args);
+    several_panels<D, Wide>(args);
+}
+
+template <DType D>
+void matmul(const MatmulArgs* args) noexcept {
+  if (kHasWide<D> && args->lhs_group == kQ8SuperBlock)
+    matmul_form<D, kHasWide<D>>(args);
+  else
+    matmul_form<D, false>(args);
 }
 
 template <DType D>
