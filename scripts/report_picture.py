@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 WIDTH, HEIGHT = 1000, 1180  # of the window, in CSS pixels
-LEFT_OUT = "nav, #machine, #platform"  # what lies between the two, by CSS selectors
+LEFT_OUT = "nav, #actions, #platform"  # what lies between the two, by CSS selectors
 MOST_BYTES = 150_000
 
 
