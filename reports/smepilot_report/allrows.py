@@ -171,6 +171,7 @@ def _baseline(row):
 def _workload(engine):
     row = engine.row
     tokens = row["batch"] * (row["n_prompt"] + row["n_gen"])
+    plan = f", plan {row['plan_id']}" if row["plan_id"] else ""
     scale = "" if row["scale"] == 1 else f", scale {row['scale']:g}"
     return Row(
         f"workload-{row['id']}",
@@ -178,7 +179,7 @@ def _workload(engine):
         row["id"],
         f"{row['workload']}{scale}: {row['n_prompt']} + {row['n_gen']} tokens, batch {row['batch']}, "
         f"{row['model_file']}",
-        f"{row['engine']}{end_to_end.build_name(row['build'])}{', plan ' + str(row['plan_id']) if row['plan_id'] else ''}, "
+        f"{row['engine']}{end_to_end.build_name(row['build'])}{plan}, "
         f"{pluralise(row['n_threads'], 'thread')}",
         "measured",
         1e9 * engine.total.median,

@@ -196,7 +196,7 @@ class Width(ProgramTest):
                                    "--quick", "--db", self.db], SMETUNE)
             self.assert_fails(args, part, code=code, program=SMETUNE)
         for args, part in ((["--thread", "2"], "no option '--thread'; did you mean --threads"),
-                           (["-m", self.model, "--bench", "--kv-typ", "f16"], "no option '--kv-typ'; did you mean --kv-type")):
+                           (["--bench", "--kv-typ", "f16"], "no option '--kv-typ'; did you mean --kv-type")):
             self.assert_fails(args, part, code=2)
 
     def test_no_colour_where_no_terminal_is(self):
