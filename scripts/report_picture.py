@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1000, 1180  # of the window, in CSS pixels
-LEFT_OUT = "nav, #machine, #platform"  # what lies between the two, by CSS selectors
+WIDTH, HEIGHT = 1000, 1430  # of the window, in CSS pixels
+LEFT_OUT = "nav, #actions, #platform"  # what lies between the two, by CSS selectors
 MOST_BYTES = 150_000
 
 

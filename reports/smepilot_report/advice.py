@@ -209,9 +209,10 @@ def _look_inside(data, model):
     if not data.conversions():
         run += " --stats --json > stats.json"
         report += " --stats stats.json"
-    what = " and ".join(
+    missing = [
         word
         for word, have in (("the timeline of a layer", data.trace_path), ("layout conversions", data.conversions()))
         if not have
-    )
-    return Action("Look inside a run", f"{what} need files that one run writes", f"{run}; {report}")
+    ]
+    need = "need files" if len(missing) > 1 else "needs a file"
+    return Action("Look inside a run", f"{' and '.join(missing)} {need} that one run writes", f"{run}; {report}")

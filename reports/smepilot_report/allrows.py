@@ -155,7 +155,8 @@ def _baseline(row):
         "baseline",
         row["id"],
         f"{end_to_end.test_name(end_to_end.test_of(row))}, {row['model_file']}, {row['model_type']}",
-        f"{row['engine']} {row['build']}, {pluralise(row['n_threads'], 'thread')}, batch {row['n_batch']}",
+        f"{row['engine']}{end_to_end.build_name(row['build'])}, {pluralise(row['n_threads'], 'thread')}, "
+        f"batch {row['n_batch']}",
         "measured",
         low=low,
         high=high,
@@ -170,6 +171,7 @@ def _baseline(row):
 def _workload(engine):
     row = engine.row
     tokens = row["batch"] * (row["n_prompt"] + row["n_gen"])
+    plan = f", plan {row['plan_id']}" if row["plan_id"] else ""
     scale = "" if row["scale"] == 1 else f", scale {row['scale']:g}"
     return Row(
         f"workload-{row['id']}",
@@ -177,7 +179,7 @@ def _workload(engine):
         row["id"],
         f"{row['workload']}{scale}: {row['n_prompt']} + {row['n_gen']} tokens, batch {row['batch']}, "
         f"{row['model_file']}",
-        f"{row['engine']} {row['build']}{', plan ' + str(row['plan_id']) if row['plan_id'] else ''}, "
+        f"{row['engine']}{end_to_end.build_name(row['build'])}{plan}, "
         f"{pluralise(row['n_threads'], 'thread')}",
         "measured",
         1e9 * engine.total.median,

@@ -145,14 +145,16 @@ def timeline(prefix, window):
     total = sum(map(len, window.workers.values()))
     words = f"{window.title}: {significant(window.span)} µs, {pluralise(total, 'task')}, {matrix} on the matrix unit"
 
+    scale, unit = (1e3, "ms") if window.span >= 1e4 else (1, "µs")  # of the axis
+
     def paint(axes):
         tips = {}
         for row, (worker, tasks) in enumerate(window.workers.items()):
             for begin, end in window.idle[worker]:
                 axes.barh(
                     row,
-                    end - begin,
-                    left=begin - window.begin,
+                    (end - begin) / scale,
+                    left=(begin - window.begin) / scale,
                     height=0.7,
                     color="none",
                     edgecolor=COLOURS["grid"],
@@ -163,8 +165,8 @@ def timeline(prefix, window):
                 begin, end = max(task.begin, window.begin), min(task.end, window.end)
                 bar = axes.barh(
                     row,
-                    end - begin,
-                    left=begin - window.begin,
+                    (end - begin) / scale,
+                    left=(begin - window.begin) / scale,
                     height=0.7,
                     color=COLOURS["matrix" if task.unit == "matrix" else "decode"],
                     edgecolor=COLOURS["bg"],
@@ -175,10 +177,10 @@ def timeline(prefix, window):
                     f"{task.operator}: {task.name}, worker {worker}, {significant(task.end - task.begin)} µs"
                 )
         axes.set(
-            xlabel="µs",
+            xlabel=unit,
             yticks=range(len(window.workers)),
             yticklabels=[f"worker {w}" for w in window.workers],
-            xlim=(0, window.span),
+            xlim=(0, window.span / scale),
         )
         axes.invert_yaxis()
         axes.grid(False, axis="y")

@@ -30,7 +30,7 @@ def build(data):
             "sentence": summary.sentence(data, data.models[0] if data.models else None, comparisons),
             "numbers": [_number(card) for card in cards + ([operator_card] if operator_card else [])],
             "warnings": summary.warnings(data, data.models),
-            "verdicts": summary.count_verdicts([s for _, c, _ in models for one in c for s in one.series]),
+            "verdicts": summary.count_end_to_end([one for _, c, _ in models for one in c], data.workloads),
         },
         "machine": _machine(data),
         "calibration": _calibration(data),
@@ -120,7 +120,7 @@ def _model(data, model, floor, cpu):
         "search": search and {"id": search["id"], "planner": search["planner"], "state": search["state"]},
         "choices": [_choice(choice) for choice in choices],
         "end_to_end": [_series(c, s) for c in comparisons for s in c.series],
-        "baselines": _standings(comparisons, data.workloads_of(model)),
+        "baselines": _standings(comparisons, data.workloads_of(model), data.has_matrix_unit),
         "ruled_out": [
             {"status": r.status, "count": len(r.rows), "reason": clean(r.text)}
             for r in analysis.ruled_out(model.measurements)
@@ -188,8 +188,8 @@ def _series(comparison, series):
     }
 
 
-def _standings(comparisons, workloads):
-    columns, lines = end_to_end.standings(comparisons, workloads)
+def _standings(comparisons, workloads, matrix_unit):
+    columns, lines = end_to_end.standings(comparisons, workloads, matrix_unit)
     return [
         {
             "workload": line.name,

@@ -148,13 +148,15 @@ class Standing:
     link: str  # of the rows
 
 
-def standings(comparisons, workloads=()):
+def standings(comparisons, workloads=(), matrix_unit=True):
     """(columns, standings): win, tie and loss at a glance, of the comparisons that have a run of ours, and of workloads
-    (lists of workloads.Engine, ours first)."""
+    (lists of workloads.Engine, ours first). Without a matrix unit the untuned default runs on the cores alone: then that
+    has no column of its own, unless it was measured."""
     ours = [c for c in comparisons if c.reference is not None]
     engines = {clean(s.rows[0]["engine"]) for c in comparisons for s in c.series if s.role == "baseline"}
     engines = sorted(engines | {clean(e.row["engine"]) for run in workloads for e in run if e.row["is_baseline"]})
-    columns = [ROLES["untuned"], ROLES["cpu"], ROLES["roofline"], *(engines or ["llama.cpp"])]
+    alone = matrix_unit or any(s.role == "cpu" for c in ours for s in c.series)
+    columns = [ROLES["untuned"], *([ROLES["cpu"]] if alone else []), ROLES["roofline"], *(engines or ["llama.cpp"])]
     out = []
     for c in ours:
         cells = []
@@ -246,6 +248,11 @@ def _pool_benches(benches):
     return list(pools.values())
 
 
+def build_name(build):
+    """Of another engine, with a blank before it; "" where it did not know its own ("unknown (0)")."""
+    return f" {build}" if build and not build.startswith("unknown") else ""
+
+
 def _pool_baselines(baselines, cpu_model):
     pools = {}
     for row in baselines:
@@ -263,7 +270,7 @@ def _pool_baselines(baselines, cpu_model):
         if key not in pools:
             pools[key] = Series(
                 "baseline",
-                f"{row['engine']} {row['build']}, batch {row['n_batch']}",
+                f"{row['engine']}{build_name(row['build'])}, batch {row['n_batch']}",
                 test,
                 row["n_threads"],
                 row["model_file"],

@@ -3,6 +3,7 @@
 import re
 import textwrap
 
+from smepilot_report.end_to_end import build_name
 from smepilot_report.text import clean, nanoseconds, percent, ratio, shorten, significant, size, span
 
 WIDTH = 80
@@ -174,7 +175,7 @@ def _workloads(workloads):
         )
         rows = [
             [
-                escape(f"{e['engine']} {e['build']}"),
+                escape(e["engine"] + build_name(e["build"])),
                 significant(e["prefill_s"]["median"]),
                 significant(e["decode_s"]["median"]),
                 significant(e["total_s"]["median"]),

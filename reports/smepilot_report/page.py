@@ -101,7 +101,7 @@ def render(data):
             left_out=left_out,
             scaling=_scaling(data),
             figures=_bare_figures(data) if not views else [],
-            verdicts=summary.count_verdicts([s for v in views for c in v.comparisons for s in c.series]),
+            verdicts=summary.count_end_to_end([c for v in views for c in v.comparisons], data.workloads),
             created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             style=_asset("style.css"),
             script=_asset("page.js"),
@@ -143,7 +143,7 @@ def _view(data, model, floor):
         _cpu(data),
         floor,
     )
-    baselines, standings = end_to_end.standings(comparisons, data.workloads_of(model))
+    baselines, standings = end_to_end.standings(comparisons, data.workloads_of(model), data.has_matrix_unit)
     map_sizes, map_lines = modes.mode_map(model, floor, text.nanoseconds)
     split_curves, more_curves = modes.split_curves(model)
     return ModelView(
@@ -226,6 +226,7 @@ def _environment():
         ns=text.nanoseconds,
         pct=text.percent,
         ratio=text.ratio,
+        build=end_to_end.build_name,
         size=text.size,
         ids=lambda rows, prefix="row": [f"{prefix}-{row['id']}" for row in rows],
         interval=summary.interval,

@@ -81,10 +81,19 @@ def operator_number(choices):
 
 
 def count_verdicts(items):
+    return _count(item.verdict for item in items)
+
+
+def count_end_to_end(comparisons, workloads):
+    """Of ours against others: of runs, and of whole workloads."""
+    runs = [series.verdict for comparison in comparisons for series in comparison.series]
+    return _count(runs + [engine.verdicts.get("total") for engines in workloads for engine in engines])
+
+
+def _count(verdicts):
     counts = {"win": 0, "tie": 0, "loss": 0, "not judged": 0}
-    for item in items:
-        if item.verdict:
-            counts[item.verdict.word] += 1
+    for verdict in filter(None, verdicts):
+        counts[verdict.word] += 1
     return counts
 
 

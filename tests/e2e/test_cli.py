@@ -190,14 +190,13 @@ class Width(ProgramTest):
                 (2, ["models", "list", "--jsn"], "no option '--jsn'; did you mean --json"),
                 (2, [], "smetune needs one of its verbs: calibrate, search, plan, "),
                 (2, ["plan"], "smetune plan needs one of its verbs: "),
-                (1, ["search", "--model", "gone.gguf"], "gone.gguf: cannot be opened: No such file"),
-                (1, ["search", "--model", "./gone"], "./gone: cannot be opened: No such file")):
+                (1, ["search", "--model", "gone.gguf"], "gone.gguf: cannot be opened: No such file")):
             if "--table" in args:
                 self.assert_works(["search", "--platform", "apple-m4-pro", "--model", "llama-3.2-1b", "--dtype", "f16",
                                    "--quick", "--db", self.db], SMETUNE)
             self.assert_fails(args, part, code=code, program=SMETUNE)
         for args, part in ((["--thread", "2"], "no option '--thread'; did you mean --threads"),
-                           (["-m", self.model, "--bench", "--kv-typ", "f16"], "no option '--kv-typ'; did you mean --kv-type")):
+                           (["--bench", "--kv-typ", "f16"], "no option '--kv-typ'; did you mean --kv-type")):
             self.assert_fails(args, part, code=2)
 
     def test_no_colour_where_no_terminal_is(self):

@@ -98,7 +98,8 @@ class Workload(ProgramTest):
 
     def test_engines_of_other_forks_and_names_for_them(self):
         bench = self.program("llama-bench", IK_BENCH)
-        out, _ = self.assert_works(self.args("--scale", "0.1", "-r", "2", "--baseline-cmd", "ik=" + bench), program=SMETUNE)
+        out, _ = self.assert_works(self.args("--scale", "0.1", "-r", "2", "--baseline-cmd", "ik=" + bench),
+                                   program=SMETUNE)
         self.assertIn("Time of ik / ours:", out)
         rows = ("SELECT engine, build, round, prefill_s, decode_s FROM workload_run JOIN workload_round ON run_id = id "
                 "WHERE is_baseline AND batch = ")
@@ -110,8 +111,8 @@ class Workload(ProgramTest):
         # A path that holds an equals sign is a path.
         os.makedirs(self.path("a=b"))
         os.rename(bench, self.path("a=b/llama-bench"))
-        out, _ = self.assert_works(self.args("--scale", "0.1", "-r", "1", "--baseline-cmd", self.path("a=b/llama-bench")),
-                                   program=SMETUNE)
+        moved = self.path("a=b/llama-bench")
+        out, _ = self.assert_works(self.args("--scale", "0.1", "-r", "1", "--baseline-cmd", moved), program=SMETUNE)
         self.assertIn("Time of llama-bench / ours:", out)
 
     def test_errors(self):
