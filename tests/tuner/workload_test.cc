@@ -74,7 +74,7 @@ Session session_of(Rng& rng, uint32_t rounds, double ratio) {
 }
 
 TEST(Workload, AnEngineBeatsItselfInAtMostFivePercent) {
-  constexpr int kTrials = 20000;
+  constexpr int kTrials = 5000;
   for (const uint32_t rounds : {6u, 7u, 8u, 9u, 10u, 12u, 15u, 20u, 40u}) {
     Rng rng(rounds);
     int wrong[3] = {};
@@ -85,7 +85,7 @@ TEST(Workload, AnEngineBeatsItselfInAtMostFivePercent) {
         wrong[static_cast<size_t>(part)] += verdict != "tie";
       }
     }
-    for (const int w : wrong) EXPECT_LE(w, 0.055 * kTrials) << rounds << " rounds";  // 5 %, three standard errors
+    for (const int w : wrong) EXPECT_LE(w, 0.06 * kTrials) << rounds << " rounds";  // 5 %, three standard errors
   }
 }
 
