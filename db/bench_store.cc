@@ -14,12 +14,13 @@ Result<int64_t> BenchStore::save(const ModelShape& model, const Bench& b) {
       c,
       "INSERT INTO bench (session_id, model_id, plan_id, plan_mode, model_file, n_threads, n_prompt, "
       "n_gen, n_depth, n_seqs, kv_type, avg_ts, stddev_ts, samples_json, joules_per_token, planner, mode, load_json, "
-      "created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "conversions_json, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  const auto optional = [](const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); };
   SMEPILOT_TRY(insert
                    .bind(b.session_id, model_id, b.plan_id != 0 ? std::optional(b.plan_id) : std::nullopt, b.plan_mode,
                          b.model_file, b.n_threads, b.n_prompt, b.n_gen, b.n_depth, b.n_seqs, b.kv_type, b.avg_ts,
-                         b.stddev_ts, samples, b.joules_per_token, b.planner, b.mode,
-                         b.load_json.empty() ? std::nullopt : std::optional(b.load_json), utc_now())
+                         b.stddev_ts, samples, b.joules_per_token, b.planner, b.mode, optional(b.load_json),
+                         optional(b.conversions_json), utc_now())
                    .run());
   const int64_t id = c.last_insert_rowid();
   SMEPILOT_TRY(transaction.commit());
@@ -30,7 +31,7 @@ Result<std::vector<Bench>> BenchStore::list() {
   sqlite::Statement s(*connection_,
                       "SELECT id, session_id, model_id, plan_id, plan_mode, model_file, n_threads, n_prompt, n_gen, "
                       "n_depth, avg_ts, stddev_ts, samples_json, created, n_seqs, kv_type, joules_per_token, "
-                      "planner, mode, load_json "
+                      "planner, mode, load_json, conversions_json "
                       "FROM bench ORDER BY id DESC");
   return sqlite::all(s.bind(), [](sqlite::Statement& row) {
     Bench b;
@@ -54,6 +55,7 @@ Result<std::vector<Bench>> BenchStore::list() {
     b.planner = row.text(17);
     b.mode = row.text(18);
     b.load_json = row.text_or_empty(19);
+    b.conversions_json = row.text_or_empty(20);
     return b;
   });
 }

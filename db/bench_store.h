@@ -25,6 +25,7 @@ struct Bench {
   std::vector<double> samples_ts;
   std::optional<double> joules_per_token;  // nothing: not counted
   std::string load_json;                   // what loading took and memory, as --stats prints it; "": not recorded
+  std::string conversions_json;            // of a pass of each phase; "": not recorded (before schema 10)
   std::string created;                     // set by the store
 };
 

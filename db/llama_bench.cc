@@ -2,6 +2,7 @@
 // tools/llama-bench/llama-bench.cpp, test::get_fields() and the two printers.
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "db/baseline_store.h"
 #include "db/json_reader.h"
@@ -29,6 +30,9 @@ Result<Baseline> row_from_json(const Json& value, const std::string& source_name
   b.n_batch = static_cast<uint32_t>(in.integer("n_batch", 1, INT32_MAX));
   if (in.has("n_depth"))  // older versions could not start from a filled cache
     b.n_depth = static_cast<uint32_t>(in.integer("n_depth", 0, INT32_MAX));
+  // ik_llama.cpp has -gp instead: what it times is generation after a prompt of n_prompt tokens.
+  else if (in.has("test") && in.text("test") == fmt::format("tg{}@pp{}", b.n_gen, b.n_prompt))
+    b.n_depth = std::exchange(b.n_prompt, 0u);
   b.test_time = in.text("test_time");
   in.real("avg_ns", 1, 1e18);
   in.real("stddev_ns", 0, 1e18);

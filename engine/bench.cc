@@ -78,6 +78,16 @@ Status evaluate_prompt(Engine& engine, Sequences& s, uint32_t count, const std::
   return engine.evaluate(s.step, &cancel).status();
 }
 
+// Evaluates something with a Stats of its own, which is then the result.
+Result<Stats> recorded(Engine& engine, const std::function<Status()>& evaluate) {
+  Stats stats(engine.plan().roofline.get());
+  Stats* const own = engine.set_stats(&stats);
+  const Status done = evaluate();
+  engine.set_stats(own);
+  if (!done.ok()) return done;
+  return stats;
+}
+
 // From token `at` of each sequence on.
 Status evaluate_generation(Engine& engine, Sequences& s, uint32_t at, uint32_t count, EnergyMeter& meter,
                            const std::atomic<bool>& cancel) {
@@ -194,6 +204,15 @@ std::string json_row(const Engine& engine, const BenchResult& r, const char* ind
 
 }  // namespace
 
+std::string conversions_json(const BenchResult& result) {
+  const auto phase = [](const PhaseSummary& s) {
+    if (s.passes == 0) return std::string("null");
+    return fmt::format("{{\"passes\": {}, \"tokens\": {}, \"ns\": {:.0f}, \"conversions\": {}}}", s.passes, s.tokens,
+                       s.ns, conversions_json(s.conversions));
+  };
+  return fmt::format("{{\"prefill\": {}, \"decode\": {}}}", phase(result.prefill_pass), phase(result.decode_pass));
+}
+
 std::vector<double> BenchResult::samples_ts() const {
   std::vector<double> ts;
   for (const double ns : samples_ns)
@@ -244,10 +263,20 @@ Result<BenchResult> run_bench(Engine& engine, const BenchTest& test, unsigned re
   result.test_time = utc_now();
   const bool prompt = test.n_prompt != 0, both = prompt && test.n_gen != 0;
   // Warm-up: where generation follows, one pass shows as much as all of them.
-  if (prompt)
-    SMEPILOT_TRY(
-        evaluate_prompt(engine, sequences, both ? std::min(test.n_prompt, engine.ubatch()) : test.n_prompt, cancel));
-  if (test.n_gen != 0) SMEPILOT_TRY(evaluate_generation(engine, sequences, test.n_prompt, 1, meter, cancel));
+  if (prompt) {
+    const uint32_t tokens = both ? std::min(test.n_prompt, engine.ubatch()) : test.n_prompt;
+    SMEPILOT_ASSIGN(const Stats stats,
+                    recorded(engine, [&] { return evaluate_prompt(engine, sequences, tokens, cancel); }));
+    // A prompt of one token is a pass as decode has them.
+    result.prefill_pass = stats.summary(tokens == 1 ? StatsPhase::kDecode : StatsPhase::kPrefill);
+  }
+  if (test.n_gen != 0) {
+    const auto step = [&] { return evaluate_generation(engine, sequences, test.n_prompt, 1, meter, cancel); };
+    SMEPILOT_TRY(step());
+    for (KvCache& cache : sequences.caches) cache.set_length(cache.length() - 1);
+    SMEPILOT_ASSIGN(const Stats stats, recorded(engine, step));
+    result.decode_pass = stats.summary(StatsPhase::kDecode);
+  }
   for (unsigned i = 0; i < repetitions; ++i) {
     for (KvCache& cache : sequences.caches) cache.set_length(test.n_depth);
     meter.start();

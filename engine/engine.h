@@ -74,7 +74,8 @@ class Engine {
   // context.
   MemoryNeed memory() const noexcept;
   unsigned uncovered_shapes() const noexcept { return uncovered_; }
-  void set_stats(Stats* stats) noexcept { transformer_->set_stats(stats); }
+  // nullptr: nothing is recorded. Returns what was set before.
+  Stats* set_stats(Stats* stats) noexcept { return transformer_->set_stats(stats); }
   // Of this engine's workers; may be nullptr.
   void set_adaptation(Adaptation* adaptation) noexcept { transformer_->set_adaptation(adaptation); }
   // Whether the plan (or what stands in for it) lets both units share any matmul.

@@ -72,14 +72,14 @@ struct LeftOperand {
     return packed + m * forms.row_bytes_to(index, k) + lhs_bytes(forms.packed()[index].layout, row, k);
   }
   LhsOperand read_by(const KernelVariant& variant) const noexcept {
-    LhsOperand out{rows, k, nullptr, Layout::kRowMajor, m, k};
+    LhsOperand out{rows, k, nullptr, {}, m, k};
     const std::span<const LhsForm> all = forms.packed();
     for (size_t i = 0; i < all.size(); ++i)
       if (all[i].layout == variant.lhs_layout) {
         out.packed = form(i);
-        out.layout = all[i].layout;
+        out.form = all[i];
       }
-    SMEPILOT_DCHECK(out.layout == variant.lhs_layout);
+    SMEPILOT_DCHECK(out.form.layout == variant.lhs_layout);
     return out;
   }
   // The producer's part: a panel of up to 16 rows, which the calling worker has just computed.

@@ -83,13 +83,14 @@ int run_bench_mode(RunOptions& options) {
     if (!r.ok()) {
       line.clear();
       if (!cancel.load()) return fail(r.status());
-      note("interrupted; what was measured so far follows");
+      note(results.empty() ? "interrupted; nothing was measured yet" : "interrupted; what was measured so far follows");
       break;
     }
     results.push_back(std::move(r).value());
   }
   line.clear();
-  if (const Status written = print_out(format_bench(engine, results, *format)); !written.ok()) return fail(written);
+  if (!results.empty() || !cancel.load())
+    if (const Status written = print_out(format_bench(engine, results, *format)); !written.ok()) return fail(written);
   if (db) {
     Result<SessionRow> row = SessionStore(*db).begin(engine.platform(), options.command);
     if (!row.ok()) return fail(row.status());
@@ -103,6 +104,7 @@ int run_bench_mode(RunOptions& options) {
       bench.planner = plan.plan != nullptr ? plan.plan->planner : plan.planner;
       bench.mode = engine.mode();
       bench.load_json = load_json(*session);
+      bench.conversions_json = conversions_json(r);
       const std::string& path = engine.gguf().path();
       bench.model_file = path.substr(path.find_last_of('/') + 1);
       bench.n_threads = engine.workers();

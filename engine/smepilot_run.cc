@@ -9,6 +9,7 @@
 #include "db/database.h"
 #include "engine/run_modes.h"
 #include "kernels/base/console.h"
+#include "kernels/base/help.h"
 #include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
 #include "kernels/registry/version.h"
@@ -163,12 +164,13 @@ int run(int argc, char** argv) {
                    "token, n_vocab f32)")
       ->type_name("FILE");
   app.get_formatter()->column_width(34);
+  name_ranges(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     std::ostringstream out, err;
     const int code = app.exit(e, out, err);
-    std::fputs(err.str().c_str(), stderr);
+    print_usage_error(app, code, err.str());
     if (const Status written = print_out(narrow_help(out.str())); !written.ok())
       return print_error("smepilot-run", written);
     return code == 0 ? kExitOk : kExitUsage;

@@ -104,13 +104,10 @@ std::string phase_json(const PhaseSummary& s) {
   return fmt::format(
       "{{\"passes\": {}, \"tokens\": {}, \"ns\": {:.0f}, \"matmul_ns\": {:.0f}, \"matmul_gops\": {:.3f}, "
       "\"int8_peak_gops\": {}, \"int8_peak_fraction\": {}, \"matmul_gbps\": {:.3f}, \"matmul_read_fraction\": {}, "
-      "\"gbps\": {:.3f}, \"read_fraction\": {}, \"read_gbps\": {}, \"conversions\": {{\"count\": {}, \"ns\": {:.0f}, "
-      "\"priced\": {}, \"priced_ns\": {}, \"avoided\": {}, \"avoided_ns\": {}, \"weights\": {}}}}}",
+      "\"gbps\": {:.3f}, \"read_fraction\": {}, \"read_gbps\": {}, \"conversions\": {}}}",
       s.passes, s.tokens, s.ns, s.matmul_ns, per(s.matmul_flops, s.matmul_ns), json_number(s.int8_peak_gops, 3),
       json_number(s.int8_peak_fraction, 4), matmul_gbps, json_number(share(matmul_gbps), 4), gbps,
-      json_number(share(gbps), 4), json_number(s.read_gbps, 3), s.conversions.activations, s.conversions.ns,
-      s.conversions.priced, json_number(s.conversions.priced_ns, 0), s.conversions.avoided,
-      json_number(s.conversions.avoided_ns, 0), s.conversions.weights);
+      json_number(share(gbps), 4), json_number(s.read_gbps, 3), conversions_json(s.conversions));
 }
 
 // Members of a JSON object that say how something was executed.
@@ -122,6 +119,13 @@ std::string execution_json(const Execution& e) {
 }
 
 }  // namespace
+
+std::string conversions_json(const Conversions& c) {
+  return fmt::format(
+      "{{\"count\": {}, \"ns\": {:.0f}, \"priced\": {}, \"priced_ns\": {}, \"avoided\": {}, \"avoided_ns\": {}, "
+      "\"weights\": {}}}",
+      c.activations, c.ns, c.priced, json_number(c.priced_ns, 0), c.avoided, json_number(c.avoided_ns, 0), c.weights);
+}
 
 void Stats::begin_pass(StatsPhase phase, uint32_t tokens, const Conversions& priced) noexcept {
   phase_ = phase;

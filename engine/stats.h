@@ -73,6 +73,9 @@ struct PhaseSummary {
   Conversions conversions = {};
 };
 
+// As in Stats::json(): {"count": …, "ns": …, "priced": …, "priced_ns": …, "avoided": …, "avoided_ns": …, "weights": …}.
+std::string conversions_json(const Conversions& conversions);
+
 class Stats {
  public:
   // `roofline` may be nullptr; it must outlive the Stats.

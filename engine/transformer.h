@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/adaptation.h"
@@ -45,7 +46,7 @@ class Transformer {
   // dispatch's KV type.
   std::span<const float> forward(std::span<const SequenceTokens> batch, Logits logits = Logits::kLast);
 
-  void set_stats(Stats* stats) noexcept { stats_ = stats; }
+  Stats* set_stats(Stats* stats) noexcept { return std::exchange(stats_, stats); }
   // May execute operators otherwise than the dispatch table says; nullptr: nothing may. Of this pool's workers.
   void set_adaptation(Adaptation* adaptation) noexcept { adaptation_ = adaptation; }
   // The conversions that a pass of m rows needs, `outputs` of which go on to the logits, with this dispatch table: 0

@@ -45,9 +45,9 @@ Status WeightCacheWriter::reserve(uint64_t bytes, uint64_t reserve_bytes) {
   if (::fstatvfs(fd_.get(), &system) == 0) {
     const uint64_t free = uint64_t{system.f_bavail} * system.f_frsize;
     if (free < bytes || free - bytes < reserve_bytes)
-      return error("{}: {:.1f} GB are needed, {:.1f} GB are free on the disk, {:.1f} GB of which are left alone", path_,
-                   static_cast<double>(bytes) / 1e9, static_cast<double>(free) / 1e9,
-                   static_cast<double>(reserve_bytes) / 1e9);
+      return error("{}: {:.4g} GB are needed and {:.1f} GB are to stay free, {:.4g} GB are free on the disk", path_,
+                   static_cast<double>(bytes) / 1e9, static_cast<double>(reserve_bytes) / 1e9,
+                   static_cast<double>(free) / 1e9);
   }
   const int code = reserve_file(fd_.get(), bytes);
   return code == 0 ? Status() : error("{}: {} bytes cannot be had on the disk: {}", path_, bytes, std::strerror(code));

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Counts the instructions that matmul variants execute on Arm, under qemu-user: what an emulator can say of their cost.
+"""Counts the instructions that matmul variants, and the matrix stages of attention, execute on Arm, under qemu-user:
+what an emulator can say of their cost.
 
 Per variant: instructions in all, per outer product (or per vg1x4 dot product where there are more of those), and bytes
 loaded into registers, with whole vectors counted where a predicate may mask some of it. Only the kernel counts; packing
-does not.
+does not. Of attention, --m is query rows, --n positions and --k the head dimension.
 
   scripts/count_instructions.py                               the table of docs/sme_instruction_counts.md
   scripts/count_instructions.py matmul.f32.q8.q4_0.1vlx2vl.sme2.smopa --m 64 --n 256 --k 1024 --classes
@@ -26,23 +27,29 @@ LINE = re.compile(r"^0x([0-9a-f]+):\s+([0-9a-f]{8})\b")
 TYPES = ("q4_0", "q8_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
 DEFAULT = [(f"matmul.f32.q8.{t}.1vlx2vl.sme2.smopa", 64) for t in TYPES]
 DEFAULT += [("matmul.f32.q8.q8_0.1vlx4vl.sme2.smopa", 64)]
-DEFAULT += [(f"matmul.f32.q8.{t}.4x4vl.sme2.sdot", m) for m in (1, 4) for t in ("q4_0", "q8_0", "q4_k")]
+FEW_ROWS, ONE_ROW = ("q4_0", "q8_0", "q4_k"), ("q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q5_k", "q6_k")
+DEFAULT += [(f"matmul.f32.q8.{t}.4x4vl.sme2.sdot", 1) for t in FEW_ROWS]
+DEFAULT += [(f"matmul.f32.q8.{t}.1x1vl.sme2.sdot", 1) for t in ONE_ROW]
+DEFAULT += [(f"matmul.f32.q8.{t}.4x4vl.sme2.sdot", 4) for t in FEW_ROWS]
 DEFAULT += [(f"matmul.f32.q8.{t}.1vlx2vl.sme.smopa", 64) for t in TYPES]
 FLOATS = (("f32", "2vlx2vl", "fmopa"), ("bf16", "2vlx2vl", "bfmopa"), ("f16", "2vlx2vl", "fmopa"))
 DEFAULT += [(f"matmul.f32.{t}.{t}.{tile}.{step}.{name}", 64) for step in ("sme2", "sme") for t, tile, name in FLOATS]
+STAGES = [(f"attention_tile.f32.f32.{kv}.4vlx1vl.{step}.fmopa", stage)
+          for step in ("sme2", "sme") for kv in ("f16", "q8_0") for stage in ("scores", "values")]
+STAGE_SHAPE = (64, 256, 128)  # query rows, positions, head dimension
 
 
 def fail(message):
     sys.exit(f"count_instructions.py: {message}")
 
 
-def functions(program, nm):
-    """(start, size) of every function of a kernel's translation unit: they are the local ones of its namespace."""
+def functions(program, nm, argument):
+    """(start, size) of the kernels' functions, local ones of a namespace, whose mangled name contains `argument`."""
     out = subprocess.run([nm, "--print-size", "--defined-only", program], check=True, capture_output=True, text=True)
     found = []
     for line in out.stdout.splitlines():
         fields = line.split()
-        if len(fields) == 4 and fields[2] == "t" and "_GLOBAL__N_1" in fields[3] and "MatmulArgs" in fields[3]:
+        if len(fields) == 4 and fields[2] == "t" and "_GLOBAL__N_1" in fields[3] and argument in fields[3]:
             found.append((int(fields[0], 16), int(fields[1], 16)))
     if not found:
         fail(f"{program}: no kernel function found")
@@ -147,13 +154,13 @@ def kind(name, operands):
     return "scalar"
 
 
-def measure(options, variant, m):
+def measure(options, variant, shape, argument="MatmulArgs"):
     program = options.build / "tests/kernels/count_call"
     if not program.exists():
         fail(f"{program} is not there: build target count_call of the aarch64 preset")
     qemu = [options.qemu, "-L", options.sysroot]
-    counts = executed([str(program), variant, str(m), str(options.n), str(options.k)],
-                      functions(program, options.nm), options.cpu.format(svl=options.svl), qemu)
+    counts = executed([str(program), variant, *map(str, shape)], functions(program, options.nm, argument),
+                      options.cpu.format(svl=options.svl), qemu)
     if not counts:
         fail(f"{variant}: nothing of it was executed")
     words = list(counts)
@@ -168,11 +175,20 @@ def measure(options, variant, m):
     return total, loaded, classes
 
 
+def show(options, variant, what, measured):
+    total, loaded, classes = measured
+    products = max(classes[c] for c in ("integer outer product", "outer product", "dot product into ZA"))
+    each = f"{total / products:.2f}" if products else "-"
+    print(f"| {variant} | {what} | {total:,} | {products:,} | {each} | {loaded:,} |", flush=True)
+    if options.classes:
+        print("".join(f"|   {name} | | {times:,} | | | |\n" for name, times in classes.most_common()), end="")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cache = os.environ.get("SMEPILOT_AARCH64_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "smepilot/aarch64")
-    parser.add_argument("variants", nargs="*", help="ids of matmul variants (default: those of the table)")
+    parser.add_argument("variants", nargs="*", help="ids of variants (default: those of the tables)")
     parser.add_argument("--m", type=int, default=64)
     parser.add_argument("--n", type=int, default=256)
     parser.add_argument("--k", type=int, default=1024)
@@ -185,15 +201,22 @@ def main():
     parser.add_argument("--mc", default="llvm-mc-22")
     parser.add_argument("--classes", action="store_true", help="also say what kinds of instructions they are")
     options = parser.parse_args()
-    print("| variant | m | instructions | products | instructions per product | bytes loaded |")
-    print("|---|---|---|---|---|---|")
-    for variant, m in [(v, options.m) for v in options.variants] or DEFAULT:
-        total, loaded, classes = measure(options, variant, m)
-        products = max(classes[c] for c in ("integer outer product", "outer product", "dot product into ZA"))
-        each = f"{total / products:.2f}" if products else "-"
-        print(f"| {variant} | {m} | {total:,} | {products:,} | {each} | {loaded:,} |", flush=True)
-        if options.classes:
-            print("".join(f"|   {name} | | {times:,} | | | |\n" for name, times in classes.most_common()), end="")
+    stages = [(v, stage) for v in options.variants if v.startswith("attention") for stage in ("scores", "values")]
+    matmuls = [(v, options.m) for v in options.variants if not v.startswith("attention")]
+    if not options.variants:
+        stages, matmuls = STAGES, DEFAULT
+    if matmuls:
+        print("| variant | m | instructions | products | instructions per product | bytes loaded |")
+        print("|---|---|---|---|---|---|")
+    for variant, m in matmuls:
+        show(options, variant, m, measure(options, variant, (m, options.n, options.k)))
+    if stages:
+        print("\n" if matmuls else "", end="")
+        print("| variant | stage | instructions | products | instructions per product | bytes loaded |")
+        print("|---|---|---|---|---|---|")
+    for variant, stage in stages:
+        shape = (options.m, options.n, options.k) if options.variants else STAGE_SHAPE
+        show(options, variant, stage, measure(options, variant, shape, f"streaming_{stage}I"))
 
 
 if __name__ == "__main__":

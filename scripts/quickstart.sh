@@ -61,7 +61,7 @@ step "searching how to run the model"
 
 for plan in none db; do
   step "measuring tokens per second, $([[ $plan == none ]] && echo untuned || echo 'with the plan')"
-  "$run" --bench -m "$model" --plan "$plan" -p 512 -n 64 -r 3 -o md --record "${db[@]}"
+  "$run" --bench -m "$model" --plan "$plan" -p 512 -n 64 -r 6 -o md --record "${db[@]}"
 done
 
 step "asking the model, from the stored plan"
@@ -70,7 +70,10 @@ echo "> $question"
 "$run" --plan db -m "$model" --chat --system "You are a helpful assistant." -p "$question" -n 64 --temp 0 "${db[@]}"
 
 step "writing the report"
-"$smetune" report -o "$report" "${db[@]}"
+trace=$(mktemp)
+"$run" --plan db -m "$model" -p "$question" -n 4 --trace "$trace" "${db[@]}" >/dev/null
+"$smetune" report --trace "$trace" -o "$report" "${db[@]}"
+rm -f "$trace"
 
 step "what was found"
 "$smetune" report --format md "${db[@]}" | sed -e '/^# /d' -e '/^## /,$d'

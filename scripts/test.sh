@@ -47,6 +47,10 @@ if [[ $all == yes ]]; then
   build release
   ctest --preset release
 
+  # Its warnings are others than clang's: they are to stop this before the long stages do their work.
+  stage "dev: g++, build"
+  build dev
+
   stage "clang-tidy"
   scripts/run_clang_tidy.sh build/release
 
@@ -64,4 +68,4 @@ fi
 
 stage "dev: g++"
 build dev
-ctest --preset dev
+ctest --preset dev  # all tests: the other builds leave out those with the label once

@@ -41,7 +41,13 @@ int print_and_exit(const std::string& text) {
 }
 
 Result<ModelShape> load_model(const std::string& name_or_path, const std::string& dtype) {
-  if (!is_gguf(name_or_path)) return load_model_profile(name_or_path, dtype);
+  if (!is_gguf(name_or_path)) {
+    // A profile's name holds neither; and what is there but no GGUF file gets the reader's message.
+    const bool path = name_or_path.ends_with(".gguf") || name_or_path.find('/') != std::string::npos;
+    if (!path) return load_model_profile(name_or_path, dtype);
+    const Result<GgufFile> file = GgufFile::open(name_or_path);
+    return file.ok() ? error("{}: is no GGUF file", name_or_path) : file.status();
+  }
   if (!dtype.empty())
     return error("{}: --dtype is for models given by name; a GGUF file's weights have the types it says", name_or_path);
   SMEPILOT_ASSIGN(const GgufFile gguf, GgufFile::open(name_or_path));

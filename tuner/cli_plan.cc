@@ -76,7 +76,7 @@ int plan_show(const Cli& cli, const PlanQuery& query, bool json) {
   if (json) return print_and_exit(plan_to_json(plan) + "\n");
   std::string out = fmt::format("Plan {} for {}, made {} by {} ({})\n", plan.id, plan.model_name, plan.created,
                                 plan.planner, plan.build);
-  out += fmt::format("{} entries, up to {} workers; model {}, machine {}, variants {}\n", plan.entries.size(),
+  out += fmt::format("{} entries, up to {} workers\nmodel {}, machine {}, variants {}\n", plan.entries.size(),
                      plan.workers, plan.model_hash, plan.fingerprint, plan.variant_set_hash);
   if (const Status s = check_here(plan, *platform); !s.ok())
     out += wrap("Not usable here: " + s.message(), 80, 2) + "\n";

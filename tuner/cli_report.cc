@@ -52,6 +52,7 @@ int report_verb(const Cli& cli, const Options& o, const std::vector<std::string>
     return end->signal == SIGINT ? kExitInterrupted : code;
   }
   if (!o.compare.empty() && end->code == kExitRegression) return kExitRegression;
+  if (end->code == kExitFailed) return kExitFailed;  // it has said why
   if (end->code != 0)
     return fail(error("the report generator ({} -m {}) failed with exit code {}; what it said is above",
                       end->interpreter, kPackage, end->code));

@@ -38,6 +38,7 @@ struct Options {
 struct Contender {
   std::string program;
   bool batched = false;  // llama-batched-bench
+  bool gp = false;       // a llama-bench that times generation after a prompt by -gp, not by -d
   std::vector<std::string> arguments;
   std::string note;  // why it does not take part
   WorkloadRun run;
@@ -71,11 +72,11 @@ std::vector<std::string> words(const std::string& text) {
   return out;
 }
 
-Result<std::string> output_of(const std::vector<std::string>& command, double timeout_s,
-                              const std::atomic<bool>& cancel) {
+Result<ProcessOutput> output_of(const std::vector<std::string>& command, double timeout_s,
+                                const std::atomic<bool>& cancel) {
   SMEPILOT_ASSIGN(ProcessOutput p, run_process(command, cancel, {.timeout_s = timeout_s}));
   if (p.cancelled) return error("interrupted");
-  if (p.code == 0 && !p.timed_out) return std::move(p.out);
+  if (p.code == 0 && !p.timed_out) return p;
   std::string line;
   for (const std::string& w : command) line += (line.empty() ? "" : " ") + w;
   while (!p.err.empty() && p.err.back() == '\n') p.err.pop_back();
@@ -117,10 +118,10 @@ Result<WorkloadRound> run_ours(Race& race, Contender& c, const std::string& db, 
                                       "--kv-type", o.kv_type};
   if (race.threads != 0) command.insert(command.end(), {"-t", fmt::format("{}", race.threads)});
   if (testbed_enabled()) command.emplace_back("--testbed");
-  SMEPILOT_ASSIGN(const std::string text, output_of(command, o.timeout_s, cancel));
-  const Json rows = Json::parse(text, nullptr, false);
+  SMEPILOT_ASSIGN(const ProcessOutput printed, output_of(command, o.timeout_s, cancel));
+  const Json rows = Json::parse(printed.out, nullptr, false);
   if (!rows.is_array() || rows.size() != 1 || !rows[0].is_object())
-    return error("{}: prints no list of one result: {}", c.program, shorten(text, 200));
+    return error("{}: prints no list of one result: {}", c.program, shorten(printed.out, 200));
   const Json& row = rows[0];
   SMEPILOT_ASSIGN(const double total, only_sample(row, "samples_ns", c.program));
   WorkloadRound round;
@@ -142,6 +143,14 @@ Result<WorkloadRound> run_ours(Race& race, Contender& c, const std::string& db, 
   return round;
 }
 
+// Whether this llama-bench has no -d (n_depth), but ik_llama.cpp's -gp, which times generation after a prompt.
+bool has_only_gp(const std::string& program, const std::atomic<bool>& cancel) {
+  constexpr double kHelpTimeout_s = 10;
+  const Result<ProcessOutput> help = run_process({program, "--help"}, cancel, {.timeout_s = kHelpTimeout_s});
+  return help.ok() && help->code == 0 && help->out.find("-gp <pp,tg>") != std::string::npos &&
+         help->out.find("--n-depth") == std::string::npos;
+}
+
 // llama-bench has no test that times both phases: the prompt, and in a second run generation after as many tokens.
 Result<WorkloadRound> run_llama_bench(const Race& race, Contender& c, const std::atomic<bool>& cancel) {
   const Options& o = *race.options;
@@ -149,14 +158,24 @@ Result<WorkloadRound> run_llama_bench(const Race& race, Contender& c, const std:
   for (const bool decode : {false, true}) {
     std::vector<std::string> command = {
         c.program, "-m", o.model, "-r", "1", "-o", "json", "-t", fmt::format("{}", race.threads)};
-    const std::string p = fmt::format("{}", c.run.n_prompt), n = fmt::format("{}", c.run.n_gen);
-    const std::vector<std::string> lengths =
-        decode ? std::vector<std::string>{"-p", "0", "-n", n, "-d", p} : std::vector<std::string>{"-p", p, "-n", "0"};
-    command.insert(command.end(), lengths.begin(), lengths.end());
     if (o.kv_type != "f16") command.insert(command.end(), {"-ctk", o.kv_type, "-ctv", o.kv_type});
     command.insert(command.end(), c.arguments.begin(), c.arguments.end());
-    SMEPILOT_ASSIGN(const std::string text, output_of(command, o.timeout_s, cancel));
-    SMEPILOT_ASSIGN(const std::vector<Baseline> rows, parse_llama_bench(text, c.program));
+    const auto run = [&] {
+      const std::string p = fmt::format("{}", c.run.n_prompt), n = fmt::format("{}", c.run.n_gen);
+      std::vector<std::string> whole = command;
+      for (const std::string& word : !decode ? std::vector<std::string>{"-p", p, "-n", "0"}
+                                     : c.gp  ? std::vector<std::string>{"-p", "0", "-n", "0", "-gp", p + "," + n}
+                                             : std::vector<std::string>{"-p", "0", "-n", n, "-d", p})
+        whole.push_back(word);
+      return output_of(whole, o.timeout_s, cancel);
+    };
+    Result<ProcessOutput> printed = run();
+    if (!printed.ok() && decode && !c.gp && !cancel.load() && has_only_gp(c.program, cancel)) {
+      c.gp = true;
+      printed = run();
+    }
+    if (!printed.ok()) return printed.status();
+    SMEPILOT_ASSIGN(const std::vector<Baseline> rows, parse_llama_bench(printed->out, c.program));
     const Baseline& row = rows[0];
     if (rows.size() != 1 || row.n_prompt != (decode ? 0 : c.run.n_prompt) || row.n_gen != (decode ? c.run.n_gen : 0) ||
         row.n_depth != (decode ? c.run.n_prompt : 0))
@@ -190,7 +209,14 @@ Result<WorkloadRound> run_batched_bench(const Race& race, Contender& c, const st
                                       "jsonl"};
   if (o.kv_type != "f16") command.insert(command.end(), {"-ctk", o.kv_type, "-ctv", o.kv_type});
   command.insert(command.end(), c.arguments.begin(), c.arguments.end());
-  SMEPILOT_ASSIGN(const std::string text, output_of(command, o.timeout_s, cancel));
+  SMEPILOT_ASSIGN(const ProcessOutput printed, output_of(command, o.timeout_s, cancel));
+  const auto checked = [&](const WorkloadRound& round) -> Result<WorkloadRound> {
+    if (!(round.prefill_s > 0) || !(round.decode_s > 0))
+      return error("{}: t_pp is {} and t_tg {}, expected more than 0", c.program, round.prefill_s, round.decode_s);
+    c.run.n_threads = race.threads;
+    return round;
+  };
+  const std::string& text = printed.out;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
     const Json row = Json::parse(text.substr(at, end - at), nullptr, false);
@@ -199,12 +225,13 @@ Result<WorkloadRound> run_batched_bench(const Race& race, Contender& c, const st
     WorkloadRound round;
     SMEPILOT_ASSIGN(round.prefill_s, number(row, "t_pp", c.program));
     SMEPILOT_ASSIGN(round.decode_s, number(row, "t_tg", c.program));
-    if (!(round.prefill_s > 0) || !(round.decode_s > 0))
-      return error("{}: t_pp is {} and t_tg {}, expected more than 0", c.program, round.prefill_s, round.decode_s);
-    c.run.n_threads = race.threads;
-    return round;
+    return checked(round);
   }
-  return error("{}: no line of its output is a JSON object: {}", c.program, shorten(text, 200));
+  // ik_llama.cpp's has no --output-format, and prints its table where its log is.
+  for (const std::string* stream : {&printed.out, &printed.err})
+    if (const std::optional<WorkloadRound> round = round_of_table(*stream)) return checked(*round);
+  return error("{}: its output holds neither a JSON object nor a table of results: {}", c.program,
+               shorten(text.empty() ? printed.err : text, 200));
 }
 
 Json part_json(const WorkloadRun& run, WorkloadPart part, double tokens) {
@@ -290,14 +317,15 @@ std::string text_of(const Race& race) {
            fmt::format("{:.1f}", gen / decode), fmt::format("{:.3g} s", median_seconds(r, WorkloadPart::kTotal)),
            joules.empty() ? "-" : fmt::format("{:.3g}", median(joules) / (prompt + gen))});
   }
-  out += t.text() + ratios +
-         fmt::format("\nMedians of {} round{}.{}\n", ours.rounds.size(), ours.rounds.size() == 1 ? "" : "s",
-                     ratios.empty() ? ""
-                                    : fmt::format(" A ratio above 1: ours takes less time; from {} rounds on a win or\n"
-                                                  "loss is one whose 95 % interval does not hold 1.",
-                                                  kLeastPairs));
+  std::string explained = fmt::format("Medians of {} round{}.", ours.rounds.size(), ours.rounds.size() == 1 ? "" : "s");
+  if (!ratios.empty())
+    explained += fmt::format(
+        " A ratio above 1: ours takes less time; from {} rounds on a win or loss is one whose 95 % interval does not "
+        "hold 1.",
+        kLeastPairs);
+  out += t.text() + ratios + "\n" + wrap(explained, 80, 0) + "\n";
   for (const Contender& c : race.contenders)
-    if (!c.note.empty()) out += fmt::format("{} did not take part: {}\n", c.run.engine, c.note);
+    if (!c.note.empty()) out += wrap(fmt::format("{} did not take part: {}", c.run.engine, c.note), 80, 2) + "\n";
   return out;
 }
 
@@ -318,18 +346,28 @@ Status set_up(Race& race) {
   run.model_file = std::filesystem::path(o.model).filename().string();
   run.engine = "smepilot";
   SMEPILOT_ASSIGN(std::string engine, find_engine());
-  race.contenders.push_back({std::move(engine), false, {}, {}, run});
+  Contender ours;
+  ours.program = std::move(engine);
+  ours.run = run;
+  race.contenders.push_back(std::move(ours));
   run.is_baseline = true;
   for (size_t i = 0; i < o.baselines.size(); ++i) {
-    Result<std::string> program = find_program(o.baselines[i]);
+    // NAME=PATH, unless there is a slash before: then it is part of a path.
+    const std::string& given = o.baselines[i];
+    const size_t equals = given.find('=');
+    const bool named = equals != std::string::npos && equals != 0 && given.find('/') > equals;
+    Result<std::string> program = find_program(named ? given.substr(equals + 1) : given);
     if (!program.ok()) return error("--baseline-cmd: {}", program.message());
-    Contender c{*program, program->find("batched-bench") != std::string::npos, {}, {}, run};
+    Contender c;
+    c.program = *program;
+    c.batched = program->find("batched-bench") != std::string::npos;
+    c.run = run;
     if (!o.baseline_args.empty()) {
       c.run.arguments = o.baseline_args[std::min(i, o.baseline_args.size() - 1)];
       c.arguments = words(c.run.arguments);
     }
-    c.run.engine = std::filesystem::path(*program).filename().string();
-    if (o.baselines.size() > 1) c.run.engine += fmt::format(" #{}", i + 1);
+    c.run.engine = named ? given.substr(0, equals) : std::filesystem::path(*program).filename().string();
+    if (!named && o.baselines.size() > 1) c.run.engine += fmt::format(" #{}", i + 1);
     if (!c.batched && o.batch > 1) c.note = "llama-bench has no test of several sequences; give llama-batched-bench";
     race.contenders.push_back(std::move(c));
   }
@@ -404,15 +442,15 @@ int workload_verb(const Cli& cli, const Options& o) {
 }  // namespace
 
 void add_workload(Cli& cli) {
-  CLI::App* verb =
-      add_verb(&cli.app, "workload", "Run a workload of published size, beside other engines",
-               "  smetune workload gsm8k --model model.gguf --batch 4\n"
-               "  smetune workload ruler-4k --model model.gguf -r 10 \\\n"
-               "    --baseline-cmd llama.cpp/llama-bench\n"
-               "  smetune workload longwriter --model model.gguf --scale 0.05 --json\n"
-               "Tokens of prompt and generation (arXiv 2606.16332): ruler-4k 3324 + 4, ruler-8k 7338 + 4,\n"
-               "gsm8k 92 + 100 and longwriter 339 + 5424 with 1 to 16 sequences. Rounds alternate; each one is\n"
-               "stored when it ends, for smetune report. llama-bench times generation in a run of its own.");
+  CLI::App* verb = add_verb(&cli.app, "workload", "Run a workload of published size, beside other engines",
+                            "  smetune workload gsm8k --model model.gguf --batch 4\n"
+                            "  smetune workload ruler-4k --model model.gguf -r 10 \\\n"
+                            "    --baseline-cmd llama.cpp=PATH/llama-bench\n"
+                            "  smetune workload longwriter --model model.gguf --scale 0.05 --json\n"
+                            "Tokens of prompt and generation (arXiv 2606.16332): ruler-4k 3324 + 4,\n"
+                            "ruler-8k 7338 + 4, gsm8k 92 + 100 and longwriter 339 + 5424 with 1 to 16\n"
+                            "sequences. Rounds alternate; each one is stored when it ends, for smetune\n"
+                            "report. llama-bench times generation in a run of its own.");
   auto o = std::make_shared<Options>();
   std::vector<std::string> names;
   for (const WorkloadShape& w : workload_shapes()) names.emplace_back(w.name);
@@ -442,11 +480,13 @@ void add_workload(Cli& cli) {
       })
       ->type_name("F")
       ->capture_default_str();
-  verb->add_option("--timeout", o->timeout_s, "End an engine's run after this many seconds [never]")
-      ->check(CLI::Range(0.01, 1e7));
-  verb->add_option("--baseline-cmd", o->baselines, "A llama-bench or llama-batched-bench; repeatable")
+  verb->add_option("--timeout", o->timeout_s, "End an engine's run after so many seconds [never]")
+      ->check(CLI::Range(0.01, 1e7).description(""))
+      ->type_name("SECONDS");
+  verb->add_option("--baseline-cmd", o->baselines,
+                   "A llama-bench or llama-batched-bench, and what to\ncall it; repeatable")
       ->allow_extra_args(false)
-      ->type_name("PATH");
+      ->type_name("[NAME=]PATH");
   verb->add_option("--baseline-args", o->baseline_args, "Further arguments of it; repeatable, in the same order")
       ->allow_extra_args(false)
       ->type_name("ARGS");

@@ -93,8 +93,8 @@ class MatmulOperands final : public Operands {
     LhsOperand lhs;
     lhs.f32 = lhs_.as<float>();
     lhs.stride = shape_.k;
-    lhs.layout = kernels.variant->lhs_layout;
-    lhs.packed = packed_[static_cast<size_t>(lhs.layout)].data();
+    lhs.form = lhs_form(*kernels.variant);
+    lhs.packed = packed_[static_cast<size_t>(lhs.form.layout)].data();
     lhs.m = shape_.m;
     lhs.k = shape_.k;
     matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
@@ -231,7 +231,7 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
               fmt::format("nothing here packs activations as {}", kLayoutNames[static_cast<size_t>(form.layout)])};
     pack_lhs(pool, *elementwise, form, x.data(), k, m, k, packed_x->data());
     lhs.packed = packed_x->data();
-    lhs.layout = form.layout;
+    lhs.form = form;
   }
   matmul(pool, matmul_config(few, kernels, m, n, pool.size()), lhs, rhs, dst.data(), n);
 

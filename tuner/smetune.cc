@@ -5,6 +5,7 @@
 #include <exception>
 #include <sstream>
 
+#include "kernels/base/help.h"
 #include "kernels/base/text.h"
 #include "kernels/registry/registry.h"
 #include "kernels/registry/version.h"
@@ -12,26 +13,6 @@
 
 namespace smepilot {
 namespace {
-
-// A word that was not understood, with what is most like it; "" if all were. CLI11 says first what else is missing.
-std::string not_understood(const CLI::App& program) {
-  const CLI::App* app = &program;
-  while (!app->get_subcommands().empty()) app = app->get_subcommands().back();
-  for (const std::string& word : program.remaining(true)) {
-    const bool option = word.starts_with('-');
-    if (!option && app->get_subcommands({}).empty()) continue;  // a value or one too many
-    std::vector<std::string> known;
-    if (option) {
-      for (const CLI::App* a = app; a != nullptr; a = a->get_parent())
-        for (const CLI::Option* o : a->get_options())
-          for (const std::string& name : o->get_lnames()) known.push_back("--" + name);
-    } else {
-      for (const CLI::App* verb : app->get_subcommands({})) known.push_back(verb->get_name());
-    }
-    return fmt::format("no {} '{}'; {}\n", option ? "option" : "verb", word, suggest_names(word, known));
-  }
-  return "";
-}
 
 int run(int argc, char** argv) {
   Cli cli;
@@ -67,13 +48,13 @@ int run(int argc, char** argv) {
   add_platforms(cli);
   add_simulate(cli);
   add_workload(cli);
+  name_ranges(cli.app);
   try {
     cli.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     std::ostringstream out, err;
     const int code = cli.app.exit(e, out, err);
-    if (code != 0) std::fputs(wrap(not_understood(cli.app), 80, 2).c_str(), stderr);
-    std::fputs(err.str().c_str(), stderr);
+    print_usage_error(cli.app, code, err.str());
     if (const Status written = print_out(narrow_help(out.str())); !written.ok()) return fail(written);
     return code == 0 ? kExitOk : kExitUsage;
   }

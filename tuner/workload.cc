@@ -1,6 +1,7 @@
 #include "tuner/workload.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace smepilot {
@@ -50,6 +51,47 @@ PairedRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, Wor
         b.push_back(seconds_of(o, part));
       }
   return paired_ratio(a, b);
+}
+
+namespace {
+
+// "| a | b |" as {"a", "b"}; of another line, nothing.
+std::vector<std::string> cells_of(const std::string& line) {
+  std::vector<std::string> cells;
+  if (line.empty() || line[0] != '|') return cells;
+  for (size_t at = 1, end; (end = line.find('|', at)) != std::string::npos; at = end + 1) {
+    const size_t begin = line.find_first_not_of(' ', at), last = line.find_last_not_of(' ', end - 1);
+    cells.push_back(begin >= end ? "" : line.substr(begin, last + 1 - begin));
+  }
+  return cells;
+}
+
+}  // namespace
+
+std::optional<WorkloadRound> round_of_table(const std::string& text) {
+  std::vector<std::string> header;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::vector<std::string> cells = cells_of(text.substr(at, end - at));
+    at = end + 1;
+    if (cells.empty() || cells[0].starts_with('-')) continue;
+    if (cells[0] == "PP") {
+      header = cells;
+      continue;
+    }
+    const auto value = [&](const char* name) -> std::optional<double> {
+      const size_t column = static_cast<size_t>(std::find(header.begin(), header.end(), name) - header.begin());
+      if (column >= std::min(header.size(), cells.size())) return {};
+      double v = 0;
+      const std::string& cell = cells[column];
+      const auto [stop, ec] = std::from_chars(cell.data(), cell.data() + cell.size(), v);
+      return ec == std::errc() && stop == cell.data() + cell.size() ? std::optional(v) : std::nullopt;
+    };
+    const std::optional<double> prefill = value("T_PP s"), decode = value("T_TG s");
+    if (!prefill || !decode) return {};
+    return WorkloadRound{0, *prefill, *decode, {}};
+  }
+  return {};
 }
 
 const char* verdict_of(const PairedRatio& ratio) noexcept {

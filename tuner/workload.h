@@ -1,5 +1,6 @@
 // Workloads of the paper: how many tokens a prompt has and how many are generated, and who is faster at them.
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,5 +33,8 @@ PairedRatio compare_runs(const WorkloadRun& ours, const WorkloadRun& theirs, Wor
 // One engine against itself wins or loses in at most 5 % of cases. The report judges by the same rule
 // (smepilot_report.stats.judge_pairs), and tests of both read tests/tuner/data/workload_verdicts.json.
 const char* verdict_of(const PairedRatio& ratio) noexcept;
+
+// The first row of the table that llama-batched-bench prints where it knows no --output-format; nothing: there is none.
+std::optional<WorkloadRound> round_of_table(const std::string& text);
 
 }  // namespace smepilot

@@ -14,15 +14,16 @@ namespace smepilot {
 
 // One block of rows against a range of weight panels: dst[m][n] = lhs[m][k] * rhs[n][k]^T, overwriting dst.
 struct MatmulArgs {
-  const void* lhs;    // kRowMajor: f32 rows, lhs_stride bytes apart. Else the first panel, panels contiguous
-  size_t lhs_stride;  // bytes, kRowMajor only
-  const void* rhs;    // first panel of the range (kRhsPanel16), 64-byte aligned
-  size_t rhs_stride;  // bytes between panels
-  float* dst;         // first output element, row-major
-  size_t dst_stride;  // floats between rows
-  uint32_t m;         // rows, 1 .. tile.mr; in packed layouts all panels but the last have 16 rows
-  uint32_t n;         // columns, any; ceil(n/16) panels are read, exactly n columns are written
-  uint32_t k;         // a multiple of the dtype's block
+  const void* lhs;     // kRowMajor: f32 rows, lhs_stride bytes apart. Else the first panel, panels contiguous
+  size_t lhs_stride;   // bytes, kRowMajor only
+  const void* rhs;     // first panel of the range (kRhsPanel16), 64-byte aligned
+  size_t rhs_stride;   // bytes between panels
+  float* dst;          // first output element, row-major
+  size_t dst_stride;   // floats between rows
+  uint32_t m;          // rows, 1 .. tile.mr; in packed layouts all panels but the last have 16 rows
+  uint32_t n;          // columns, any; ceil(n/16) panels are read, exactly n columns are written
+  uint32_t k;          // a multiple of the dtype's block
+  uint32_t lhs_group;  // quantised activations: how many share a scale, kQ8Block or kQ8SuperBlock
 };
 
 // Rows of queries that share one KV head, against positions [kv_begin, kv_end) of its cache, with online softmax.

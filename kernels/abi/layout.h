@@ -49,6 +49,12 @@ inline constexpr uint32_t kPanel = 16;          // rows of an lhs panel, columns
 inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
 inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale where every consumer is a K-quant
 
+// How many activations share a scale if weights of this type are to read them. Where consumers differ, the smallest
+// serves them all.
+static constexpr uint32_t lhs_q8_group(DType weights) noexcept {
+  return traits(weights).block_elems == kQ8SuperBlock ? kQ8SuperBlock : kQ8Block;
+}
+
 // Quantised activations. The M rows are cut into panels of 16 (the last one holds the R = M % 16 rows that remain).
 // A panel is K/32 blocks, each R * 56 bytes, made of planes:
 //   int8  q[R][32]       round(x * 127 / max|x|), ties to even

@@ -78,12 +78,15 @@ SMEPILOT_INLINE void step(const float* rows, svfloat32_t v) noexcept SMEPILOT_ST
 template <int N, bool Rows, bool Whole>
 SMEPILOT_INLINE void steps(const float* rows, size_t row_step, const uint16_t* x, size_t x_step, svbool_t mask,
                            uint32_t count) noexcept SMEPILOT_STREAMING {
+  // Offsets that the compiler cannot take for sums: else it computes an address of every other load.
+  size_t row2 = 2 * row_step, row3 = 3 * row_step, x2 = 2 * x_step, x3 = 3 * x_step;
+  __asm__("" : "+r"(row_step), "+r"(row2), "+r"(row3), "+r"(x_step), "+r"(x2), "+r"(x3));
   for (uint32_t i = count / 4; i > 0; --i, rows += 4 * row_step, x += 4 * x_step) {
-    __asm__("" : "+r"(rows), "+r"(x));  // one pointer each, and multiples of the steps that stay in registers
+    __asm__("" : "+r"(rows), "+r"(x));  // one pointer each
     step<N, Rows, Whole>(rows, load_f16(mask, x));
     step<N, Rows, Whole>(rows + row_step, load_f16(mask, x + x_step));
-    step<N, Rows, Whole>(rows + 2 * row_step, load_f16(mask, x + 2 * x_step));
-    step<N, Rows, Whole>(rows + 3 * row_step, load_f16(mask, x + 3 * x_step));
+    step<N, Rows, Whole>(rows + row2, load_f16(mask, x + x2));
+    step<N, Rows, Whole>(rows + row3, load_f16(mask, x + x3));
   }
   for (uint32_t i = count % 4; i > 0; --i, rows += row_step, x += x_step) step<N, Rows, Whole>(rows, load_f16(mask, x));
 }
@@ -95,35 +98,52 @@ SMEPILOT_INLINE void key_steps(const float* rows, size_t row_step, const uint8_t
   const svbool_t all = svptrue_b32();
   const auto* scales = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(head_dim)) + first;
   const uint8_t* words = panel + first * size_t{4};  // four elements of a position side by side
+  size_t row2 = 2 * row_step, row3 = 3 * row_step;
+  __asm__("" : "+r"(row_step), "+r"(row2), "+r"(row3));
   for (uint32_t d = 0; d < head_dim; d += kQ8Block, scales += kPanel) {
     const svfloat32_t scale = load_f16(lanes, scales);
     for (uint32_t i = 0; i < kQ8Block / 4; ++i, words += 4 * kPanel, rows += 4 * row_step) {
+      __asm__("" : "+r"(rows), "+r"(words));
       const svint32_t w = svld1_s32(lanes, reinterpret_cast<const int32_t*>(words));
 #define SMEPILOT_ELEMENT(bytes) svmul_f32_x(all, svcvt_f32_s32_x(all, bytes), scale)
       step<N, false, Whole>(rows, SMEPILOT_ELEMENT(svextb_s32_x(all, w)));
       step<N, false, Whole>(rows + row_step, SMEPILOT_ELEMENT(svextb_s32_x(all, svasr_n_s32_x(all, w, 8))));
-      step<N, false, Whole>(rows + 2 * row_step, SMEPILOT_ELEMENT(svextb_s32_x(all, svasr_n_s32_x(all, w, 16))));
-      step<N, false, Whole>(rows + 3 * row_step, SMEPILOT_ELEMENT(svasr_n_s32_x(all, w, 24)));
+      step<N, false, Whole>(rows + row2, SMEPILOT_ELEMENT(svextb_s32_x(all, svasr_n_s32_x(all, w, 16))));
+      step<N, false, Whole>(rows + row3, SMEPILOT_ELEMENT(svasr_n_s32_x(all, w, 24)));
 #undef SMEPILOT_ELEMENT
     }
   }
+}
+
+template <int N, bool Whole>
+SMEPILOT_INLINE void value_step(const float* rows, const int8_t* x, const uint16_t* scale,
+                                svbool_t mask) noexcept SMEPILOT_STREAMING {
+  const svbool_t all = svptrue_b32();
+  const svfloat32_t s = svcvt_f32_f16_x(all, svreinterpret_f16_u32(svdup_n_u32(*scale)));
+  step<N, true, Whole>(rows, svmul_f32_x(all, svcvt_f32_s32_x(all, svld1sb_s32(mask, x)), s));
 }
 
 // Positions of a Q8_0 cache from the panel `v` on, elements d .., which are of one block.
 template <int N, bool Whole>
 SMEPILOT_INLINE void value_steps(const float* rows, size_t row_step, const uint8_t* v, uint32_t d, uint32_t head_dim,
                                  svbool_t mask, uint32_t count) noexcept SMEPILOT_STREAMING {
-  const svbool_t all = svptrue_b32();
-  for (uint32_t at = 0; at < count; at += kPanel, v += kv_panel_bytes(DType::kQ8_0, head_dim)) {
+  const size_t panel = kv_panel_bytes(DType::kQ8_0, head_dim), scale_at = kv_scale_offset(head_dim);
+  size_t row2 = 2 * row_step, row3 = 3 * row_step, dim = head_dim, dim2 = 2 * dim, dim3 = 3 * dim;
+  size_t blocks = head_dim / kQ8Block, blocks2 = 2 * blocks, blocks3 = 3 * blocks;
+  __asm__("" : "+r"(row_step), "+r"(row2), "+r"(row3), "+r"(dim), "+r"(dim2), "+r"(dim3));  // as in steps()
+  __asm__("" : "+r"(blocks), "+r"(blocks2), "+r"(blocks3));
+  for (uint32_t at = 0; at < count; at += kPanel, v += panel) {
     const auto* x = reinterpret_cast<const int8_t*>(v) + d;
-    const auto* scales = reinterpret_cast<const uint16_t*>(v + kv_scale_offset(head_dim)) + d / kQ8Block;
-    for (uint32_t i = smaller(kPanel, count - at); i > 0; --i) {
-      const svfloat32_t scale = svcvt_f32_f16_x(all, svreinterpret_f16_u32(svdup_n_u32(*scales)));
-      step<N, true, Whole>(rows, svmul_f32_x(all, svcvt_f32_s32_x(all, svld1sb_s32(mask, x)), scale));
-      rows += row_step;
-      x += head_dim;
-      scales += head_dim / kQ8Block;
+    const auto* scales = reinterpret_cast<const uint16_t*>(v + scale_at) + d / kQ8Block;
+    uint32_t left = smaller(kPanel, count - at);
+    for (; left >= 4; left -= 4, rows += 4 * row_step, x += 4 * dim, scales += 4 * blocks) {
+      __asm__("" : "+r"(rows), "+r"(x), "+r"(scales));
+      value_step<N, Whole>(rows, x, scales, mask);
+      value_step<N, Whole>(rows + row_step, x + dim, scales + blocks, mask);
+      value_step<N, Whole>(rows + row2, x + dim2, scales + blocks2, mask);
+      value_step<N, Whole>(rows + row3, x + dim3, scales + blocks3, mask);
     }
+    for (; left > 0; --left, rows += row_step, x += dim, scales += blocks) value_step<N, Whole>(rows, x, scales, mask);
   }
 }
 

@@ -71,6 +71,7 @@ double matmul_tasks(const MatmulCall& call, const KernelVariant& variant, const 
   args.dst_stride = call.dst_stride;
   args.n = n_end - n_begin;
   args.k = call.lhs.k;
+  args.lhs_group = call.lhs.form.group;
   for (uint32_t m = m_begin; m < m_end; m += variant.tile.mr) {
     args.m = std::min(variant.tile.mr, m_end - m);
     args.lhs = packed ? static_cast<const void*>(call.lhs.packed + lhs_bytes(variant.lhs_layout, m, call.lhs.k))
@@ -188,7 +189,7 @@ class Group {
       [[maybe_unused]] const KernelVariant& v = variant_of(call, side);
       SMEPILOT_DCHECK(v.rhs == call.rhs->dtype && v.lhs_layout == call.config.variant->lhs_layout);
       SMEPILOT_DCHECK(v.lhs_layout == Layout::kRowMajor ||
-                      (call.lhs.packed != nullptr && call.lhs.layout == v.lhs_layout));
+                      (call.lhs.packed != nullptr && call.lhs.form.layout == v.lhs_layout));
     }
     SMEPILOT_DCHECK(call.lhs.k == call.rhs->k);
   }

@@ -22,21 +22,21 @@ struct PackedMatrix {
   size_t panel_bytes() const noexcept { return rhs_planes(dtype, k).panel_bytes; }
 };
 
-// The left operand [m][k]: f32 rows, and where any consumer wants it, the same rows packed. Packed once by the
-// producer, read by every consumer.
-struct LhsOperand {
-  const float* f32 = nullptr;
-  size_t stride = 0;                  // floats between rows of f32
-  const std::byte* packed = nullptr;  // lhs_bytes(layout, m, k), 64-byte aligned, or nullptr
-  Layout layout = Layout::kRowMajor;  // of `packed`
-  uint32_t m = 0, k = 0;
-};
-
 // A form of the left operand: what a consumer reads, and so what its producer writes.
 struct LhsForm {
   Layout layout = Layout::kRowMajor;
   uint32_t group = 0;  // of quantised activations, how many share a scale: see lhs_q8_group()
   friend bool operator==(const LhsForm&, const LhsForm&) = default;
+};
+
+// The left operand [m][k]: f32 rows, and where any consumer wants it, the same rows packed. Packed once by the
+// producer, read by every consumer.
+struct LhsOperand {
+  const float* f32 = nullptr;
+  size_t stride = 0;                  // floats between rows of f32
+  const std::byte* packed = nullptr;  // lhs_bytes(form.layout, m, k), 64-byte aligned, or nullptr
+  LhsForm form;                       // of `packed`
+  uint32_t m = 0, k = 0;
 };
 
 // The matrix unit's part of a matmul that both units execute.
@@ -96,12 +96,6 @@ inline void matmul(WorkerPool& pool, const MatmulConfig& config, const LhsOperan
                    float* dst, size_t dst_stride) noexcept {
   const MatmulCall call{config, &rhs, lhs, dst, dst_stride};
   matmul_group(pool, {&call, 1});
-}
-
-// How many activations share a scale if weights of this type are to read them: kQ8SuperBlock for K-quants, else
-// kQ8Block. Where consumers differ, the smallest serves them all.
-constexpr uint32_t lhs_q8_group(DType weights) noexcept {
-  return traits(weights).block_elems == kQ8SuperBlock ? kQ8SuperBlock : kQ8Block;
 }
 
 // The form that a matmul variant reads.

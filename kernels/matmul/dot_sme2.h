@@ -8,8 +8,8 @@
 //   V0: 0 .. 7 of panels 0 and 1   V1: 0 .. 7 of 2 and 3   V2: 8 .. 15 of 0 and 1   V3: 8 .. 15 of 2 and 3
 // and the same interleaving brings their scales in that order; it is undone when the sums are stored.
 //
-// ZA, by vector groups (vgx4): r = 0 .. 3 are the integers of row r, 4 + r its sums. SVL 512 only; other vector lengths
-// and more rows go through quant_sme.h. Internal linkage.
+// What ZA holds of rows 0 .. 3 is in four vector groups (vgx4), see group(); integers in those from 0 on. SVL 512 only;
+// other vector lengths and more rows go through quant_sme.h. Internal linkage.
 #pragma once
 #include "kernels/matmul/quant_sme.h"
 
@@ -19,12 +19,17 @@ namespace {
 constexpr uint32_t kMostRows = 4;
 constexpr uint32_t kWide = 4;  // panels
 
+// The group of a row, from a first one on: 0 and 8, then 1 and 9. ZERO takes such pairs.
+constexpr uint32_t group(int row) noexcept {
+  return static_cast<uint32_t>(row % 2 * 8 + row / 2);
+}
+
 // Four panels, each pointer at the first block. Where there are fewer, the last one stands in for those missing.
 struct Panels {
   const uint8_t *p0, *p1, *p2, *p3;
 };
 
-// Row I (four k) of a block: four vectors w of weights times rows 0 .. R-1, to group za and those after it. Sixteen
+// Row I (four k) of a block: four vectors w of weights times rows 0 .. R-1, to their groups from za on. Sixteen
 // bytes of lhs hold this k4 of four rows, or two of them of two rows, or four of one. (For three rows the last four
 // bytes are the next k4's, or of the plane behind.)
 template <int R, int I>
@@ -33,9 +38,9 @@ SMEPILOT_INLINE void dot_row(const uint8_t* lhs, svint8x4_t w, uint32_t za) noex
   const int8_t* at = reinterpret_cast<const int8_t*>(lhs) + I / kTogether * kTogether * R * 4;
   const svint8_t x = svld1rq_s8(svptrue_b8(), at);
   svdot_lane_za32_s8_vg1x4(za, w, x, kFirst);
-  if constexpr (R > 1) svdot_lane_za32_s8_vg1x4(za + 1, w, x, kFirst + 1);
-  if constexpr (R > 2) svdot_lane_za32_s8_vg1x4(za + 2, w, x, kFirst + 2);
-  if constexpr (R > 3) svdot_lane_za32_s8_vg1x4(za + 3, w, x, kFirst + 3);
+  if constexpr (R > 1) svdot_lane_za32_s8_vg1x4(za + group(1), w, x, kFirst + 1);
+  if constexpr (R > 2) svdot_lane_za32_s8_vg1x4(za + group(2), w, x, kFirst + 2);
+  if constexpr (R > 3) svdot_lane_za32_s8_vg1x4(za + group(3), w, x, kFirst + 3);
 }
 
 // Sixteen vectors, v<i><panel>: the four consecutive ones at `at` of each panel. What is wanted next are tuples of one
@@ -92,7 +97,7 @@ template <DType D, int R>
 SMEPILOT_INLINE void dot_block(const uint8_t* lhs, const Panels& p, size_t at,
                                uint32_t za) noexcept SMEPILOT_STREAMING {
   svint8x4_t v0, v1, v2, v3;
-  svzero_mask_za((1u << R) - 1);  // as 64-bit tiles: groups r and 8 + r
+  svzero_mask_za(R > 2 ? 3 : 1);  // as 64-bit tiles: groups 0 and 8, and 1 and 9
   load_panels<D != DType::kQ8_0>(p, at, v0, v1, v2, v3);
   if constexpr (D == DType::kQ8_0) {
     dot_row<R, 0>(lhs, v0, za);
@@ -112,12 +117,22 @@ SMEPILOT_INLINE void dot_block(const uint8_t* lhs, const Panels& p, size_t at,
   }
 }
 
+// Adds the integers of a row, times the scales of the columns and the row's (of d), to the sums in groups from `sums`
+// on.
 template <int Row>
-SMEPILOT_INLINE void add_row(svfloat32_t s0, svfloat32_t s1, svfloat32_t s2, svfloat32_t s3, svfloat32_t d,
-                             uint32_t za) noexcept SMEPILOT_STREAMING {
+SMEPILOT_INLINE void add_row(SMEPILOT_FOUR(svfloat32_t, s), svfloat32_t d, uint32_t za,
+                             uint32_t sums) noexcept SMEPILOT_STREAMING {
   const svfloat32x4_t scale = svcreate4_f32(svmul_lane_f32(s0, d, Row), svmul_lane_f32(s1, d, Row),
                                             svmul_lane_f32(s2, d, Row), svmul_lane_f32(s3, d, Row));
-  svmla_za32_f32_vg1x4(za + 4 + Row, svcvt_f32_s32_x4(svread_za32_s32_vg1x4(za + Row)), scale);
+  svmla_za32_f32_vg1x4(sums + group(Row), svcvt_f32_s32_x4(svread_za32_s32_vg1x4(za + group(Row))), scale);
+}
+template <int R>
+SMEPILOT_INLINE void add_rows(SMEPILOT_FOUR(svfloat32_t, s), svfloat32_t d, uint32_t za,
+                              uint32_t sums) noexcept SMEPILOT_STREAMING {
+  add_row<0>(s0, s1, s2, s3, d, za, sums);
+  if constexpr (R > 1) add_row<1>(s0, s1, s2, s3, d, za, sums);
+  if constexpr (R > 2) add_row<2>(s0, s1, s2, s3, d, za, sums);
+  if constexpr (R > 3) add_row<3>(s0, s1, s2, s3, d, za, sums);
 }
 
 SMEPILOT_INLINE svfloat32_t widened(svuint32_t half) noexcept __arm_streaming {
@@ -150,6 +165,15 @@ SMEPILOT_INLINE void store_row(float* dst, uint32_t left, uint32_t sums) noexcep
     SMEPILOT_STORE(3, high, 48);
   }
 #undef SMEPILOT_STORE
+}
+
+template <DType D, int R>
+SMEPILOT_INLINE void store_rows(const MatmulArgs* args, float* dst, uint32_t left,
+                                uint32_t sums) noexcept SMEPILOT_STREAMING {
+  store_row<D, false>(dst, left, sums);
+  if constexpr (R > 1) store_row<D, false>(dst + args->dst_stride, left, sums + group(1));
+  if constexpr (R > 2) store_row<D, false>(dst + 2 * args->dst_stride, left, sums + group(2));
+  if constexpr (R > 3) store_row<D, false>(dst + 3 * args->dst_stride, left, sums + group(3));
 }
 
 // The panels of the columns that begin at `panel`, of which `left` exist.

@@ -12,10 +12,7 @@ SMEPILOT_INLINE void add_scaled_rows(const uint8_t* lhs, SMEPILOT_FOUR(svuint32_
                                      uint32_t za) noexcept SMEPILOT_STREAMING {
   const svfloat32_t d = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(lhs + R * kPlaneD));
   const svfloat32_t f0 = widened(s0), f1 = widened(s1), f2 = widened(s2), f3 = widened(s3);
-  add_row<0>(f0, f1, f2, f3, d, za);
-  if constexpr (R > 1) add_row<1>(f0, f1, f2, f3, d, za);
-  if constexpr (R > 2) add_row<2>(f0, f1, f2, f3, d, za);
-  if constexpr (R > 3) add_row<3>(f0, f1, f2, f3, d, za);
+  add_rows<R>(f0, f1, f2, f3, d, za, za + 4);
 }
 
 // Two blocks, whose quants are at `quants` of each panel and whose scales are at `scales`; or one, the panel's last.
@@ -74,10 +71,7 @@ SMEPILOT_INLINE void few_rows(const MatmulArgs* args, size_t scale_at) noexcept 
     const uint32_t left = args->n - n;
     svzero_za();
     add_range<D, R>(lhs, four_panels(panel, args->rhs_stride, left), 0, args->k / kQ8Block, scale_at, 0);
-    store_row<D, false>(dst, left, 4);
-    if constexpr (R > 1) store_row<D, false>(dst + args->dst_stride, left, 5);
-    if constexpr (R > 2) store_row<D, false>(dst + 2 * args->dst_stride, left, 6);
-    if constexpr (R > 3) store_row<D, false>(dst + 3 * args->dst_stride, left, 7);
+    store_rows<D, R>(args, dst, left, 4);
   }
 }
 

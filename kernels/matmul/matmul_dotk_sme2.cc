@@ -1,71 +1,84 @@
 // A few rows of quantised activations times Q4_K weights on an SME2 unit: see dot_sme2.h.
 //
 // Scales and minima of four blocks are a vector of bytes of each panel; interleaving those by 64 bits makes a vector of
-// each block, which widens to four in the order of the interleaved columns. They are multiplied with those of their
-// super-block first, so that all rows share the products.
+// each block, which widens to four in the order of the interleaved columns. Those of the super-block are multiplied
+// once with what its eight blocks add up to.
+//
+// Groups of ZA (vgx4), of the first row (group() tells the others): 0 integers, 2 sums of the super-block, 4 what is to
+// be subtracted for its minima, 6 sums.
 #include "kernels/matmul/dot_sme2.h"
 
 namespace smepilot {
 namespace {
 
 constexpr DType kType = DType::kQ4_K;
+constexpr uint32_t kSuperSums = 2, kSuperMinima = 4, kSums = 6;
+constexpr uint64_t kOfSuperBlock = 0x3c;  // as 64-bit tiles
 
 // The f16 of 16 columns of four panels, in the order of the interleaved columns.
-SMEPILOT_INLINE void super_values(const Panels& p, size_t at, SMEPILOT_FOUR(svfloat32_t&, s)) noexcept __arm_streaming {
+SMEPILOT_INLINE svfloat32x4_t super_values(const Panels& p, size_t at) noexcept __arm_streaming {
   const svbool_t lanes = svwhilelt_b16_u32(0, kPanel);
 #define SMEPILOT_LOAD(i) svld1_u16(lanes, reinterpret_cast<const uint16_t*>(p.p##i + at))
   const svuint16x4_t z =
       svzipq_u16_x4(svcreate4_u16(SMEPILOT_LOAD(0), SMEPILOT_LOAD(1), SMEPILOT_LOAD(2), SMEPILOT_LOAD(3)));
 #undef SMEPILOT_LOAD
   const svuint32x4_t wide = svunpk_u32_u16_x4(svcreate2_u16(svget4_u16(z, 0), svget4_u16(z, 1)));
-  s0 = widened(svget4_u32(wide, 0));
-  s1 = widened(svget4_u32(wide, 1));
-  s2 = widened(svget4_u32(wide, 2));
-  s3 = widened(svget4_u32(wide, 3));
+  return svcreate4_f32(widened(svget4_u32(wide, 0)), widened(svget4_u32(wide, 1)), widened(svget4_u32(wide, 2)),
+                       widened(svget4_u32(wide, 3)));
 }
 
-// The bytes of four blocks of 16 columns of four panels: of block i in vector i, in the same order.
-SMEPILOT_INLINE svuint64x4_t four_blocks(const Panels& p, size_t at) noexcept __arm_streaming {
-  const svbool_t all = svptrue_b64();
-  return svzip_u64_x4(svcreate4_u64(svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p0 + at)),
-                                    svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p1 + at)),
-                                    svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p2 + at)),
-                                    svld1_u64(all, reinterpret_cast<const uint64_t*>(p.p3 + at))));
-}
+// The bytes of four blocks of 16 columns of four panels: of block i in vi, in the same order. In registers that the
+// blocks leave alone: the compiler spills tuples whole.
+#define SMEPILOT_FOUR_BLOCKS(name, z0, z1, z2, z3)                                                                \
+  SMEPILOT_INLINE void name(const Panels& p, size_t at, SMEPILOT_FOUR(svuint8_t&, v)) noexcept __arm_streaming {  \
+    register svuint8_t r0 __asm__(#z0), r1 __asm__(#z1), r2 __asm__(#z2), r3 __asm__(#z3);                        \
+    __asm__ volatile(                                                                                             \
+        "ld1b {" #z0                                                                                              \
+        ".b}, %[all]/z, [%[p0], %[at]]\n"                                                                         \
+        "ld1b {" #z1                                                                                              \
+        ".b}, %[all]/z, [%[p1], %[at]]\n"                                                                         \
+        "ld1b {" #z2                                                                                              \
+        ".b}, %[all]/z, [%[p2], %[at]]\n"                                                                         \
+        "ld1b {" #z3                                                                                              \
+        ".b}, %[all]/z, [%[p3], %[at]]\n"                                                                         \
+        "zip {" #z0 ".d - " #z3 ".d}, {" #z0 ".d - " #z3 ".d}\n"                                                  \
+        : "=w"(r0), "=w"(r1), "=w"(r2), "=w"(r3)                                                                  \
+        : [all] "Upl"(svptrue_b8()), [p0] "r"(p.p0), [p1] "r"(p.p1), [p2] "r"(p.p2), [p3] "r"(p.p3), [at] "r"(at) \
+        : "memory");                                                                                              \
+    v0 = r0;                                                                                                      \
+    v1 = r1;                                                                                                      \
+    v2 = r2;                                                                                                      \
+    v3 = r3;                                                                                                      \
+  }
+SMEPILOT_FOUR_BLOCKS(scales_of_four_blocks, z8, z9, z10, z11)
+SMEPILOT_FOUR_BLOCKS(minima_of_four_blocks, z12, z13, z14, z15)
+#undef SMEPILOT_FOUR_BLOCKS
 
-// Those of block I, times the values of the super-block.
-template <int I>
-SMEPILOT_INLINE void block_values(svuint64x4_t bytes, SMEPILOT_FOUR(svfloat32_t, s),
-                                  SMEPILOT_FOUR(svfloat32_t&, v)) noexcept __arm_streaming {
-  const svbool_t all = svptrue_b32();
-  const svfloat32x4_t f =
-      svcvt_f32_u32_x4(svunpk_u32_u16_x4(svunpk_u16_u8_x2(svreinterpret_u8_u64(svget4_u64(bytes, I)))));
-  v0 = svmul_f32_x(all, svget4_f32(f, 0), s0);
-  v1 = svmul_f32_x(all, svget4_f32(f, 1), s1);
-  v2 = svmul_f32_x(all, svget4_f32(f, 2), s2);
-  v3 = svmul_f32_x(all, svget4_f32(f, 3), s3);
+// Those of a block.
+SMEPILOT_INLINE svfloat32x4_t block_values(svuint8_t bytes) noexcept __arm_streaming {
+  return svcvt_f32_u32_x4(svunpk_u32_u16_x4(svunpk_u16_u8_x2(bytes)));
 }
 
 template <int R, int I>
-SMEPILOT_INLINE void add_block(const uint8_t* lhs, const Panels& p, size_t quants, svuint64x4_t scales,
-                               svuint64x4_t minima, SMEPILOT_FOUR(svfloat32_t, s),
-                               SMEPILOT_FOUR(svfloat32_t, m)) noexcept SMEPILOT_STREAMING {
-  dot_block<kType, R>(lhs + I * R * kLhsQ8BlockBytes, p, quants + I * kQuantBytes<kType>, 0);
-  const uint8_t* planes = lhs + I * R * kLhsQ8BlockBytes;
-  const svfloat32_t d = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(planes + R * kPlaneD));
-  const svfloat32_t ds = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(planes + R * kPlaneDs));
-  svfloat32_t SMEPILOT_FOUR(, v);
-  block_values<I>(scales, s0, s1, s2, s3, v0, v1, v2, v3);
-  add_row<0>(v0, v1, v2, v3, d, 0);
-  if constexpr (R > 1) add_row<1>(v0, v1, v2, v3, d, 0);
-  if constexpr (R > 2) add_row<2>(v0, v1, v2, v3, d, 0);
-  if constexpr (R > 3) add_row<3>(v0, v1, v2, v3, d, 0);
-  block_values<I>(minima, m0, m1, m2, m3, v0, v1, v2, v3);
-  const svfloat32x4_t subtracted = svcreate4_f32(v0, v1, v2, v3);
-  svmls_lane_za32_f32_vg1x4(4, subtracted, ds, 0);
-  if constexpr (R > 1) svmls_lane_za32_f32_vg1x4(5, subtracted, ds, 1);
-  if constexpr (R > 2) svmls_lane_za32_f32_vg1x4(6, subtracted, ds, 2);
-  if constexpr (R > 3) svmls_lane_za32_f32_vg1x4(7, subtracted, ds, 3);
+SMEPILOT_INLINE void add_block(const uint8_t* lhs, const Panels& p, size_t quants, svuint8_t scales,
+                               svuint8_t minima) noexcept SMEPILOT_STREAMING {
+  lhs += I * R * kLhsQ8BlockBytes;
+  dot_block<kType, R>(lhs, p, quants + I * kQuantBytes<kType>, 0);
+  const svfloat32_t d = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(lhs + R * kPlaneD));
+  const svfloat32_t ds = svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(lhs + R * kPlaneDs));
+  const svfloat32x4_t m = block_values(minima);
+  svmla_lane_za32_f32_vg1x4(kSuperMinima, m, ds, 0);
+  if constexpr (R > 1) svmla_lane_za32_f32_vg1x4(kSuperMinima + group(1), m, ds, 1);
+  if constexpr (R > 2) svmla_lane_za32_f32_vg1x4(kSuperMinima + group(2), m, ds, 2);
+  if constexpr (R > 3) svmla_lane_za32_f32_vg1x4(kSuperMinima + group(3), m, ds, 3);
+  const svfloat32x4_t s = block_values(scales);
+  add_rows<R>(svget4_f32(s, 0), svget4_f32(s, 1), svget4_f32(s, 2), svget4_f32(s, 3), d, 0, kSuperSums);
+}
+
+template <int Row>
+SMEPILOT_INLINE void add_super_block(svfloat32x4_t s, svfloat32x4_t m) noexcept SMEPILOT_STREAMING {
+  svmla_za32_f32_vg1x4(kSums + group(Row), svread_za32_f32_vg1x4(kSuperSums + group(Row)), s);
+  svmls_za32_f32_vg1x4(kSums + group(Row), svread_za32_f32_vg1x4(kSuperMinima + group(Row)), m);
 }
 
 template <int R>
@@ -79,27 +92,29 @@ SMEPILOT_INLINE void few_rows(const MatmulArgs* args, const RhsPlanes& at) noexc
     size_t quants = 0, super = at.super, super_min = at.super_min, scale = at.scale, min = at.min;
     svzero_za();
     for (size_t ks = args->k / kQ8SuperBlock; ks != 0; --ks) {
-      svfloat32_t SMEPILOT_FOUR(, s), SMEPILOT_FOUR(, m);
-      super_values(p, super, s0, s1, s2, s3);
-      super_values(p, super_min, m0, m1, m2, m3);
       for (int half = 0; half < 2; ++half) {
-        const svuint64x4_t scales = four_blocks(p, scale), minima = four_blocks(p, min);
-        add_block<R, 0>(lhs, p, quants, scales, minima, s0, s1, s2, s3, m0, m1, m2, m3);
-        add_block<R, 1>(lhs, p, quants, scales, minima, s0, s1, s2, s3, m0, m1, m2, m3);
-        add_block<R, 2>(lhs, p, quants, scales, minima, s0, s1, s2, s3, m0, m1, m2, m3);
-        add_block<R, 3>(lhs, p, quants, scales, minima, s0, s1, s2, s3, m0, m1, m2, m3);
+        svuint8_t SMEPILOT_FOUR(, s), SMEPILOT_FOUR(, m);
+        scales_of_four_blocks(p, scale, SMEPILOT_FOUR(, s));
+        minima_of_four_blocks(p, min, SMEPILOT_FOUR(, m));
+        add_block<R, 0>(lhs, p, quants, s0, m0);
+        add_block<R, 1>(lhs, p, quants, s1, m1);
+        add_block<R, 2>(lhs, p, quants, s2, m2);
+        add_block<R, 3>(lhs, p, quants, s3, m3);
         lhs += 4 * R * kLhsQ8BlockBytes;
         quants += 4 * kQuantBytes<kType>;
         scale += 4 * kScaleBytes<kType>;
         min += 4 * kScaleBytes<kType>;
       }
+      const svfloat32x4_t s = super_values(p, super), m = super_values(p, super_min);
+      add_super_block<0>(s, m);
+      if constexpr (R > 1) add_super_block<1>(s, m);
+      if constexpr (R > 2) add_super_block<2>(s, m);
+      if constexpr (R > 3) add_super_block<3>(s, m);
+      svzero_mask_za(kOfSuperBlock);
       super += 2 * kPanel;
       super_min += 2 * kPanel;
     }
-    store_row<kType, false>(dst, left, 4);
-    if constexpr (R > 1) store_row<kType, false>(dst + args->dst_stride, left, 5);
-    if constexpr (R > 2) store_row<kType, false>(dst + 2 * args->dst_stride, left, 6);
-    if constexpr (R > 3) store_row<kType, false>(dst + 3 * args->dst_stride, left, 7);
+    store_rows<kType, R>(args, dst, left, kSums);
   }
 }
 

@@ -5,7 +5,9 @@
 // costs no arithmetic port), takes eight vpdpbusd whose signed operand is a broadcast from memory, and is scaled into
 // the row's f32 accumulator. Eleven operations for two arithmetic ports, eight of them dot products: 8/11 of the VNNI
 // peak is the ceiling of the format for one scale per block, 8/12 where a minimum is added, 8/13 where there are two
-// scales per block. Loads come close to being the limit too: ten per eleven operations with one panel, six with two.
+// scales per block. (On Zen 4 conversions go to other ports: 8/10, 8/11, 8/11.) Where 256 activations share a scale, it
+// is applied once for eight blocks, which saves one operation in each. Loads come close to being the limit too: ten per
+// eleven operations with one panel, six with two.
 #include "kernels/abi/describe.h"
 #include "kernels/matmul/rhs_block_avx512.h"
 
@@ -107,8 +109,9 @@ SMEPILOT_INLINE __m512i start_of_dot(const Lhs& lhs, int half, int r) noexcept {
   return bcast_i32(lhs.plane(kZeroPoint<D> == 8 ? kPlaneN8 : kPlaneN128, r));
 }
 
-// Adds one block of R rows times P panels to acc, with all dot products side by side.
-template <DType D, int R, int P, typename Source>
+// Adds one block of R rows times P panels to acc, with all dot products side by side. Wide: without the scale of the
+// activations.
+template <DType D, bool Wide, int R, int P, typename Source>
 SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc)[P]) noexcept {
   constexpr int kHalves = kHasHalves<D> ? 2 : 1, kSteps = 8 / kHalves;
   __m512i dot[kHalves][R][P];
@@ -144,7 +147,14 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
     const __m512 s = source.scale(p, 0);
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m512 d = bcast_f32(lhs.plane(kPlaneD, r)), x = _mm512_cvtepi32_ps(dot[0][r][p]);
+      const __m512 x = _mm512_cvtepi32_ps(dot[0][r][p]);
+      if constexpr (Wide) {
+        acc[r][p] = _mm512_fmadd_ps(x, s, acc[r][p]);
+        if constexpr (kHasHalves<D>)
+          acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[1][r][p]), source.scale(p, 1), acc[r][p]);
+        continue;
+      }
+      const __m512 d = bcast_f32(lhs.plane(kPlaneD, r));
       if constexpr (kHasHalves<D>) {
         const __m512 y = _mm512_cvtepi32_ps(dot[1][r][p]);
         acc[r][p] = _mm512_fmadd_ps(_mm512_fmadd_ps(y, source.scale(p, 1), _mm512_mul_ps(x, s)), d, acc[r][p]);
@@ -158,7 +168,11 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
     for (int p = 0; p < P; ++p) {
       const __m512 min = source.scale(p, 1);
       SMEPILOT_UNROLL
-      for (int r = 0; r < R; ++r) acc[r][p] = _mm512_fmadd_ps(min, bcast_f32(lhs.plane(kPlaneDs, r)), acc[r][p]);
+      for (int r = 0; r < R; ++r) {
+        const __m512 sum = Wide ? _mm512_cvtepi32_ps(bcast_i32(lhs.plane(kPlaneN8, r)))  // see kMinOfN8
+                                : bcast_f32(lhs.plane(kPlaneDs, r));
+        acc[r][p] = _mm512_fmadd_ps(min, sum, acc[r][p]);
+      }
     }
   }
   if constexpr (kHasHalfMins<D>) {
@@ -168,6 +182,11 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
       const __m512 sum_b = _mm512_cvtepi32_ps(bcast_i32(lhs.plane(kPlaneN32b, r)));
       SMEPILOT_UNROLL
       for (int p = 0; p < P; ++p) {
+        if constexpr (Wide) {
+          acc[r][p] = _mm512_fmadd_ps(sum_a, source.scale(p, 1), acc[r][p]);
+          acc[r][p] = _mm512_fmadd_ps(sum_b, source.scale(p, 2), acc[r][p]);
+          continue;
+        }
         const __m512 both = _mm512_fmadd_ps(sum_b, source.scale(p, 2), _mm512_mul_ps(sum_a, source.scale(p, 1)));
         acc[r][p] = _mm512_fmadd_ps(both, bcast_f32(lhs.plane(kPlaneD, r)), acc[r][p]);
       }
@@ -177,12 +196,12 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
 
 // The same for any R. With one panel the weights stay in registers, which leaves room for four dot products; with two,
 // they are loaded for each step.
-template <DType D, int R, int P, typename Source>
+template <DType D, bool Wide, int R, int P, typename Source>
 SMEPILOT_INLINE void add_block(const Source& source, const Lhs& lhs, __m512 (*acc)[P]) noexcept {
   constexpr int kSideBySide = P == 2 ? R : kHasHalves<D> ? 2 : 4;
   constexpr int kRows = R < kSideBySide ? R : kSideBySide;
-  add_rows<D, kRows, P>(source, lhs, acc);
-  if constexpr (kRows < R) add_block<D, R - kRows, P>(source, lhs.from(kRows), acc + kRows);
+  add_rows<D, Wide, kRows, P>(source, lhs, acc);
+  if constexpr (kRows < R) add_block<D, Wide, R - kRows, P>(source, lhs.from(kRows), acc + kRows);
 }
 
 // --- One lhs panel: weights go from the rhs panel through registers ---
@@ -214,7 +233,7 @@ SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, 
       prefetch_block<D>(panel + s * stride, next + s * stride, at, kb + kAhead, blocks);
       Block b;
       load_block<D>(panel + s * stride, at, kb, b);
-      add_block<D, R, 1>(InRegisters{b}, lhs, acc[s]);
+      add_block<D, false, R, 1>(InRegisters{b}, lhs, acc[s]);
     }
   }
   SMEPILOT_UNROLL
@@ -263,6 +282,12 @@ constexpr int kShared = kHasHalves<D> ? 1 : 2;
 template <int P>
 constexpr int kTileRows = P == 2 ? 6 : 16;
 
+// Whether the kernel of a type is there for activations of which kQ8SuperBlock share a scale, too.
+template <DType D>
+constexpr bool kHasWide = traits(D).block_elems == kQ8SuperBlock;
+// What makes of a minimum the factor of the integer -8 * sum(q), where the sum itself is wanted.
+constexpr float kMinOfN8 = -1.0f / 8;
+
 struct alignas(64) Scratch {
   uint8_t w[2][kChunk][8][64];
   float scale[2][kChunk][3][kPanel];
@@ -309,14 +334,15 @@ struct Unpacked {
   }
 };
 
-// ahead: the quants to ask for.
-template <DType D, int R, int P>
+// ahead: the quants to ask for. Wide: eight blocks are summed up without the scale of the activations that they share,
+// which then takes them into the sums.
+template <DType D, bool Wide, int R, int P>
 void tile(const Chunk& chunk, Lhs lhs, const uint8_t* ahead, float (*sums)[2][kPanel], float* dst) noexcept {
   __m512 acc[R][P];
   SMEPILOT_UNROLL
   for (int r = 0; r < R; ++r) {
     SMEPILOT_UNROLL
-    for (int p = 0; p < P; ++p) acc[r][p] = chunk.first ? _mm512_setzero_ps() : _mm512_load_ps(sums[r][p]);
+    for (int p = 0; p < P; ++p) acc[r][p] = Wide || chunk.first ? _mm512_setzero_ps() : _mm512_load_ps(sums[r][p]);
   }
   if (chunk.last) {  // where the sums go, so that stores need not wait for it
     SMEPILOT_UNROLL
@@ -328,48 +354,74 @@ void tile(const Chunk& chunk, Lhs lhs, const uint8_t* ahead, float (*sums)[2][kP
     }
   }
   Unpacked source{{chunk.w[0], chunk.w[1]}, chunk.scratch.scale[0]};
-  for (size_t left = chunk.blocks; left > 0; --left, ahead += kAheadBytes) {
-    SMEPILOT_UNROLL
-    for (size_t line = 0; line < kAheadBytes; line += 64) fetch_weights(ahead + line);
-    if constexpr (P == 2) {
-      lhs.prefetch<D>(2, R);
-      add_block<D, R, P>(source, lhs, acc);
-    } else {
-      add_block<D, R, P>(InRegisters{source.template block<D>()}, lhs, acc);
+  const auto add_blocks = [&](size_t count) __attribute__((always_inline)) {
+    for (; count > 0; --count, ahead += kAheadBytes) {
+      SMEPILOT_UNROLL
+      for (size_t line = 0; line < kAheadBytes; line += 64) fetch_weights(ahead + line);
+      if constexpr (P == 2) {
+        lhs.prefetch<D>(2, R);
+        add_block<D, Wide, R, P>(source, lhs, acc);
+      } else {
+        add_block<D, Wide, R, P>(InRegisters{source.template block<D>()}, lhs, acc);
+      }
+      lhs.advance();
+      source.advance();
     }
-    lhs.advance();
-    source.advance();
+  };
+  if constexpr (!Wide) {
+    add_blocks(chunk.blocks);
+  } else {
+    for (size_t done = 0; done < chunk.blocks; done += kQ8SuperBlock / kQ8Block) {
+      const Lhs begin = lhs;
+      add_blocks(kQ8SuperBlock / kQ8Block);
+      SMEPILOT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const __m512 d = bcast_f32(begin.plane(kPlaneD, r));
+        SMEPILOT_UNROLL
+        for (int p = 0; p < P; ++p) {
+          const __m512 until_now = chunk.first && done == 0 ? _mm512_setzero_ps() : _mm512_load_ps(sums[r][p]);
+          _mm512_store_ps(sums[r][p], _mm512_fmadd_ps(acc[r][p], d, until_now));
+          acc[r][p] = _mm512_setzero_ps();
+        }
+      }
+    }
   }
-  SMEPILOT_UNROLL
-  for (int r = 0; r < R; ++r) {
+  if (chunk.last) {
+    const size_t dst_stride = chunk.dst_stride;
+    const __mmask16 mask[2] = {chunk.mask[0], chunk.mask[1]};
     SMEPILOT_UNROLL
-    for (int p = 0; p < P; ++p) {
-      if (chunk.last)
-        _mm512_mask_storeu_ps(dst + static_cast<size_t>(r) * chunk.dst_stride + static_cast<size_t>(p) * kPanel,
-                              chunk.mask[p], acc[r][p]);
-      else
-        _mm512_store_ps(sums[r][p], acc[r][p]);
+    for (int r = 0; r < R; ++r) {
+      SMEPILOT_UNROLL
+      for (int p = 0; p < P; ++p)
+        _mm512_mask_storeu_ps(dst + static_cast<size_t>(r) * dst_stride + static_cast<size_t>(p) * kPanel, mask[p],
+                              Wide ? _mm512_load_ps(sums[r][p]) : acc[r][p]);
+    }
+  } else if constexpr (!Wide) {
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      SMEPILOT_UNROLL
+      for (int p = 0; p < P; ++p) _mm512_store_ps(sums[r][p], acc[r][p]);
     }
   }
 }
 
 using TileFn = void (*)(const Chunk&, Lhs, const uint8_t*, float (*)[2][kPanel], float*) noexcept;
-template <DType D, int R, int P>
+template <DType D, bool Wide, int R, int P>
 constexpr TileFn tile_fn() noexcept {
   if constexpr (R <= kTileRows<P>)
-    return tile<D, R, P>;
+    return tile<D, Wide, R, P>;
   else
     return nullptr;
 }
 
 // All rows of a call times P panels.
-template <DType D, int P>
+template <DType D, bool Wide, int P>
 void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t left, Scratch& scratch) noexcept {
   static constexpr TileFn kTiles[kPanel] = {
-      tile_fn<D, 1, P>(),  tile_fn<D, 2, P>(),  tile_fn<D, 3, P>(),  tile_fn<D, 4, P>(),
-      tile_fn<D, 5, P>(),  tile_fn<D, 6, P>(),  tile_fn<D, 7, P>(),  tile_fn<D, 8, P>(),
-      tile_fn<D, 9, P>(),  tile_fn<D, 10, P>(), tile_fn<D, 11, P>(), tile_fn<D, 12, P>(),
-      tile_fn<D, 13, P>(), tile_fn<D, 14, P>(), tile_fn<D, 15, P>(), tile_fn<D, 16, P>()};
+      tile_fn<D, Wide, 1, P>(),  tile_fn<D, Wide, 2, P>(),  tile_fn<D, Wide, 3, P>(),  tile_fn<D, Wide, 4, P>(),
+      tile_fn<D, Wide, 5, P>(),  tile_fn<D, Wide, 6, P>(),  tile_fn<D, Wide, 7, P>(),  tile_fn<D, Wide, 8, P>(),
+      tile_fn<D, Wide, 9, P>(),  tile_fn<D, Wide, 10, P>(), tile_fn<D, Wide, 11, P>(), tile_fn<D, Wide, 12, P>(),
+      tile_fn<D, Wide, 13, P>(), tile_fn<D, Wide, 14, P>(), tile_fn<D, Wide, 15, P>(), tile_fn<D, Wide, 16, P>()};
   const size_t blocks = args->k / kQ8Block;
   const RhsPlanes at = rhs_planes(D, args->k);
   Chunk chunk{{scratch.w[0][0][0], scratch.w[1][0][0]}, scratch, 0, true, false, args->dst_stride, {}};
@@ -392,6 +444,7 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
           for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[p][kb][i], b.w[i]);
         }
         _mm512_store_ps(scratch.scale[p][kb][0], b.s0);
+        if constexpr (Wide && kHasMin<D>) b.s1 = _mm512_mul_ps(b.s1, _mm512_set1_ps(kMinOfN8));
         if constexpr (kScaleVectors<D> > 1) _mm512_store_ps(scratch.scale[p][kb][1], b.s1);
         if constexpr (kScaleVectors<D> > 2) _mm512_store_ps(scratch.scale[p][kb][2], b.s2);
       }
@@ -417,7 +470,7 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
   }
 }
 
-template <DType D>
+template <DType D, bool Wide>
 void several_panels(const MatmulArgs* args) noexcept {
   Scratch scratch;
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
@@ -425,13 +478,13 @@ void several_panels(const MatmulArgs* args) noexcept {
   uint32_t left = args->n;
   if constexpr (kShared<D> == 2) {
     for (; left > kPanel; left -= left < 2 * kPanel ? left : 2 * kPanel) {
-      panels<D, 2>(args, panel, dst, left, scratch);
+      panels<D, Wide, 2>(args, panel, dst, left, scratch);
       panel += 2 * args->rhs_stride;
       dst += 2 * kPanel;
     }
   }
   for (; left > 0; left -= left < kPanel ? left : kPanel) {
-    panels<D, 1>(args, panel, dst, left, scratch);
+    panels<D, Wide, 1>(args, panel, dst, left, scratch);
     panel += args->rhs_stride;
     dst += kPanel;
   }
@@ -445,8 +498,10 @@ void matmul(const MatmulArgs* args) noexcept {
       one_panel<D, 13>, one_panel<D, 14>, one_panel<D, 15>, one_panel<D, 16>};
   if (args->m <= kPanel)
     kOnePanel[args->m - 1](args);
+  else if (kHasWide<D> && args->lhs_group == kQ8SuperBlock)
+    several_panels<D, kHasWide<D>>(args);
   else
-    several_panels<D>(args);
+    several_panels<D, false>(args);
 }
 
 template <DType D>

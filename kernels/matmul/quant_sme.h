@@ -71,13 +71,22 @@ SMEPILOT_INLINE void activations(const LhsBlock& l, SMEPILOT_EIGHT(svint8_t&, v)
   v7 = svld1_s8(rows, q + 7 * step);
 }
 
+template <DType D>
+SMEPILOT_INLINE void outer_product(svint8_t a, svuint8_t w) noexcept SMEPILOT_STREAMING {
+  const svbool_t all = svptrue_b8();
+  if constexpr (kUnsigned<D>)
+    svsumopa_za32_s8_m(0, all, all, a, w);
+  else
+    svmopa_za32_s8_m(0, all, all, a, svreinterpret_s8_u8(w));
+}
+
+template <DType D>
 SMEPILOT_INLINE void outer_products(SMEPILOT_FOUR(svint8_t, a),
                                     SMEPILOT_FOUR(svuint8_t, w)) noexcept SMEPILOT_STREAMING {
-  const svbool_t all = svptrue_b8();
-  svmopa_za32_s8_m(0, all, all, a0, svreinterpret_s8_u8(w0));
-  svmopa_za32_s8_m(0, all, all, a1, svreinterpret_s8_u8(w1));
-  svmopa_za32_s8_m(0, all, all, a2, svreinterpret_s8_u8(w2));
-  svmopa_za32_s8_m(0, all, all, a3, svreinterpret_s8_u8(w3));
+  outer_product<D>(a0, w0);
+  outer_product<D>(a1, w1);
+  outer_product<D>(a2, w2);
+  outer_product<D>(a3, w3);
 }
 
 // Slices of a tile are addressed as a register plus 0 .. 7 (SME2, groups) or 0 .. 3 (rows): these are such registers,
@@ -143,15 +152,15 @@ SMEPILOT_INLINE void add_block(SMEPILOT_EIGHT(svint8_t, v), svfloat32_t d, svflo
   weights<D, Whole>(b, c, SMEPILOT_EIGHT(, w));
   scales<D, 0>(b, c, scale, correction);
   svzero_mask_za(kTemporaries);
-  outer_products(v0, v1, v2, v3, w0, w1, w2, w3);
-  if constexpr (!kTwoScales<D>) outer_products(v4, v5, v6, v7, w4, w5, w6, w7);
+  outer_products<D>(v0, v1, v2, v3, w0, w1, w2, w3);
+  if constexpr (!kTwoScales<D>) outer_products<D>(v4, v5, v6, v7, w4, w5, w6, w7);
   svmopa_za32_f32_m(1, all, all, d, scale);
   if constexpr (kCorrected<D>) svmopa_za32_f32_m(Sums, all, all, u0, correction);
   add_scaled<Sums, Whole>(slices);
   if constexpr (kTwoScales<D>) {
     scales<D, 1>(b, c, scale, correction);
     svzero_mask_za(kTemporaries);
-    outer_products(v4, v5, v6, v7, w4, w5, w6, w7);
+    outer_products<D>(v4, v5, v6, v7, w4, w5, w6, w7);
     svmopa_za32_f32_m(1, all, all, d, scale);
     if constexpr (kCorrected<D>) svmopa_za32_f32_m(Sums, all, all, u1, correction);
     add_scaled<Sums, Whole>(slices);

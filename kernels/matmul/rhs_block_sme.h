@@ -2,10 +2,10 @@
 // outer products, and its scales as rows of f32. Internal linkage: included by one translation unit of each step.
 //
 // Weights come out signed, so that zero points cost nothing. With SME2 the nibbles are looked up in ZT0, whose table
-// holds values (n - 8 for q4_0); where signed types have more bits, it holds the nibble shifted up, and the others are
-// inserted at the top (SLI), the highest one flipped: that is the value times a power of two, for which the row scales
-// make up. SME, which has no such table, subtracts where the fifth bit is missing, and leaves the zero points of q4_0
-// and q6_k to a correction of rank one.
+// holds values (n - 8 for q4_0); where types have more bits, it holds the nibble shifted up, and the others are
+// inserted at the top (SLI), the highest one flipped where the type is signed: that is the value times a power of two,
+// for which the row scales make up. SME, which has no such table, subtracts where the fifth bit is missing, and leaves
+// the zero points of q4_0 and q6_k to a correction of rank one.
 #pragma once
 #include "kernels/abi/describe.h"
 #include "kernels/matmul/rhs_types.h"
@@ -26,12 +26,18 @@ constexpr int kZeroPoint = SMEPILOT_SME2       ? 0
                            : D == DType::kQ4_0 ? 8
                            : D == DType::kQ6_K ? 32
                                                : 0;
+template <DType D>
+constexpr bool kFiveBits = D == DType::kQ5_0 || D == DType::kQ5_1 || D == DType::kQ5_K;
 // Weights come out times two to the power of this.
 template <DType D>
 constexpr int kShifted = !SMEPILOT_SME2      ? 0
                          : D == DType::kQ6_K ? 2
-                         : D == DType::kQ5_0 ? 3
+                         : kFiveBits<D>      ? 3
+                         : D == DType::kQ3_K ? 5
                                              : 0;
+// Weights come out unsigned, up to 255: those that have minima, so no zero point.
+template <DType D>
+constexpr bool kUnsigned = kShifted<D> != 0 && kHasMin<D>;
 template <DType D>
 constexpr bool kCorrected = kZeroPoint<D> != 0 || kHasMin<D> || kHasHalfMins<D>;
 template <DType D>
@@ -94,6 +100,21 @@ SMEPILOT_INLINE void four_rows(const uint8_t* p, Columns c, SMEPILOT_FOUR(svuint
   v1 = one_row(p + 64, c);
   v2 = one_row(p + 128, c);
   v3 = one_row(p + 192, c);
+}
+
+// Two rows of a panel.
+template <bool Whole>
+SMEPILOT_INLINE void two_rows(const uint8_t* p, Columns c, svuint8_t& v0, svuint8_t& v1) noexcept __arm_streaming {
+#if SMEPILOT_SME2
+  if constexpr (Whole) {
+    const svuint8x2_t v = svld1_u8_x2(svptrue_c8(), p);
+    v0 = svget2_u8(v, 0);
+    v1 = svget2_u8(v, 1);
+    return;
+  }
+#endif
+  v0 = one_row(p, c);
+  v1 = one_row(p + 64, c);
 }
 
 // Bits At, At + Step, .. of each byte, `Mask` wide, moved to bit To, for I = 0 .. 3.
@@ -181,15 +202,17 @@ struct RhsBlock {
 // Whole: the vector length is 64 bytes, so a vector is a row of a panel.
 template <DType D, bool Whole>
 SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, SMEPILOT_EIGHT(svuint8_t&, w)) noexcept SMEPILOT_STREAMING {
-  const uint8_t* q = b.panel + b.kb * kQuantBytes<D>;
+  const uint8_t* q = b.panel + b.at.quants + b.kb * kQuantBytes<D>;
   const uint8_t* h = b.panel + b.at.high + b.kb * kHighBytes<D>;
   const svbool_t all = svptrue_b8();
   if constexpr (D == DType::kQ8_0) {
     four_rows<Whole>(q, c, w0, w1, w2, w3);
     four_rows<Whole>(q + 256, c, w4, w5, w6, w7);
   } else if constexpr (!kHasNibbles<D>) {
-    fields<0, 2, 0, 3>(one_row(q, c), w0, w1, w2, w3);
-    fields<0, 2, 0, 3>(one_row(q + 64, c), w4, w5, w6, w7);
+    svuint8_t q0, q1;
+    two_rows<Whole>(q, c, q0, q1);
+    fields<0, 2, kShifted<D>, 3>(q0, w0, w1, w2, w3);
+    fields<0, 2, kShifted<D>, 3>(q1, w4, w5, w6, w7);
   } else {
     svuint8_t raw0 = svundef_u8(), raw1 = raw0, raw2 = raw0, raw3 = raw0;
     if constexpr (Whole) four_rows<Whole>(q, c, raw0, raw1, raw2, raw3);
@@ -201,12 +224,15 @@ SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, SMEPILOT_EIGHT(svuint
   if constexpr (kShifted<D> != 0) {
 #if SMEPILOT_SME2
     if constexpr (D == DType::kQ6_K) {
-      insert_at_top<0, 2, 6>(sveor_n_u8_x(all, one_row(h, c), 0xaa), w0, w1, w2, w3);
-      insert_at_top<0, 2, 6>(sveor_n_u8_x(all, one_row(h + 64, c), 0xaa), w4, w5, w6, w7);
+      svuint8_t h0, h1;
+      two_rows<Whole>(h, c, h0, h1);
+      insert_at_top<0, 2, 6>(sveor_n_u8_x(all, h0, 0xaa), w0, w1, w2, w3);
+      insert_at_top<0, 2, 6>(sveor_n_u8_x(all, h1, 0xaa), w4, w5, w6, w7);
     } else {
-      const svuint8_t missing = svnot_u8_x(all, one_row(h, c));
-      insert_at_top<0, 1, 7>(missing, w0, w1, w2, w3);
-      insert_at_top<4, 1, 7>(missing, w4, w5, w6, w7);
+      svuint8_t bits = one_row(h, c);
+      if constexpr (!kUnsigned<D>) bits = svnot_u8_x(all, bits);
+      insert_at_top<0, 1, 7>(bits, w0, w1, w2, w3);
+      insert_at_top<4, 1, 7>(bits, w4, w5, w6, w7);
     }
 #endif
   } else if constexpr (D == DType::kQ5_0 || D == DType::kQ3_K) {  // minus what the bit stands for where it is not set
@@ -219,8 +245,10 @@ SMEPILOT_INLINE void weights(const RhsBlock& b, Columns c, SMEPILOT_EIGHT(svuint
     add_fields<0, 1, 4, 1>(bits, w0, w1, w2, w3);
     add_fields<4, 1, 4, 1>(bits, w4, w5, w6, w7);
   } else if constexpr (D == DType::kQ6_K) {
-    add_fields<0, 2, 4, 3>(one_row(h, c), w0, w1, w2, w3);
-    add_fields<0, 2, 4, 3>(one_row(h + 64, c), w4, w5, w6, w7);
+    svuint8_t h0, h1;
+    two_rows<Whole>(h, c, h0, h1);
+    add_fields<0, 2, 4, 3>(h0, w0, w1, w2, w3);
+    add_fields<0, 2, 4, 3>(h1, w4, w5, w6, w7);
   }
 }
 
@@ -232,6 +260,47 @@ SMEPILOT_INLINE svuint32_t bytes_at(const uint8_t* p, Columns c) noexcept __arm_
   return svld1ub_u32(c.floats(), p + c.first);
 }
 
+// What the scales and the minima of a super-block are multiplied with.
+template <DType D>
+SMEPILOT_INLINE void super_scales(const RhsBlock& b, Columns c, svfloat32_t& scale, svfloat32_t& min) noexcept
+    __arm_streaming {
+  const svbool_t all = svptrue_b32();
+  scale = halves_at(b.panel + b.at.super + b.kb / 8 * 32, c);
+  min = scale;
+  if constexpr (kHasMin<D>) min = svneg_f32_x(all, halves_at(b.panel + b.at.super_min + b.kb / 8 * 32, c));
+  if constexpr (kHasHalfMins<D>)  // the sums are there times -32
+    min = svmul_n_f32_x(all, halves_at(b.panel + b.at.super_min + b.kb / 8 * 32, c), 1.0f / 32);
+}
+
+// Scale and minimum, where there is one, of part 0 or 1 of a block, without those of its super-block.
+template <DType D, int Part>
+SMEPILOT_INLINE void scales_below_super(const RhsBlock& b, Columns c, svfloat32_t& scale, svfloat32_t& min) noexcept
+    __arm_streaming {
+  const svbool_t all = svptrue_b32();
+  const uint8_t* s = b.panel + b.at.scale + b.kb * kScaleBytes<D>;
+  min = svundef_f32();
+  if constexpr (D == DType::kQ4_K || D == DType::kQ5_K) {
+    scale = svcvt_f32_u32_x(all, bytes_at(s, c));
+    min = svcvt_f32_u32_x(all, bytes_at(b.panel + b.at.min + b.kb * kScaleBytes<D>, c));
+  } else if constexpr (D == DType::kQ6_K) {
+    scale = svcvt_f32_s32_x(all, svld1sb_s32(c.floats(), reinterpret_cast<const int8_t*>(s) + Part * 16 + c.first));
+  } else if constexpr (D == DType::kQ2_K) {
+    const svuint32_t both = bytes_at(s + Part * 16, c);
+    scale = svcvt_f32_u32_x(all, svand_n_u32_x(all, both, 15));
+    min = svcvt_f32_u32_x(all, svlsr_n_u32_x(all, both, 4));
+  } else {
+    const svuint32_t low = svand_n_u32_x(all, svlsr_n_u32_x(all, bytes_at(s, c), Part * 4), 15);
+    const svuint32_t high = bytes_at(b.panel + b.at.scale_high + b.kb / 2 * 16, c);
+    const uint32_t shift = static_cast<uint32_t>(b.kb % 2 * 4) + Part * 2;
+    const svuint32_t two = svand_n_u32_x(all, svlsr_u32_x(all, high, svdup_n_u32(shift)), 3);
+    const svuint32_t six = svorr_u32_x(all, low, svlsl_n_u32_x(all, two, 4));
+    scale = svcvt_f32_s32_x(all, svsub_n_s32_x(all, svreinterpret_s32_u32(six), 32));
+  }
+}
+
+template <DType D>
+constexpr bool kHasSuper = rhs_planes(D, kQ8SuperBlock).super != 0;
+
 // Of part 0 or 1 of a block: what its integers are to be multiplied with, and what is to be added times the lhs sums
 // (ds, or where there are two scales d * n32).
 template <DType D, int Part>
@@ -239,35 +308,15 @@ SMEPILOT_INLINE void scales(const RhsBlock& b, Columns c, svfloat32_t& scale, sv
     __arm_streaming {
   const svbool_t all = svptrue_b32();
   const uint8_t* s = b.panel + b.at.scale + b.kb * kScaleBytes<D>;
-  if constexpr (D == DType::kQ4_K || D == DType::kQ5_K) {
-    const svfloat32_t d = halves_at(b.panel + b.at.super + b.kb / 8 * 32, c);
-    const svfloat32_t dmin = halves_at(b.panel + b.at.super_min + b.kb / 8 * 32, c);
-    scale = svmul_f32_x(all, d, svcvt_f32_u32_x(all, bytes_at(s, c)));
-    const svfloat32_t min = svcvt_f32_u32_x(all, bytes_at(b.panel + b.at.min + b.kb * kScaleBytes<D>, c));
-    correction = svmul_f32_x(all, svneg_f32_x(all, dmin), min);
-  } else if constexpr (kTwoScales<D>) {
-    const svfloat32_t d = halves_at(b.panel + b.at.super + b.kb / 8 * 32, c);
-    svfloat32_t integer;
-    if constexpr (D == DType::kQ6_K) {
-      integer = svcvt_f32_s32_x(all, svld1sb_s32(c.floats(), reinterpret_cast<const int8_t*>(s) + Part * 16 + c.first));
-    } else if constexpr (D == DType::kQ2_K) {
-      integer = svcvt_f32_u32_x(all, svand_n_u32_x(all, bytes_at(s + Part * 16, c), 15));
-    } else {
-      const svuint32_t low = svand_n_u32_x(all, svlsr_n_u32_x(all, bytes_at(s, c), Part * 4), 15);
-      const svuint32_t high = bytes_at(b.panel + b.at.scale_high + b.kb / 2 * 16, c);
-      const uint32_t shift = static_cast<uint32_t>(b.kb % 2 * 4) + Part * 2;
-      const svuint32_t two = svand_n_u32_x(all, svlsr_u32_x(all, high, svdup_n_u32(shift)), 3);
-      const svuint32_t six = svorr_u32_x(all, low, svlsl_n_u32_x(all, two, 4));
-      integer = svcvt_f32_s32_x(all, svsub_n_s32_x(all, svreinterpret_s32_u32(six), 32));
-    }
-    scale = svmul_f32_x(all, d, integer);
-    if constexpr (D == DType::kQ2_K) {  // minus the minimum: the sums are there times -32
-      const svuint32_t min = svlsr_n_u32_x(all, bytes_at(s + Part * 16, c), 4);
-      const svfloat32_t dmin = halves_at(b.panel + b.at.super_min + b.kb / 8 * 32, c);
-      correction = svmul_n_f32_x(all, svmul_f32_x(all, dmin, svcvt_f32_u32_x(all, min)), 1.0f / 32);
-    } else {
+  if constexpr (kHasSuper<D>) {
+    svfloat32_t d, dmin, min;
+    super_scales<D>(b, c, d, dmin);
+    scales_below_super<D, Part>(b, c, scale, min);
+    scale = svmul_f32_x(all, d, scale);
+    if constexpr (kHasMin<D> || kHasHalfMins<D>)
+      correction = svmul_f32_x(all, dmin, min);
+    else
       correction = svmul_n_f32_x(all, scale, static_cast<float>(kZeroPoint<D>) / 32);
-    }
   } else {
     scale = halves_at(s, c);
     if constexpr (kHasMin<D>)

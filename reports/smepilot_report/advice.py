@@ -39,7 +39,7 @@ def actions(data, models):
                 f"smetune search --model MODEL.gguf {_db(data)}",
             )
         )
-    if models and (data.trace_path is None or data.stats_path is None):
+    if models and (data.trace_path is None or not data.conversions()):
         out.append(_look_inside(data, models[0][0]))
     return out
 
@@ -206,12 +206,12 @@ def _look_inside(data, model):
     if data.trace_path is None:
         run += " --trace trace.json"
         report += " --trace trace.json"
-    if data.stats_path is None:
+    if not data.conversions():
         run += " --stats --json > stats.json"
         report += " --stats stats.json"
     what = " and ".join(
         word
-        for word, have in (("the timeline of a layer", data.trace_path), ("layout conversions", data.stats_path))
-        if have is None
+        for word, have in (("the timeline of a layer", data.trace_path), ("layout conversions", data.conversions()))
+        if not have
     )
     return Action("Look inside a run", f"{what} need files that one run writes", f"{run}; {report}")

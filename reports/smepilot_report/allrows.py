@@ -57,6 +57,31 @@ def collect(data):
     return rows, left_out
 
 
+@dataclass
+class Source:
+    """Rows of one table of the database with one label."""
+
+    table: str
+    kind: str
+    count: int = 0
+    samples: int = 0  # behind them
+    first: str = ""
+    last: str = ""
+
+
+def sources(rows):
+    """How many rows there are of each table and label, and from when, in the order in which they appear."""
+    out = {}
+    for row in rows:
+        source = out.setdefault((row.table, row.kind), Source(row.table, row.kind))
+        source.count += 1
+        source.samples += row.samples
+        if row.when:
+            source.first = min(source.first or row.when, row.when)
+            source.last = max(source.last, row.when)
+    return list(out.values())
+
+
 def _interval(samples):
     e = stats.estimate(samples) if samples else None
     return (e.low, e.high) if e and e.count > 1 else (None, None)

@@ -1,7 +1,7 @@
 """Two databases side by side: what became faster or slower from A to B, and what of it is more than noise.
 
 Compared is what a user would get: end-to-end runs of the same model, file, test and thread count with and without a
-plan, and per operator the plan's choice and the default, whichever candidates these are.
+plan, workloads, and per operator the plan's choice and the default, whichever candidates these are.
 """
 
 import os
@@ -120,6 +120,21 @@ def items(side):
                 rows = [row["id"] for row in s.rows]
                 out[key] = Item(name, test, key[-1], "tokens/s", clean(f"{s.label}, {s.model_file}"), samples, rows)
                 side.revisions |= {row["revision"] for row in s.rows}
+        for run in side.data.workloads_of(model):  # the newest first
+            row, rounds = run[0].row, run[0].rounds["total"]
+            how = "untuned" if row["plan_mode"] == "none" else "plan"
+            shape = ("workload", "scale", "batch", "n_prompt", "n_gen", "kv_type", "n_threads", "model_file")
+            key = ("workload", identity, *(row[name] for name in shape), how)
+            if row["is_baseline"] or key in out:
+                continue
+            scale = f" at scale {row['scale']:g}" if row["scale"] != 1 else ""
+            what = clean(f"{row['workload']}{scale}, batch {row['batch']}, {row['n_threads']} thr.")
+            detail = clean(f"{row['engine']} {row['build']}, {row['model_file']}")
+            tokens = row["batch"] * (row["n_prompt"] + row["n_gen"])
+            out[key] = Item(
+                name, what, how, "tokens/s", detail, [tokens / seconds for seconds in rounds.values()], [row["id"]]
+            )
+            side.revisions.add(row["build"])
         for op in model.operators:
             shape = tuple(op[f] for f in (*operators.SHAPE_FIELDS, "m", "kv_len"))
             here = [row for row in model.measurements if row["operator_id"] == op["id"] and row["status"] == "ok"]

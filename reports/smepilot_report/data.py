@@ -67,6 +67,10 @@ class ReportData:
         """What starts of smepilot-run took: of the file given, and of the recorded runs."""
         return runs.loadings([row for m in self.models for row in m.benches], self.stats_path, self.run_stats)
 
+    def conversions(self):
+        """Of the file given, and of the recorded runs."""
+        return runs.conversions([row for m in self.models for row in m.benches], self.stats_path, self.run_stats)
+
     def workloads_of(self, model):
         return [engines for engines in self.workloads if engines[0].row["model_id"] == model.model["id"]]
 
@@ -267,6 +271,11 @@ def _complete_bench(db, row):
     if row.get("load_json") is not None:
         row["load"] = runs.check_load(
             _json(db, row, "bench", "load_json", dict), f"{db.path}: bench {row['id']}: load_json"
+        )
+    row["conversions"] = None
+    if row.get("conversions_json") is not None:
+        row["conversions"] = runs.check_conversions(
+            _json(db, row, "bench", "conversions_json", dict), f"{db.path}: bench {row['id']}: conversions_json"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 APPLICATION_ID = 0x534D4550  # "SMEP", as db/migrations.h writes it in the header
-SCHEMA_VERSION = 9  # the newest this generator knows
+SCHEMA_VERSION = 10  # the newest this generator knows
 
 
 class ReportError(Exception):

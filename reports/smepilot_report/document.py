@@ -8,7 +8,7 @@ from smepilot_report import advice, allrows, analysis, end_to_end, operators, ru
 from smepilot_report.text import clean
 
 FORMAT = "smepilot-report"
-VERSION = 1
+VERSION = 2
 
 
 def build(data):
@@ -41,7 +41,7 @@ def build(data):
         "models": [model for model, _, _ in models],
         "workloads": [_workload(engines) for engines in data.workloads],
         "loads": [_load(one) for one in data.loadings()],
-        "conversions": _conversions(data),
+        "conversions": [_conversions(one) for one in data.conversions()],
         "timeline": [_window(window) for window in data.windows],
         "rows": [_row(row) for row in rows],
         "rows_left_out": left_out,
@@ -239,15 +239,15 @@ def _load(one):
     }
 
 
-def _conversions(data):
+def _conversions(one):
     """Of both phases: counts and the measured time of those made; what they, and those avoided, cost is predicted."""
-    if data.run_stats is None:
-        return None
     names = {"count": "done", "ns": "done_ns", "weights": "of_weights"}
     same = ("priced", "priced_ns", "avoided", "avoided_ns")
-    out = {"source": clean(data.stats_path)}
-    for phase in ("prefill", "decode"):
-        part = data.run_stats[phase]
+    out = {"source": one.source, "benches": [row["id"] for row in one.benches]}
+    for phase, part in one.phases.items():
+        out[phase] = None
+        if part is None:
+            continue
         found = part["conversions"]
         out[phase] = {name: part[name] for name in ("passes", "tokens", "ns")}
         out[phase] |= {names[name]: found[name] for name in names} | {name: found[name] for name in same}

@@ -10,7 +10,8 @@ WIDTH = 80
 
 def escape(value):
     """Foreign text as text: no markup, no table borders, in one line."""
-    return re.sub(r"([\\`*<\[|&$~])", r"\\\1", " ".join(clean(value).split()))
+    # Not split(): that takes a narrow no-break space in a number for a place to break.
+    return re.sub(r"([\\`*<\[|&$~])", r"\\\1", re.sub(r"[^\S\u00a0\u202f]+", " ", clean(value)).strip())
 
 
 def paragraph(value):
@@ -203,7 +204,7 @@ def _loads(loads):
 
 
 def _conversions(found):
-    if found is None:
+    if not found:
         return []
 
     def both(count, ns):
@@ -211,16 +212,19 @@ def _conversions(found):
 
     rows = [
         [
-            phase,
-            found[phase]["tokens"],
-            both(found[phase]["done"], found[phase]["done_ns"]),
-            both(found[phase]["priced"], found[phase]["priced_ns"]),
-            both(found[phase]["avoided"], found[phase]["avoided_ns"]),
+            escape(one["source"]),
+            f"{phase}, {one[phase]['tokens']}",
+            both(one[phase]["done"], one[phase]["done_ns"]),
+            both(one[phase]["priced"], one[phase]["priced_ns"]),
+            both(one[phase]["avoided"], one[phase]["avoided_ns"]),
         ]
+        for one in found
         for phase in ("prefill", "decode")
+        if one[phase] and one[phase]["passes"]
     ]
-    header = ["Phase", "Tokens", "Done (measured)", "In the price", "Avoided (predicted)"]
-    return ["## Layout conversions", table(header, rows, (1, 2, 3, 4))]
+    header = ["Run", "Tokens", "Done", "In the price", "Avoided"]
+    explained = paragraph("Done is measured; the plan's price, and what sharing a packing avoids, are predicted.")
+    return ["## Layout conversions", table(header, rows, (2, 3, 4)), explained] if rows else []
 
 
 def _timeline(windows):

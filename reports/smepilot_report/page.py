@@ -94,8 +94,10 @@ def render(data):
             actions=advice.actions(data, [(m, v.comparisons) for m, v in zip(data.models, views, strict=True)]),
             windows=[(w, Markup(curves.timeline(f"timeline-{i}", w))) for i, w in enumerate(data.windows)],
             loadings=data.loadings(),
+            conversions=data.conversions(),
             weight_sources=runs.WEIGHT_SOURCES,
             rows=rows,
+            sources=allrows.sources(rows),
             left_out=left_out,
             scaling=_scaling(data),
             figures=_bare_figures(data) if not views else [],
@@ -201,10 +203,9 @@ def _bare_figures(data):
 
 def _dtypes(peaks, dots):
     have = {peak["dtype"] for peak in peaks}
-    with_dots = {dot.dtype for dot in dots}
     known = [d for d in DTYPES if d in have] + sorted(have - set(DTYPES))
-    # Types nobody computes in come last: their ceilings are context only.
-    return sorted(known, key=lambda d: d not in with_dots) if dots else known
+    # The type that most operators compute in comes first; types nobody computes in are context only.
+    return sorted(known, key=lambda d: -sum(dot.dtype == d for dot in dots))
 
 
 def _asset(name):

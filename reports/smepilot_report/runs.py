@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from smepilot_report import end_to_end
 from smepilot_report.database import ReportError
-from smepilot_report.text import clean
+from smepilot_report.text import clean, pluralise
 
 WEIGHT_SOURCES = {  # how weights came into memory, as load.weights_from says
     "cache": "mapped from the cache",
@@ -14,6 +14,7 @@ WEIGHT_SOURCES = {  # how weights came into memory, as load.weights_from says
     "memory": "packed into memory",
 }
 MEMORY = ("peak_rss_bytes", "weights_bytes", "kv_cache_bytes", "scratch_bytes")  # of load
+PHASES = ("prefill", "decode")
 LAYER_BEGINS = ("attn_qkv", "attn_q")  # the first operator of a layer, in order of preference
 
 
@@ -134,24 +135,36 @@ def check_load(value, where):
     return value
 
 
+def _check_phase(part, where, phase, help=""):
+    """Passes of a phase with their conversions."""
+    if not isinstance(part, dict) or not isinstance(part.get("conversions"), dict):
+        raise ReportError(f"{where}: has no {phase}.conversions{help}")
+    conversions = part["conversions"]
+    for name in ("count", "ns", "priced", "weights"):
+        if not _number(conversions.get(name)):
+            raise ReportError(f"{where}: {phase}.conversions.{name} is not a number")
+    for name in ("avoided", "avoided_ns", "priced_ns"):
+        if conversions.setdefault(name, None) is not None and not _number(conversions[name]):
+            raise ReportError(f"{where}: {phase}.conversions.{name} is neither a number nor null")
+    for name in ("passes", "tokens", "ns"):
+        if not _number(part.get(name)):
+            raise ReportError(f"{where}: {phase}.{name} is not a number")
+
+
+def check_conversions(value, where):
+    """Those of a recorded run, {phase: passes or None}; an error begins with `where`."""
+    for phase in PHASES:
+        if value.setdefault(phase, None) is not None:
+            _check_phase(value[phase], where, phase)
+    return value
+
+
 def read_stats(path):
     """The object that smepilot-run --stats --json printed, its parts that are shown checked. What older builds did not
     print yet is None."""
     value = _read(path)
-    for phase in ("prefill", "decode"):
-        part = value.get(phase)
-        if not isinstance(part, dict) or not isinstance(part.get("conversions"), dict):
-            raise ReportError(f"{path}: has no {phase}.conversions; smepilot-run --stats --json prints such an object")
-        conversions = part["conversions"]
-        for name in ("count", "ns", "priced", "weights"):
-            if not _number(conversions.get(name)):
-                raise ReportError(f"{path}: {phase}.conversions.{name} is not a number")
-        for name in ("avoided", "avoided_ns", "priced_ns"):
-            if conversions.setdefault(name, None) is not None and not _number(conversions[name]):
-                raise ReportError(f"{path}: {phase}.conversions.{name} is neither a number nor null")
-        for name in ("passes", "tokens", "ns"):
-            if not _number(part.get(name)):
-                raise ReportError(f"{path}: {phase}.{name} is not a number")
+    for phase in PHASES:
+        _check_phase(value.get(phase), path, phase, "; smepilot-run --stats --json prints such an object")
     if value.setdefault("load", None) is not None:
         if not isinstance(value["load"], dict):
             raise ReportError(f"{path}: load is not an object")
@@ -183,3 +196,33 @@ def loadings(benches, stats_path, run_stats):
                 by_start[key] = Loading(clean(source), row["load"])
             by_start[key].benches.append(row)
     return out + list(by_start.values())
+
+
+@dataclass
+class Conversions:
+    """Layout conversions of one run: {phase: its passes, or None where it has no such phase}."""
+
+    source: str
+    phases: dict
+    benches: list = field(default_factory=list)
+    test_bed: bool = False
+
+    def passes(self):
+        return [(phase, self.phases[phase]) for phase in PHASES if self.phases[phase] and self.phases[phase]["passes"]]
+
+
+def conversions(benches, stats_path, run_stats):
+    """Of the file given, and of the recorded runs: of several of one kind, the newest."""
+    out = []
+    if run_stats is not None:
+        phases = {phase: run_stats[phase] for phase in PHASES}
+        out.append(Conversions(clean(stats_path), phases, test_bed=bool(run_stats.get("test_bed"))))
+    newest = {}
+    for row in sorted(benches, key=lambda row: (row["created"], row["id"])):
+        if row["conversions"] is not None:
+            test = end_to_end.test_of(row)
+            newest[row["model_file"], test, row["n_threads"], end_to_end.driver(row)] = row
+    for (model_file, test, threads, driver), row in newest.items():
+        source = f"{end_to_end.test_name(test)}, {driver}, {pluralise(threads, 'thread')}, {model_file}"
+        out.append(Conversions(clean(source), row["conversions"], [row]))
+    return out

@@ -48,7 +48,7 @@ class Problem {
     packed_ = AlignedBuffer::allocate(lhs_bytes(form.layout, kM, kK)).value();
     WorkerPool one(1);
     pack_lhs(one, default_elementwise(1).value(), form, x.data(), kK, kM, kK, packed_.data());
-    lhs_ = {nullptr, 0, packed_.data(), form.layout, kM, kK};
+    lhs_ = {nullptr, 0, packed_.data(), form, kM, kK};
     dst_ = AlignedBuffer::allocate(size_t{kM} * kN * sizeof(float)).value();
   }
 

@@ -61,7 +61,7 @@ void bench_matmul(benchmark::State& state, const KernelVariant& v, const Shape& 
   random.fill_uniform(x.data(), x.size(), -1, 1);
   AlignedBuffer packed = allocate(lhs_bytes(v.lhs_layout, s.m, s.k));
   if (quantised)
-    reference::quantize_lhs_q8(x.data(), s.k, s.m, s.k, packed.data(), kQ8Block, v.lhs_layout);
+    reference::quantize_lhs_q8(x.data(), s.k, s.m, s.k, packed.data(), lhs_q8_group(v.rhs), v.lhs_layout);
   else if (!rows)
     reference::pack_lhs_float(v.lhs_layout, x.data(), s.k, s.m, s.k, packed.data());
   AlignedBuffer dst = allocate(size_t{s.m} * s.n * sizeof(float));
@@ -73,6 +73,7 @@ void bench_matmul(benchmark::State& state, const KernelVariant& v, const Shape& 
   args.rhs_stride = panel_bytes;
   args.dst_stride = s.n;
   args.k = s.k;
+  args.lhs_group = quantised ? lhs_q8_group(v.rhs) : 0;
   size_t at = 0;
   for (auto _ : state) {
     const std::byte* rhs = weights.data() + at * bytes;

@@ -71,6 +71,25 @@ TEST(Baseline, NoisySamplesAreNoMistake) {
   EXPECT_EQ(rows->at(0).avg_ts, tokens * 505);
 }
 
+// ik_llama.cpp's -gp 16,8: eight tokens are timed, after a prompt of 16.
+TEST(Baseline, GenerationAfterAPrompt) {
+  Json row = Json::parse(data("llama_bench.json"))[0];
+  row.erase("n_depth");
+  row["n_prompt"] = 16;
+  row["n_gen"] = 8;
+  row["samples_ns"] = {1e9};
+  row["avg_ns"] = 1e9;
+  row["samples_ts"] = {8.0};
+  row["avg_ts"] = 8.0;
+  EXPECT_ERROR(parse_llama_bench(Json::array({row}).dump(), "f"), "avg_ts is 8, expected about 24");
+  row["test"] = "tg8@pp16";
+  const auto rows = parse_llama_bench(Json::array({row}).dump(), "f");
+  ASSERT_OK(rows);
+  EXPECT_EQ(rows->at(0).n_prompt, 0u);
+  EXPECT_EQ(rows->at(0).n_gen, 8u);
+  EXPECT_EQ(rows->at(0).n_depth, 16u);
+}
+
 TEST(Baseline, ErrorsNameFileRowAndField) {
   const Json good = Json::parse(data("llama_bench.json"));
   const auto expect = [&good](auto change, const std::string& message) {

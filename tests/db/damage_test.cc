@@ -104,7 +104,7 @@ TEST(Damage, ChangedBytes) {
   const std::string path = folder / "flipped.db";
   std::mt19937 random(20260131);
   int detected = 0;
-  constexpr int kRounds = 300;
+  constexpr int kRounds = 120;
   for (int round = 0; round < kRounds; ++round) {
     std::string bytes = stored.bytes;
     // A third hits the file's header, a third the headers of pages, a third anything.

@@ -153,7 +153,7 @@ TEST(Database, RowsOfOlderSchemasStayReadable) {
     }
     auto benches = BenchStore(*db).list();
     ASSERT_OK(benches);
-    EXPECT_EQ(benches->size(), v >= 9 ? 3u : v >= 2 ? 2u : 1u);
+    EXPECT_EQ(benches->size(), v >= 10 ? 4u : v >= 9 ? 3u : v >= 2 ? 2u : 1u);
     const auto labelled =
         std::find_if(benches->begin(), benches->end(), [](const Bench& b) { return !b.planner.empty(); });
     ASSERT_EQ(labelled != benches->end(), v >= 9);
@@ -161,6 +161,12 @@ TEST(Database, RowsOfOlderSchemasStayReadable) {
       EXPECT_EQ(labelled->planner, "race");
       EXPECT_EQ(labelled->mode, "auto");
       EXPECT_NE(labelled->load_json.find("ready_seconds"), std::string::npos);
+    }
+    const auto converted =
+        std::find_if(benches->begin(), benches->end(), [](const Bench& b) { return !b.conversions_json.empty(); });
+    ASSERT_EQ(converted != benches->end(), v >= 10);
+    if (v >= 10) {
+      EXPECT_NE(converted->conversions_json.find("avoided_ns"), std::string::npos);
     }
     auto baselines = BaselineStore(*db).list();
     ASSERT_OK(baselines);

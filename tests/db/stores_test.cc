@@ -439,6 +439,7 @@ TEST_F(Stores, BenchRoundTrip) {
   b.planner = "roofline";
   b.mode = "cpu";
   b.load_json = "{\"seconds\": 0.5}";
+  b.conversions_json = "{\"prefill\": null}";
   ASSERT_OK(BenchStore(*db_).save(test::sample_model(), b));
   rows = BenchStore(*db_).list();
   ASSERT_EQ(rows->size(), 2u);
@@ -450,12 +451,17 @@ TEST_F(Stores, BenchRoundTrip) {
   EXPECT_EQ(rows->at(0).mode, "cpu");
   EXPECT_EQ(rows->at(0).load_json, b.load_json);
   EXPECT_EQ(rows->at(1).load_json, "");
+  EXPECT_EQ(rows->at(0).conversions_json, b.conversions_json);
+  EXPECT_EQ(rows->at(1).conversions_json, "");
   b.n_seqs = 0;
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
   b.n_seqs = 1;
   b.load_json = "{";
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
   b.load_json = "";
+  b.conversions_json = "x";
+  EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
+  b.conversions_json = "";
   b.plan_mode = "guess";
   EXPECT_ERROR(BenchStore(*db_).save(test::sample_model(), b), "schema refuses");
 }

@@ -136,6 +136,7 @@ class Width(ProgramTest):
             for verb in cli_texts.read_program(program, EMULATOR).walk():
                 # The default database's path is the user's.
                 self.narrow("\n".join(s for s in verb.text.split("\n") if "smepilot.db" not in s), " ".join(verb.path))
+                self.assertNotRegex(verb.text, r"\b(U?INT|FLOAT|POSITIVE)\b", " ".join(verb.path))
 
     def test_lists_fit_80_columns(self):
         self.env.pop("SMEPILOT_DATA_DIR", None)
@@ -186,11 +187,18 @@ class Width(ProgramTest):
                 (2, ["serach"], "no verb 'serach'; did you mean search?"),
                 (2, ["plan", "exlpain"], "no verb 'exlpain'; did you mean explain"),
                 (2, ["search", "--modle", "x"], "no option '--modle'; did you mean --model"),
-                (2, ["models", "list", "--jsn"], "no option '--jsn'; did you mean --json")):
+                (2, ["models", "list", "--jsn"], "no option '--jsn'; did you mean --json"),
+                (2, [], "smetune needs one of its verbs: calibrate, search, plan, "),
+                (2, ["plan"], "smetune plan needs one of its verbs: "),
+                (1, ["search", "--model", "gone.gguf"], "gone.gguf: cannot be opened: No such file"),
+                (1, ["search", "--model", "./gone"], "./gone: cannot be opened: No such file")):
             if "--table" in args:
                 self.assert_works(["search", "--platform", "apple-m4-pro", "--model", "llama-3.2-1b", "--dtype", "f16",
                                    "--quick", "--db", self.db], SMETUNE)
             self.assert_fails(args, part, code=code, program=SMETUNE)
+        for args, part in ((["--thread", "2"], "no option '--thread'; did you mean --threads"),
+                           (["-m", self.model, "--bench", "--kv-typ", "f16"], "no option '--kv-typ'; did you mean --kv-type")):
+            self.assert_fails(args, part, code=2)
 
     def test_no_colour_where_no_terminal_is(self):
         for args in (["models", "list"], ["--help"], ["plan", "list"]):

@@ -15,7 +15,7 @@ import unittest
 
 from programs import EMULATOR, RUN, SMETUNE, ProgramTest, write_model
 from test_path import report_python
-from test_workload import BENCH
+from test_workload import BATCHED, BENCH
 
 SOURCE = os.environ["SMEPILOT_SOURCE"]
 sys.path.insert(0, os.path.join(SOURCE, "scripts"))
@@ -150,9 +150,10 @@ class Run(ProgramTest):
             f.write("Once upon a time there was a text of some length. " * 40)
         for folder in ("PATH", "PATH2"):
             os.makedirs(here(folder))
-            with open(here(folder + "/llama-bench"), "w") as f:
-                f.write(BENCH)
-            os.chmod(here(folder + "/llama-bench"), 0o755)
+            for name, script in (("llama-bench", BENCH), ("llama-batched-bench", BATCHED)):
+                with open(here(f"{folder}/{name}"), "w") as f:
+                    f.write(script)
+                os.chmod(here(f"{folder}/{name}"), 0o755)
         rows = json.loads(subprocess.run([here("PATH/llama-bench"), "-m", "model.gguf", "-p", "512", "-n", "0", "-t",
                                           "2"], check=True, capture_output=True).stdout)
         for name in ("base.json", "b.json"):

@@ -330,10 +330,18 @@ class Bench(ProgramTest):
             self.assertEqual(len(json.loads(r[5])), 2)
         self.bench("md", "--record", "--db", self.db, "--mode", "cpu")
         with sqlite3.connect(self.db) as db:
-            rows = db.execute("SELECT planner, mode, load_json FROM bench ORDER BY id").fetchall()
+            rows = db.execute("SELECT planner, mode, load_json, conversions_json, n_prompt FROM bench "
+                              "ORDER BY id").fetchall()
         self.assertEqual([r[:2] for r in rows], 3 * [("untuned", "auto")] + 3 * [("untuned", "cpu")])
         for r in rows:
             check_load(self, json.loads(r[2]))
+            passes = json.loads(r[3])
+            have, other = ("prefill", "decode") if r[4] else ("decode", "prefill")
+            self.assertIsNone(passes[other])
+            self.assertEqual((passes[have]["passes"], passes[have]["tokens"]), (1, r[4] or 1))
+            self.assertGreater(passes[have]["ns"], 0)
+            self.assertEqual(set(passes[have]["conversions"]), {"count", "ns", "priced", "priced_ns", "avoided",
+                                                               "avoided_ns", "weights"})
         # It is llama-bench's format: it can be imported as such.
         with open(self.path("bench.json"), "w") as f:
             f.write(self.bench("json"))

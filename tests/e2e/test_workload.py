@@ -19,6 +19,33 @@ print(json.dumps([{"build_commit": "feed", "build_number": 7, "cpu_info": "x", "
   "test_time": "2026-01-01T00:00:00Z", "avg_ns": ns, "stddev_ns": 0, "avg_ts": (p + n) * 1e9 / ns, "stddev_ts": 0,
   "samples_ns": [ns], "samples_ts": [(p + n) * 1e9 / ns]}]))
 """
+# As ik_llama.cpp's: without -d, but with -gp; its batched bench knows no --output-format and prints to its log.
+IK_BENCH = """#!/usr/bin/env python3
+import json, sys
+if "--help" in sys.argv:
+  print("  -gp <pp,tg>                         (default: )")
+  sys.exit(0)
+a = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if "-d" in a:
+  print("error: invalid parameter for argument: -d", file=sys.stderr)
+  sys.exit(1)
+p, n = map(int, a["-gp"].split(",")) if "-gp" in a else (int(a["-p"]), int(a["-n"]))
+ns = 3e9 if "-gp" in a else 2e9
+ts = (n if "-gp" in a else p + n) * 1e9 / ns
+print(json.dumps([{"build_commit": "beef", "build_number": 7, "cpu_info": "x", "gpu_info": "", "model_filename": a["-m"],
+  "model_type": "llama", "n_threads": int(a["-t"]), "n_prompt": p, "n_gen": n, "n_batch": 512,
+  "test": "tg%d@pp%d" % (n, p) if "-gp" in a else "pp%d" % p, "test_time": "2026-01-01T00:00:00Z", "avg_ns": ns,
+  "stddev_ns": 0, "avg_ts": ts, "stddev_ts": 0, "samples_ns": [ns], "samples_ts": [ts]}]))
+"""
+IK_BATCHED = """#!/bin/sh
+cat >&2 <<END
+|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |
+|-------|--------|------|--------|----------|----------|----------|----------|----------|----------|
+|     9 |     10 |    3 |     57 |    4.000 |     6.75 |    6.500 |     4.62 |   10.500 |     5.43 |
+
+llama_print_timings:       total time =   10500.00 ms /    57 tokens
+END
+"""
 BATCHED = """#!/usr/bin/env python3
 print("some log")
 print('{"n_kv_max": 1, "pp": 9, "tg": 10, "pl": 3, "t_pp": 5.0, "t_tg": 7.0, "t": 12.0}')
@@ -68,6 +95,24 @@ class Workload(ProgramTest):
         self.assertIn("not judged", out)
         self.assertEqual(self.rows("SELECT engine, prefill_s, decode_s FROM workload_run JOIN workload_round ON run_id "
                                    "= id WHERE is_baseline"), [("llama-batched-bench #2", 5.0, 7.0)])
+
+    def test_engines_of_other_forks_and_names_for_them(self):
+        bench = self.program("llama-bench", IK_BENCH)
+        out, _ = self.assert_works(self.args("--scale", "0.1", "-r", "2", "--baseline-cmd", "ik=" + bench), program=SMETUNE)
+        self.assertIn("Time of ik / ours:", out)
+        rows = ("SELECT engine, build, round, prefill_s, decode_s FROM workload_run JOIN workload_round ON run_id = id "
+                "WHERE is_baseline AND batch = ")
+        self.assertEqual(self.rows(rows + "1"), [("ik", "beef (7)", 1, 2.0, 3.0), ("ik", "beef (7)", 2, 2.0, 3.0)])
+        batched = self.program("llama-batched-bench", IK_BATCHED)
+        self.assert_works(self.args("--scale", "0.1", "-r", "1", "--batch", "3", "--baseline-cmd", "ik=" + batched),
+                          program=SMETUNE)
+        self.assertEqual(self.rows(rows + "3"), [("ik", "", 1, 4.0, 6.5)])
+        # A path that holds an equals sign is a path.
+        os.makedirs(self.path("a=b"))
+        os.rename(bench, self.path("a=b/llama-bench"))
+        out, _ = self.assert_works(self.args("--scale", "0.1", "-r", "1", "--baseline-cmd", self.path("a=b/llama-bench")),
+                                   program=SMETUNE)
+        self.assertIn("Time of llama-bench / ours:", out)
 
     def test_errors(self):
         more = ["--scale", "0.1", "-r", "1", "--baseline-cmd"]

@@ -53,7 +53,7 @@ class SlowSide : public testing::Test {
     random.fill_uniform(weights_.data(), weights_.size(), -1, 1);
     rhs_ = {DType::kF32, kN, kK, reinterpret_cast<const std::byte*>(weights_.data())};
     call_.rhs = &rhs_;
-    call_.lhs = {lhs_.data(), kK, nullptr, Layout::kRowMajor, kM, kK};
+    call_.lhs = {lhs_.data(), kK, nullptr, {}, kM, kK};
     call_.dst = dst_.data();
     call_.dst_stride = kN;
     MatmulConfig& c = call_.config;

@@ -540,6 +540,18 @@ TEST_F(Bench, MeasuresWhatWasAskedFor) {
   const auto both = run_bench(*engine_, {5, 4, 0, 2}, 2, meter, nullptr, go);
   ASSERT_TRUE(both.ok()) << both.message();
   EXPECT_EQ(both->test.name(), "pp5+tg4 b2");
+  // A pass of each phase that there is was recorded, and not by the engine's own.
+  EXPECT_EQ(pp->prefill_pass.tokens, 20u);
+  EXPECT_EQ(pp->decode_pass.passes, 0u);
+  EXPECT_EQ(tg->prefill_pass.passes, 0u);
+  EXPECT_EQ(tg->decode_pass.passes, 1u);
+  EXPECT_EQ(four->decode_pass.tokens, 4u);
+  EXPECT_EQ(both->prefill_pass.tokens, 10u);
+  EXPECT_EQ(both->decode_pass.tokens, 2u);
+  EXPECT_GT(both->decode_pass.conversions.avoided, 0u) << "q, k and v share what their norm packed";
+  EXPECT_EQ(engine_->set_stats(nullptr), nullptr);
+  EXPECT_NE(conversions_json(*tg).find("{\"prefill\": null, \"decode\": {\"passes\": 1, \"tokens\": 1, "),
+            std::string::npos);
   ASSERT_EQ(both->prefill_ns.size(), 2u);
   EXPECT_LT(both->prefill_ns[0], both->samples_ns[0]) << "the first token comes before the last";
   expect_error(run_bench(*engine_, {100, 0, 100, 1}, 1, meter, nullptr, go).status(), {"100", "128", "--ctx"});

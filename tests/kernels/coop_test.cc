@@ -82,7 +82,7 @@ TEST(Coop, EachOutputIsComputedOnceByItsSide) {
       config.variant = config.mode == ExecutionMode::kMatrix ? &kMarkMatrix : &kMarkVector;
       randomize(random, m, n, config);
       config.coop.variant = &kMarkMatrix;
-      calls[i] = {config, &rhs[i], {lhs.data(), k, nullptr, Layout::kRowMajor, m, k}, dst[i].data(), n + 3};
+      calls[i] = {config, &rhs[i], {lhs.data(), k, nullptr, {}, m, k}, dst[i].data(), n + 3};
     }
     matmul_group(pool, calls);
     for (size_t i = 0; i < count; ++i) {
@@ -148,7 +148,7 @@ class CoopScripted : public testing::Test {
     MatmulConfig coop{&kScriptedVector, ExecutionMode::kCoop, 1, 16, 16, {}};
     coop.coop = {&kScriptedMatrix, 1, 16, 16, SplitDim::kN, kN - 16, true};
     const MatmulConfig matrix{&kScriptedMatrix, ExecutionMode::kMatrix, 1, 16, 16, {}};
-    const LhsOperand lhs{lhs_.data(), kK, nullptr, Layout::kRowMajor, kM, kK};
+    const LhsOperand lhs{lhs_.data(), kK, nullptr, {}, kM, kK};
     const MatmulCall calls[] = {{coop, &rhs, lhs, dst_.data(), kN}, {matrix, &rhs, lhs, other.data(), kN}};
     matmul_group(pool_, {calls, with_matrix_call ? 2u : 1u});
     EXPECT_FALSE(gave_up) << "what a kernel waited for did not come";
@@ -197,7 +197,7 @@ TEST(Coop, DynamicCallsAreFinishedByBothSides) {
       MatmulConfig config{&kMarkVector, ExecutionMode::kCoop, 1, 16, 16, {}};
       config.coop = {&kMarkMatrix, 1, 16, 16, SplitDim::kN, 16, dynamic};
       std::fill(dst.begin(), dst.end(), 0.0f);
-      matmul(pool, config, {lhs.data(), kK, nullptr, Layout::kRowMajor, kM, kK}, rhs, dst.data(), kN);
+      matmul(pool, config, {lhs.data(), kK, nullptr, {}, kM, kK}, rhs, dst.data(), kN);
       helped = std::count(dst.begin(), dst.end(), kMatrixMark) > 16 * kM;
       if (!dynamic) {
         ASSERT_FALSE(helped);
@@ -281,7 +281,7 @@ TEST(Coop, ResultsAreTheOraclesWhateverTheSplit) {
       AlignedBuffer lhs_packed = AlignedBuffer::allocate(lhs_bytes(form.layout, m, k) + 64).value();
       const bool rows = form.layout == Layout::kRowMajor;
       if (!rows) pack_lhs(any, elementwise, form, x.data(), k, m, k, lhs_packed.data());
-      const LhsOperand lhs{x.data(), k, rows ? nullptr : lhs_packed.data(), form.layout, m, k};
+      const LhsOperand lhs{x.data(), k, rows ? nullptr : lhs_packed.data(), form, m, k};
       // Both kernels read the same rounded activations, so what one of them alone gives is what both must give; and
       // that is near the oracle's of the activations as they were.
       std::vector<float> alone(size_t{m} * n);

@@ -205,7 +205,7 @@ class MatmulProblem {
     MatmulCall c;
     c.config = {&variant_, ExecutionMode::kCpu, static_cast<uint16_t>(workers), mc, nc, {}};
     c.rhs = &rhs_;
-    c.lhs = {lhs_.data(), stride_, lhs_packed_.data(), variant_.lhs_layout, m_, k_};
+    c.lhs = {lhs_.data(), stride_, lhs_packed_.data(), lhs_form(variant_), m_, k_};
     c.dst = dst_.data();
     c.dst_stride = dst_stride_;
     return c;

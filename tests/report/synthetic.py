@@ -252,6 +252,39 @@ def add_entry(connection, plan, **values):
     return insert(connection, "plan_entry", plan_id=plan, **values)
 
 
+def add_workload(connection, session, model, engine, rounds, is_baseline=0, joules=None, **values):
+    """A run of gsm8k at half its size with two sequences; rounds: (seconds of prefill, of decode) of each."""
+    run = {
+        "plan_mode": "" if is_baseline else "none",
+        "workload": "gsm8k",
+        "scale": 0.5,
+        "batch": 2,
+        "n_prompt": 46,
+        "n_gen": 50,
+        "build": "b1",
+        "arguments": "",
+        "model_file": "m.gguf",
+        "kv_type": "f16",
+        "n_threads": 2,
+        "created": "2026-01-01T00:00:00Z",
+        **values,
+    }
+    run = insert(
+        connection, "workload_run", session_id=session, model_id=model, engine=engine, is_baseline=is_baseline, **run
+    )
+    for number, (prefill, decode) in enumerate(rounds, 1):
+        insert(
+            connection,
+            "workload_round",
+            run_id=run,
+            round=number,
+            prefill_s=prefill,
+            decode_s=decode,
+            joules=joules,
+        )
+    return run
+
+
 def add_bench(
     connection,
     session,

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,23 @@ class Comparisons(unittest.TestCase):
         self.assertTrue(slower["ratio_low"] <= slower["ratio"] <= slower["ratio_high"])
         self.assertEqual(made["regressions_beyond_threshold"], 3)  # the operator as default and as the best measured
         self.assertIn("3 by more than 5 %", self.errors)
+
+    def test_workloads_are_compared(self):
+        paths = self.database("a.db"), self.database("b.db", seed=2)
+        for path, factor in zip(paths, (1.0, 1.25), strict=True):
+            connection = sqlite3.connect(path)
+            for engine, baseline in (("smepilot", 0), ("llama-bench", 1)):
+                rounds = [(factor * (1 + 0.001 * i), factor * 3) for i in range(8)]
+                synthetic.add_workload(connection, 1, 1, engine, rounds, baseline)
+            connection.commit()
+            connection.close()
+        code, made = self.compared(*paths)
+        self.assertEqual(code, 3)
+        validate(self, made, "comparison.schema.json")
+        (found,) = [c for c in made["changes"] if "gsm8k" in c["what"]]  # ours, not the baseline's
+        self.assertEqual((found["what"], found["how"]), ("gsm8k at scale 0.5, batch 2, 2 thr.", "untuned"))
+        self.assertEqual((found["verdict"], found["unit"]), ("regression", "tokens/s"))
+        self.assertAlmostEqual(found["ratio"], 0.8)
 
     def test_the_other_way_round_is_a_gain(self):
         code, made = self.compared(self.database("a.db", 0.8), self.database("b.db", seed=2))

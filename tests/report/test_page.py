@@ -148,7 +148,9 @@ class PageOfFullDatabase(unittest.TestCase):
 
     def test_all_rows_are_in_one_table_with_a_label(self):
         tables = re.findall(r"<table.*?</table>", self.html[self.html.index('<section id="rows"') :], re.DOTALL)
-        self.assertEqual(len(tables), 1)
+        self.assertEqual(len(tables), 2)  # the other one stands for it on paper: rows by table and label
+        counts = re.findall(r'<td class="num">(\d+)</td><td class="num">[\d—]+</td>', tables[1])
+        self.assertEqual(sum(map(int, counts)), tables[0].count("<tr id="))
         rows = re.findall(r'<tr id="([a-z-]+)-(\d+)"', tables[0])
         wanted = {"row": "measurement", "plan-entry": "plan_entry", "fork": "fork_join"}
         for anchor in ("row", "plan-entry", "bench", "baseline", "peak", "bandwidth", "fork"):
@@ -283,7 +285,7 @@ class PageOfOther(unittest.TestCase):
             ("modemap", "smetune search"),
             ("splits", "smetune search"),
             ("timeline", "smepilot-run -m MODEL.gguf"),
-            ("conversions", "--stats --json"),
+            ("conversions", "smepilot-run --bench"),
             ("actions", "smetune calibrate"),
             ("load", "smepilot-run --bench"),
             ("choices", "smetune search"),

@@ -10,7 +10,8 @@ import unittest
 import synthetic
 from htmlcheck import Page
 from smepilot_report import runs
-from smepilot_report.database import ReportError
+from smepilot_report.data import load
+from smepilot_report.database import Reader, ReportError
 from smepilot_report.main import main
 from test_formats import validate
 
@@ -104,15 +105,50 @@ class Runs(unittest.TestCase):
                 self.assertEqual(main(["--db", database, "--format", form, *options]), 0)
             text = out.getvalue()
             if form == "md":
-                for part in ("7 (12.5 µs)", "21 (33.5 µs)", "worker 1 idle 60 %", "5 MiB"):
+                for part in ("prefill, 5 | 7 (12.5 µs)", "21 (33.5 µs)", "worker 1 idle 60 %", "5 MiB"):
                     self.assertIn(part, " ".join(text.split()))
                 self.assertTrue(all(len(line) <= 80 or self.folder in line for line in text.splitlines()), text)
                 continue
             made = json.loads(text)
             validate(self, made, "report.schema.json")
-            self.assertEqual(made["conversions"]["decode"]["avoided"], 21)
+            self.assertEqual(made["conversions"][0]["decode"]["avoided"], 21)
             self.assertEqual(made["loads"][0]["peak_rss_bytes"], 5 << 20)
             self.assertAlmostEqual(made["timeline"][0]["workers"][1]["idle_share"], 0.6)
+
+    def test_conversions_of_recorded_runs(self):
+        database = os.path.join(self.folder, "test.db")
+        connection = synthetic.create(database)
+        known = synthetic.fill(connection, "m")
+
+        def bench(created, **conversions):
+            return synthetic.insert(
+                connection, "bench", session_id=known["session"], model_id=known["model"], plan_mode="none",
+                model_file="m.gguf", n_threads=2, n_prompt=512, n_gen=0, n_depth=0, avg_ts=1.0, stddev_ts=0.0,
+                samples_json="[1.0]", created=created, planner="untuned", mode="auto",
+                conversions_json=json.dumps(conversions),
+            )  # fmt: skip
+
+        older = {**PHASE, "conversions": {**CONVERSIONS, "count": 991}}
+        bench("2026-01-01T00:00:00Z", prefill=older, decode=None)
+        newest = bench("2026-01-02T00:00:00Z", prefill=PHASE, decode=None)
+        connection.commit()
+        out = os.path.join(self.folder, "r.html")
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(main(["--db", database, "--out", out]), 0)
+        with open(out, encoding="utf-8") as file:
+            page = Page(file.read())
+        self.assertEqual(page.problems, [])
+        text = " ".join(page.sections["conversions"].split())
+        for part in ("pp512, untuned default, 2 threads, m.gguf", "12.5 µs", "33.5 µs", "0.2 %", "1 row"):
+            self.assertIn(part, text)
+        self.assertNotIn("991", text)
+        self.assertNotIn("decode", text)
+        self.assertIn(f"#bench-{newest}", page.links)
+        connection.execute("UPDATE bench SET conversions_json = '{\"prefill\": {}}' WHERE id = ?", (newest,))
+        connection.commit()
+        connection.close()
+        with self.assertRaisesRegex(ReportError, f"bench {newest}: conversions_json: has no prefill.conversions"):
+            load(Reader(database))
 
     def test_statistics_of_older_builds_are_read(self):
         stats = runs.read_stats(self.file("s.json", {"prefill": OLD_PHASE, "decode": OLD_PHASE}))

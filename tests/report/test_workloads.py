@@ -21,16 +21,9 @@ class Workloads(unittest.TestCase):
             _, session = synthetic.add_machine(connection)
             model = synthetic.add_model(connection)
             for engine, baseline, seconds in (("smepilot", 0, 1.0), ("llama-bench", 1, 2.0)):
-                run = synthetic.insert(
-                    connection, "workload_run", session_id=session, model_id=model, plan_mode="", workload="gsm8k",
-                    scale=0.5, batch=2, n_prompt=46, n_gen=50, engine=engine, is_baseline=baseline, build="b1",
-                    arguments="", model_file="m.gguf", kv_type="f16", n_threads=2, created="2026-01-01T00:00:00Z",
-                )
-                for i in range(1, 7):
-                    synthetic.insert(
-                        connection, "workload_round", run_id=run, round=i, prefill_s=seconds + 0.001 * i, decode_s=3,
-                        joules=None if baseline else 96.0,
-                    )
+                rounds = [(seconds + 0.001 * i, 3) for i in range(1, 7)]
+                joules = None if baseline else 96.0
+                synthetic.add_workload(connection, session, model, engine, rounds, baseline, joules)
             connection.commit()
             page = Page(write_page(folder, connection))
             self.assertEqual(page.problems, [])
@@ -41,7 +34,7 @@ class Workloads(unittest.TestCase):
             # Among the standings, whole rounds: ours takes 4.0035 s, the baseline 5.0035 s for 2 × 96 tokens.
             standing = " ".join(page.sections["endtoend"].split())
             self.assertIn("gsm8k at scale 0.5 (46 + 50 tokens, batch 2)2 threads, m.gguf", standing)
-            self.assertIn("win 1.25×", standing)
+            self.assertRegex(standing, r"win 1\.25×\s*1\.25× – 1\.25×")  # with the interval of the paired ratios
             self.assertIn(str(192 / 4.0035), page.values["endtoend"])
             self.assertIn("#workload-1", page.links)
 
@@ -62,6 +55,8 @@ class Verdicts(unittest.TestCase):
                 self.assertAlmostEqual(found.low, case["low"])
                 self.assertAlmostEqual(found.high, math.inf if case["high"] is None else case["high"])
                 self.assertEqual(found.count, case["rounds"])
+                if verdict.word != "not judged":
+                    self.assertEqual((verdict.low, verdict.high), (found.low, found.high))
 
     def test_ranks_are_those_of_the_tables(self):
         # Critical values of Wilcoxon's and of Mann and Whitney's test, two-sided, 5 %.

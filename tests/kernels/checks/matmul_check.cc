@@ -118,14 +118,16 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
     random.fill_uniform(lhs_values.data() + row * k, k, -size, size);
     if (extreme) std::fill_n(lhs_values.data() + row * k, k, row % 3 == 0 ? -size : size);
   }
-  if (k >= 2 * kQ8Block && !extreme) std::fill_n(lhs_values.begin(), kQ8Block, 0.0f);  // a block whose scale is zero
   const bool quantised = is_q8(v.lhs_layout);
+  // K-quants read activations of which 256 share a scale, and, beside other consumers, those of which 32 do.
+  const uint32_t group = edge == Edge::kEnd ? lhs_q8_group(v.rhs) : kQ8Block;
+  if (k >= 2 * group && !extreme) std::fill_n(lhs_values.begin(), group, 0.0f);  // whose scale is zero
   const bool rows = v.lhs_layout == Layout::kRowMajor;
   const size_t pad = m % 2 == 0 ? 0 : 5;  // floats between rows, of both lhs and dst
   GuardedBuffer lhs(rows ? ((k + pad) * (m - 1) + k) * sizeof(float) : lhs_bytes(v.lhs_layout, m, k), rows ? 4 : 64,
                     edge);
   if (quantised) {
-    reference::quantize_lhs_q8(lhs_values.data(), k, m, k, lhs.as<std::byte>(), kQ8Block, v.lhs_layout);
+    reference::quantize_lhs_q8(lhs_values.data(), k, m, k, lhs.as<std::byte>(), group, v.lhs_layout);
     reference::dequantize_lhs_q8(lhs.as<std::byte>(), m, k, lhs_values.data(), v.lhs_layout);
   } else if (!rows) {
     reference::pack_lhs_float(v.lhs_layout, lhs_values.data(), k, m, k, lhs.as<std::byte>());
@@ -151,6 +153,7 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
   args.m = m;
   args.n = n;
   args.k = k;
+  args.lhs_group = quantised ? group : 0;
   v.matmul(&args);
 
   const reference::MatmulResult expected = reference::matmul(lhs_values.data(), weights.values.data(), m, n, k);
