@@ -109,17 +109,17 @@ Rounds rounds_of(const Machine& machine, Rng& rng, unsigned rounds, double ratio
 }
 
 TEST(Paired, TheSameMissesOneInAtMostFivePercent) {
-  constexpr int kTrials = 2000;
+  constexpr int kTrials = 1000;
   for (const Machine& machine : machines()) {
-    for (const unsigned n : {5u, 6u, 8u, 12u, 20u, 40u}) {
+    for (const unsigned n : {5u, 6u, 8u, 12u, 20u}) {
       Rng rng(n);
       int wrong = 0;
       for (int t = 0; t < kTrials; ++t) {
         const Rounds r = rounds_of(machine, rng, n, 1);
         wrong += !paired_ratio(r.a, r.b).interval.contains(1);
       }
-      EXPECT_LE(wrong, 0.065 * kTrials) << machine.name << ", " << n;  // 5 % and three standard errors
-      if (n >= 12 && machine.slowdown == 0) EXPECT_GE(wrong, 0.03 * kTrials) << "too wide: " << machine.name;
+      EXPECT_LE(wrong, 0.07 * kTrials) << machine.name << ", " << n;  // 5 % and three standard errors
+      if (n >= 12 && machine.slowdown == 0) EXPECT_GE(wrong, 0.025 * kTrials) << "too wide: " << machine.name;
     }
   }
 }
@@ -132,10 +132,10 @@ unsigned rounds_until_seen(const Looks& looks, const Rounds& r, unsigned first) 
 }
 
 TEST(Looks, AllTogetherMissInAtMostFivePercent) {
-  constexpr int kTrials = 2000;
+  constexpr int kTrials = 1000;
   std::vector<unsigned> every;
   for (unsigned n = 6; n <= 14; ++n) every.push_back(n);
-  const std::vector<std::vector<unsigned>> schedules = {every, {8, 12, 16, 24}, {40}};
+  const std::vector<std::vector<unsigned>> schedules = {every, {8, 12, 16, 24}, {20}};
   for (const std::vector<unsigned>& at : schedules) {
     const Looks& looks = looks_after(at);
     for (const Machine& machine : machines()) {
@@ -150,9 +150,9 @@ TEST(Looks, AllTogetherMissInAtMostFivePercent) {
           once = once || !paired_ratio({r.a.data(), at[i]}, {r.b.data(), at[i]}).interval.contains(1);
         each += once;
       }
-      EXPECT_LE(wrong, 0.065 * kTrials) << machine.name << ", " << at.size() << " looks";
+      EXPECT_LE(wrong, 0.07 * kTrials) << machine.name << ", " << at.size() << " looks";
       if (machine.slowdown == 0)
-        EXPECT_GE(wrong, 0.03 * kTrials) << "too wide: " << machine.name << ", " << at.size() << " looks";
+        EXPECT_GE(wrong, 0.025 * kTrials) << "too wide: " << machine.name << ", " << at.size() << " looks";
       if (naive) EXPECT_GT(each, 0.08 * kTrials) << "intervals for one look would do";
     }
   }
@@ -160,7 +160,7 @@ TEST(Looks, AllTogetherMissInAtMostFivePercent) {
 
 // A difference of 5 % where calls scatter by 3 %.
 TEST(Looks, SeeFivePercentSoon) {
-  constexpr int kTrials = 2000;
+  constexpr int kTrials = 1000;
   std::vector<unsigned> every;
   for (unsigned n = 6; n <= 14; ++n) every.push_back(n);
   const Looks& looks = looks_after(every);

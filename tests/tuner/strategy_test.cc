@@ -191,7 +191,7 @@ TEST_P(MeasuringStrategies, SameAgainstSameHasFewFalseWinners) {
        }},
       {"lognormal, 10 %, time runs out", by([](Rng& r) { return std::exp(0.1 * r.normal()); }), true},
   };
-  constexpr int kDecisions = 400;
+  constexpr int kDecisions = 200;
   for (const Machine& m : machines) {
     int winners = 0;
     Rng rng(1);
@@ -211,7 +211,7 @@ TEST_P(MeasuringStrategies, SameAgainstSameHasFewFalseWinners) {
 // A kernel that takes 5 % less time, where single calls scatter by 3 %: found, and how soon.
 TEST_P(MeasuringStrategies, FivePercentAreFoundAtThreePercentNoise) {
   const SearchSpace space = equals();
-  constexpr int kDecisions = 200;
+  constexpr int kDecisions = 100;
   int found = 0;
   std::vector<double> samples;
   for (uint64_t seed = 0; seed < kDecisions; ++seed) {
