@@ -139,12 +139,15 @@ TEST(CoopPairs, ReadTheSameOperandsOnDifferentUnits) {
   const IsaSet isa = *usable_isa();
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K}) {
     const OperatorShape shape{OpKind::kMatmul, dtype, 64, 256, 256, 0, 0};
+    const auto suits = [&](const KernelVariant& v, ExecutionUnit unit) {
+      return v.op == OpKind::kMatmul && v.rhs == dtype && v.unit == unit && (v.isa & ~isa) == 0 &&
+             (v.max_m == 0 || v.max_m >= shape.m);
+    };
     size_t expected = 0;
     for (const KernelVariant* a : all_variants())
       for (const KernelVariant* b : all_variants())
-        expected += a->op == OpKind::kMatmul && b->op == OpKind::kMatmul && a->rhs == dtype && b->rhs == dtype &&
-                    ((a->isa | b->isa) & ~isa) == 0 && a->unit == ExecutionUnit::kMatrix &&
-                    b->unit == ExecutionUnit::kCpu && a->lhs_layout == b->lhs_layout && a->lhs == b->lhs;
+        expected += suits(*a, ExecutionUnit::kMatrix) && suits(*b, ExecutionUnit::kCpu) &&
+                    a->lhs_layout == b->lhs_layout && a->lhs == b->lhs;
     const std::vector<Kernels> pairs = coop_pairs(shape, isa);
     EXPECT_EQ(pairs.size(), expected) << traits(dtype).name;
     for (const Kernels& k : pairs) {
