@@ -114,7 +114,8 @@ class Bench:
     def learned(self, plan, cpu, name):
         """The plan that a run with --adapt makes of this one, or the same if it finds nothing to change."""
         _, changes = self.run(plan, cpu, adapt=True, learn=True, steps=max(8, self.o.steps))
-        if not any("operator" in c for c in changes):
+        # What moved late has not run long enough to be learned: then there may be no database either.
+        if not any("operator" in c for c in changes) or not os.path.exists(self.db):
             return plan
         path = os.path.join(self.folder, name)
         execute([self.o.smetune, "plan", "export", "--db", self.db, *self.testbed, "-o", path])
