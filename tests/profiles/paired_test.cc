@@ -119,7 +119,9 @@ TEST(Paired, TheSameMissesOneInAtMostFivePercent) {
         wrong += !paired_ratio(r.a, r.b).interval.contains(1);
       }
       EXPECT_LE(wrong, 0.07 * kTrials) << machine.name << ", " << n;  // 5 % and three standard errors
-      if (n >= 12 && machine.slowdown == 0) EXPECT_GE(wrong, 0.025 * kTrials) << "too wide: " << machine.name;
+      if (n >= 12 && machine.slowdown == 0) {
+        EXPECT_GE(wrong, 0.025 * kTrials) << "too wide: " << machine.name;
+      }
     }
   }
 }
@@ -151,9 +153,12 @@ TEST(Looks, AllTogetherMissInAtMostFivePercent) {
         each += once;
       }
       EXPECT_LE(wrong, 0.07 * kTrials) << machine.name << ", " << at.size() << " looks";
-      if (machine.slowdown == 0)
+      if (machine.slowdown == 0) {
         EXPECT_GE(wrong, 0.025 * kTrials) << "too wide: " << machine.name << ", " << at.size() << " looks";
-      if (naive) EXPECT_GT(each, 0.08 * kTrials) << "intervals for one look would do";
+      }
+      if (naive) {
+        EXPECT_GT(each, 0.08 * kTrials) << "intervals for one look would do";
+      }
     }
   }
 }
