@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <thread>
-#include <utility>
 
 namespace smepilot {
 namespace {
@@ -12,17 +11,17 @@ constexpr double kCooldown = 0.1;  // of the time, for waiting until the clock h
 }  // namespace
 
 SampledRun::SampledRun(unsigned workers, const std::vector<int>& cpus, double budget_ns,
-                       const CalibrateOptions& options, std::function<double()> reference)
+                       const CalibrateOptions& options, const std::function<double()>& reference)
     : pool_(workers, cpus),
       times_(workers),
       progress_(options.progress),
       cancel_(options.cancel),
       budget_ns_(budget_ns),
-      clock_(clock_source(options, std::move(reference)), {.cooldown_s = kCooldown * budget_ns * 1e-9}) {}
+      clock_(clock_source(options, reference), {.cooldown_s = kCooldown * budget_ns * 1e-9}) {}
 
-ClockSource SampledRun::clock_source(const CalibrateOptions& options, std::function<double()> reference) {
+ClockSource SampledRun::clock_source(const CalibrateOptions& options, const std::function<double()>& reference) {
   ClockSource source;
-  source.gflops = options.reference_gflops ? options.reference_gflops : std::move(reference);
+  source.gflops = options.reference_gflops ? options.reference_gflops : reference;
   source.now_s = [] { return static_cast<double>(now_ns()) * 1e-9; };
   source.wait_s = [](double s) { std::this_thread::sleep_for(std::chrono::duration<double>(s)); };
   source.cancelled = [this] { return cancelled(); };

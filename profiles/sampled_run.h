@@ -22,7 +22,7 @@ class SampledRun {
   // `cpus`: where workers are pinned, fewer leave the last ones free. `reference`: the rate of the clock's reference
   // kernel, GFLOP/s.
   SampledRun(unsigned workers, const std::vector<int>& cpus, double budget_ns, const CalibrateOptions& options,
-             std::function<double()> reference);
+             const std::function<double()>& reference);
 
  protected:
   struct alignas(64) WorkerTime {
@@ -104,7 +104,7 @@ class SampledRun {
  private:
   static constexpr size_t kMinSamples = 12, kMaxSamples = 400;
 
-  ClockSource clock_source(const CalibrateOptions& options, std::function<double()> reference);
+  ClockSource clock_source(const CalibrateOptions& options, const std::function<double()>& reference);
 
   const std::function<void(double, std::string_view)>& progress_;
   const std::atomic<bool>* const cancel_;

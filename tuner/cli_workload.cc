@@ -163,9 +163,10 @@ Result<WorkloadRound> run_llama_bench(const Race& race, Contender& c, const std:
     const auto run = [&] {
       const std::string p = fmt::format("{}", c.run.n_prompt), n = fmt::format("{}", c.run.n_gen);
       std::vector<std::string> whole = command;
-      for (const std::string& word : !decode ? std::vector<std::string>{"-p", p, "-n", "0"}
-                                     : c.gp  ? std::vector<std::string>{"-p", "0", "-n", "0", "-gp", p + "," + n}
-                                             : std::vector<std::string>{"-p", "0", "-n", n, "-d", p})
+      for (const std::string& word :
+           !decode ? std::vector<std::string>{"-p", p, "-n", "0"}
+           : c.gp  ? std::vector<std::string>{"-p", "0", "-n", "0", "-gp", fmt::format("{},{}", p, n)}
+                   : std::vector<std::string>{"-p", "0", "-n", n, "-d", p})
         whole.push_back(word);
       return output_of(whole, o.timeout_s, cancel);
     };

@@ -25,18 +25,26 @@ inline std::string range_type(const std::string& description) {
   return std::strtod(high.c_str(), nullptr) <= kFew ? low + ".." + high : "N";
 }
 
+// Number i of an option's checks; nullptr: it has fewer.
+template <typename Option>
+auto validator(Option& option, int i) -> decltype(option.get_validator(i)) {
+  try {
+    return option.get_validator(i);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
 // Gives the options of `app` (CLI::App) and of its verbs that take a number such a type.
 template <typename App>
 void name_ranges(App& app) {
   for (auto* option : app.get_options()) {
     std::string type;
-    try {
-      for (int i = 0; type.empty(); ++i) {
-        auto* const check = option->get_validator(i);
-        type = range_type(check->get_description());
-        if (!type.empty()) check->description("");
-      }
-    } catch (const std::exception&) {  // there is no further one
+    for (int i = 0; type.empty(); ++i) {
+      auto* const check = validator(*option, i);
+      if (check == nullptr) break;
+      type = range_type(check->get_description());
+      if (!type.empty()) check->description("");
     }
     const std::string own = option->get_type_name();
     if (own != "UINT" && own != "INT" && own != "FLOAT") continue;
