@@ -29,8 +29,7 @@ PairedRatio ratio_of(const std::vector<double>& ratios, std::optional<size_t> tr
   r.pairs = ratios.size();
   if (ratios.empty()) return r;
   const std::vector<double> sorted = averages(ratios);
-  const size_t half = sorted.size() / 2;
-  r.estimate = std::exp(sorted.size() % 2 != 0 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]));
+  r.estimate = std::exp(median(sorted));
   if (trim) r.interval = {std::exp(sorted[*trim]), std::exp(sorted[sorted.size() - 1 - *trim])};
   return r;
 }
