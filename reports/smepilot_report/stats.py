@@ -84,27 +84,37 @@ class Ratio:
     count: int
 
 
+def exact_trim(ways, total):
+    """The largest value of a symmetric statistic up to which both tails together hold at most what the 95 % interval
+    leaves out; None: there is none. ways[v] of `total` cases have the value v."""
+    trim, below = None, 0
+    for value, count in enumerate(ways):
+        below += count
+        if 2 * below > (1 - CONFIDENCE) * total * (1 + 1e-12):
+            break
+        trim = value
+    return trim
+
+
+def normal_trim(mean, variance):
+    """The same by the normal approximation."""
+    refused = 0
+    while math.erfc((mean - refused - 0.5) / math.sqrt(2 * variance)) <= 1 - CONFIDENCE:
+        refused += 1
+    return refused - 1 if refused else None
+
+
 def signed_rank_trim(count):
     """How many averages of two logarithms lie outside the 95 % interval at either end; None: no interval is so good.
     By the distribution of Wilcoxon's signed-rank statistic."""
     most = count * (count + 1) // 2
-    if count <= EXACT_PAIRS:
-        ways = [1] + [0] * most  # of the signs of the ranks so far to have this sum
-        for rank in range(1, count + 1):
-            for t in range(most, rank - 1, -1):
-                ways[t] += ways[t - rank]
-        refused, below = 0, 0
-        while refused <= most:
-            below += ways[refused]
-            if 2 * below > (1 - CONFIDENCE) * 2**count * (1 + 1e-12):
-                break
-            refused += 1
-    else:
-        mean, deviation = most / 2, math.sqrt(most * (2 * count + 1) / 12)
-        refused = 0
-        while math.erfc((mean - refused - 0.5) / (deviation * math.sqrt(2))) <= 1 - CONFIDENCE:
-            refused += 1
-    return refused - 1 if refused else None
+    if count > EXACT_PAIRS:
+        return normal_trim(most / 2, most * (2 * count + 1) / 12)
+    ways = [1] + [0] * most  # of the signs of the ranks so far to have this sum
+    for rank in range(1, count + 1):
+        for t in range(most, rank - 1, -1):
+            ways[t] += ways[t - rank]
+    return exact_trim(ways, 2**count)
 
 
 def paired_ratio(ours, theirs):
@@ -123,25 +133,15 @@ def paired_ratio(ours, theirs):
 def rank_sum_trim(m, n):
     """How many of the m * n ratios lie outside the 95 % interval at either end; None: no interval is so good. By the
     distribution of the statistic of Mann and Whitney."""
-    if max(m, n) <= EXACT_SAMPLES:
-        ways = [1] + [0] * (m * n)  # of the orders of m + n samples, by their statistic: a Gaussian binomial coefficient
-        for i in range(1, m + 1):
-            for u in range(m * n, n + i - 1, -1):
-                ways[u] -= ways[u - n - i]
-            for u in range(i, m * n + 1):
-                ways[u] += ways[u - i]
-        refused, below = 0, 0
-        while refused <= m * n:
-            below += ways[refused]
-            if 2 * below > (1 - CONFIDENCE) * math.comb(m + n, m) * (1 + 1e-12):
-                break
-            refused += 1
-    else:
-        mean, deviation = m * n / 2, math.sqrt(m * n * (m + n + 1) / 12)
-        refused = 0
-        while math.erfc((mean - refused - 0.5) / (deviation * math.sqrt(2))) <= 1 - CONFIDENCE:
-            refused += 1
-    return refused - 1 if refused else None
+    if max(m, n) > EXACT_SAMPLES:
+        return normal_trim(m * n / 2, m * n * (m + n + 1) / 12)
+    ways = [1] + [0] * (m * n)  # of the orders of m + n samples, by their statistic: a Gaussian binomial coefficient
+    for i in range(1, m + 1):
+        for u in range(m * n, n + i - 1, -1):
+            ways[u] -= ways[u - n - i]
+        for u in range(i, m * n + 1):
+            ways[u] += ways[u - i]
+    return exact_trim(ways, math.comb(m + n, m))
 
 
 def unpaired_ratio(ours, theirs):
