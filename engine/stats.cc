@@ -166,8 +166,8 @@ OperatorStats& Stats::row(const Execution& e, bool mixed, uint32_t m) {
   return r;
 }
 
-// Work and traffic of one operator; its fork and join, which a group pays once, in *overhead_ns.
-void Stats::add(OperatorStats& row, const Execution& e, const OperatorShape& shape, double* overhead_ns) const {
+// Work and traffic of one operator, and what its roof would allow.
+void Stats::add(OperatorStats& row, const Execution& e, const OperatorShape& shape) const {
   row.m_min = std::min(row.m_min, shape.m);
   row.m_max = std::max(row.m_max, shape.m);
   const double flops = op_flops(shape);
@@ -183,17 +183,14 @@ void Stats::add(OperatorStats& row, const Execution& e, const OperatorShape& sha
   const Price price = e.matrix == nullptr             ? roofline_->price(shape, *e.variant, e.workers)
                       : shape.kind == OpKind::kMatmul ? roofline_->coop_price(shape, sides, {.dynamic = true})
                                                       : roofline_->pipeline_price(shape, sides);
-  row.roofline_ns += price.ns - price.overhead_ns;
-  *overhead_ns = price.overhead_ns;
+  if (price.roof_gflops > 0) row.roofline_ns += flops / price.roof_gflops;
 }
 
 void Stats::record(const Execution& e, std::span<const OperatorShape> shapes, double ns) {
   OperatorStats& r = row(e, false, shapes.empty() ? 0 : shapes[0].m);
   ++r.calls;
   r.ns += ns;
-  double overhead = 0;
-  for (const OperatorShape& shape : shapes) add(r, e, shape, &overhead);
-  r.roofline_ns += overhead;
+  for (const OperatorShape& shape : shapes) add(r, e, shape);
 }
 
 void Stats::record(std::span<const Execution> executions, std::span<const OperatorShape> shapes, double ns) {
@@ -204,10 +201,9 @@ void Stats::record(std::span<const Execution> executions, std::span<const Operat
   OperatorStats& r = row(executions[0], true, shapes[0].m);
   ++r.calls;
   r.ns += ns;
-  double overhead = 0;
   for (size_t i = 0; i < shapes.size(); ++i) {
     const OperatorShape& shape = shapes[i];
-    add(r, executions[i], shape, &overhead);
+    add(r, executions[i], shape);
     auto part = std::find_if(r.parts.begin(), r.parts.end(),
                              [&](const OperatorPart& p) { return same(p.execution, executions[i]); });
     if (part == r.parts.end()) part = r.parts.insert(part, {executions[i], shape.m, shape.m, 0, 0});
@@ -216,7 +212,6 @@ void Stats::record(std::span<const Execution> executions, std::span<const Operat
     ++part->operators;
     part->flops += op_flops(shape);
   }
-  r.roofline_ns += overhead;
 }
 
 PhaseSummary Stats::summary(StatsPhase phase) const {

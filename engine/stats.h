@@ -41,8 +41,8 @@ struct OperatorStats {
   uint32_t m_min = 0, m_max = 0;  // rows of an operator
   uint64_t calls = 0;
   double ns = 0, flops = 0, bytes = 0;
-  double roofline_ns = 0;           // what the roofline allows for the same calls; 0: no calibration
-  double peak_ns = 0;               // what the calibrated int8 peak would take for them; 0: not int8, no calibration
+  double roofline_ns = 0;  // what the ceilings alone (peak, bandwidth) allow for the same calls; 0: no calibration
+  double peak_ns = 0;      // what the calibrated int8 peak would take for them; 0: not int8, no calibration
   std::vector<OperatorPart> parts;  // of a mixed group; else empty
 };
 
@@ -106,7 +106,7 @@ class Stats {
     Conversions conversions;
   };
   OperatorStats& row(const Execution& execution, bool mixed, uint32_t m);
-  void add(OperatorStats& row, const Execution& execution, const OperatorShape& shape, double* overhead_ns) const;
+  void add(OperatorStats& row, const Execution& execution, const OperatorShape& shape) const;
 
   std::vector<OperatorStats> rows_;
   Passes passes_[2];
