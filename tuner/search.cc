@@ -151,6 +151,9 @@ class SearchRun {
     for (const OperatorTask& t : tasks)
       for (const OperatorTask::Use& u : t.uses) operators.push_back({u.role, t.shape, u.calls, 0});
     const std::string wanted = options_.to_json();
+    SMEPILOT_ASSIGN(SearchClaims claims, SearchClaims::open(db_.path()));
+    result_.claims = std::make_shared<SearchClaims>(std::move(claims));
+    SMEPILOT_TRY(result_.claims->take_turn());
     if (!options_.fresh && options_.replay == nullptr) {
       SMEPILOT_ASSIGN(const std::vector<Search> searches,
                       store_.find_searches(platform_.fingerprint(), model_.hash(), hash_));
@@ -165,7 +168,9 @@ class SearchRun {
           if (!old) continue;
           calibration_ = std::move(*old);
         }
+        SMEPILOT_TRY(claim(s.id));
         SMEPILOT_TRY(store_.resume_search(s.id, operators));
+        result_.claims->end_turn();
         result_.search = s;
         result_.search.state = SearchState::kRunning;
         result_.resumed = true;
@@ -182,7 +187,19 @@ class SearchRun {
     s.budget_s = options_.budget_s;
     s.options_json = wanted;
     SMEPILOT_ASSIGN(result_.search, store_.begin_search(s, operators));
+    SMEPILOT_TRY(claim(result_.search.id));
+    result_.claims->end_turn();
     return {};
+  }
+
+  // Of a search that is to be continued, or was just begun.
+  Status claim(int64_t id) {
+    SMEPILOT_ASSIGN(const std::optional<int64_t> holder, result_.claims->claim(id));
+    if (!holder) return {};
+    return error(
+        "{}: search {} of model {} is being run by {}: wait until it has ended, or give --fresh for a search of its "
+        "own",
+        db_.path(), id, model_.name, *holder > 0 ? fmt::format("process {}", *holder) : "another process");
   }
 
   // Measurements by this very build: another one's kernels may have other speeds under the same names.

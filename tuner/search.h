@@ -4,12 +4,14 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "db/database.h"
 #include "db/measurement_store.h"
 #include "db/plan.h"
+#include "db/search_claim.h"
 #include "profiles/calibration.h"
 #include "profiles/model_shape.h"
 #include "profiles/platform.h"
@@ -67,6 +69,7 @@ struct SearchResult {
   size_t measured = 0, reused = 0;  // samples
   size_t repeated = 0;              // of the reused ones of a recording, those given another time
   double seconds = 0;
+  std::shared_ptr<SearchClaims> claims;  // as long as it lives, no other process continues this search
 };
 
 // Two times that differ by less than this fraction are taken for the same: the noise that calibration found, within one
@@ -74,7 +77,8 @@ struct SearchResult {
 double decision_noise(const Calibration& calibration, double tie) noexcept;
 
 // `evaluator` may be null for a strategy that does not measure. Operators without any result (the search was cancelled
-// before them) are left out of the result. Errors: no variant can run an operator, or the database cannot be written.
+// before them) are left out of the result. Errors: no variant can run an operator, the database cannot be written, or
+// another process is running the search that would be continued.
 Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,
                                 const Calibration& calibration, const ModelShape& model, Evaluator* evaluator,
                                 const SearchOptions& options);
