@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "kernels/abi/half.h"
+#include "kernels/base/carver.h"
 #include "kernels/base/integer.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
@@ -30,6 +32,17 @@ Status check_memory(const OperatorShape& shape, uint64_t bytes, uint64_t memory_
     return error("{} needs {:.1f} GiB of operands, more than half of this machine's {:.1f} GiB", describe(shape),
                  static_cast<double>(bytes) / (1 << 30), static_cast<double>(memory_bytes) / (1 << 30));
   return {};
+}
+
+// Memory for what carve(carver) takes, and takes it.
+template <typename Carve>
+Result<AlignedBuffer> arena_for(const Carve& carve) {
+  Carver sizes(nullptr);
+  carve(sizes);
+  SMEPILOT_ASSIGN(AlignedBuffer arena, AlignedBuffer::allocate(std::max(sizes.used(), AlignedBuffer::kHugePage)));
+  Carver pieces(arena.data());
+  carve(pieces);
+  return arena;
 }
 
 // Random weights as a file stores them.
@@ -63,22 +76,24 @@ class MatmulOperands final : public Operands {
     const size_t x_bytes = size_t{s.m} * s.k * sizeof(float), dst_bytes = size_t{s.m} * s.n * sizeof(float);
     SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * x_bytes + 2 * dst_bytes, memory_bytes));
     SMEPILOT_ASSIGN(weights_, AlignedBuffer::allocate(copies_ * bytes_));
-    SMEPILOT_ASSIGN(lhs_, AlignedBuffer::allocate(x_bytes));
-    SMEPILOT_ASSIGN(dst_, AlignedBuffer::allocate(dst_bytes));
+    // The activations in every form that a candidate may read.
+    std::map<Layout, LhsForm> forms;
+    SMEPILOT_ASSIGN(elementwise_, default_elementwise(workers));
+    SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+    for (const KernelVariant* v : select_variants(s, isa).usable)
+      if (const LhsForm form = lhs_form(*v); form.layout != Layout::kRowMajor) forms.emplace(form.layout, form);
+    SMEPILOT_ASSIGN(arena_, arena_for([&](Carver& carver) {
+                      carver.take(&lhs_, size_t{s.m} * s.k);
+                      carver.take(&dst_, size_t{s.m} * s.n);
+                      for (const auto& [layout, form] : forms)
+                        carver.take(&packed_[static_cast<size_t>(layout)], lhs_bytes(layout, s.m, s.k));
+                    }));
     SMEPILOT_TRY(fill_weights(s.dtype, s.n, s.k, weights_.data()));
     for (uint64_t i = 1; i < copies_; ++i) std::memcpy(weights_.data() + i * bytes_, weights_.data(), bytes_);
     reference::Random random(3);
-    random.fill_uniform(lhs_.as<float>(), size_t{s.m} * s.k, -1, 1);
-    // In every form that a candidate may read.
-    SMEPILOT_ASSIGN(elementwise_, default_elementwise(workers));
-    SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
-    for (const KernelVariant* v : select_variants(s, isa).usable) {
-      const LhsForm form = lhs_form(*v);
-      AlignedBuffer& packed = packed_[static_cast<size_t>(form.layout)];
-      if (form.layout == Layout::kRowMajor || packed.size() != 0) continue;
-      SMEPILOT_ASSIGN(packed, AlignedBuffer::allocate(lhs_bytes(form.layout, s.m, s.k)));
-      pack_lhs(pool, elementwise_, form, lhs_.as<float>(), s.k, s.m, s.k, packed.data());
-    }
+    random.fill_uniform(lhs_, size_t{s.m} * s.k, -1, 1);
+    for (const auto& [layout, form] : forms)
+      pack_lhs(pool, elementwise_, form, lhs_, s.k, s.m, s.k, packed_[static_cast<size_t>(layout)]);
     return {};
   }
 
@@ -91,30 +106,32 @@ class MatmulOperands final : public Operands {
     rhs.data = weights_.data() + next_ * bytes_;
     next_ = (next_ + 1) % copies_;
     LhsOperand lhs;
-    lhs.f32 = lhs_.as<float>();
+    lhs.f32 = lhs_;
     lhs.stride = shape_.k;
     lhs.form = lhs_form(*kernels.variant);
-    lhs.packed = packed_[static_cast<size_t>(lhs.form.layout)].data();
+    lhs.packed = packed_[static_cast<size_t>(lhs.form.layout)];
     lhs.m = shape_.m;
     lhs.k = shape_.k;
-    matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
+    matmul(pool, config, lhs, rhs, dst_, shape_.n);
   }
 
   void pack(WorkerPool& pool, const Kernels& kernels) noexcept override {
     const LhsForm form = lhs_form(*kernels.variant);
     if (form.layout == Layout::kRowMajor) return;
-    pack_lhs(pool, elementwise_, form, lhs_.as<float>(), shape_.k, shape_.m, shape_.k,
-             packed_[static_cast<size_t>(form.layout)].data());
+    pack_lhs(pool, elementwise_, form, lhs_, shape_.k, shape_.m, shape_.k, packed_[static_cast<size_t>(form.layout)]);
   }
 
-  std::span<const float> result() const noexcept override { return {dst_.as<float>(), size_t{shape_.m} * shape_.n}; }
+  std::span<const float> result() const noexcept override { return {dst_, size_t{shape_.m} * shape_.n}; }
 
  private:
   OperatorShape shape_ = {};
   uint64_t bytes_ = 0, copies_ = 1, next_ = 0;
-  AlignedBuffer weights_, lhs_, dst_;
+  AlignedBuffer weights_;                                        // [copies][bytes]
+  AlignedBuffer arena_;                                          // of what follows
+  float* lhs_ = nullptr;                                         // [m][k]
+  float* dst_ = nullptr;                                         // [m][n]
+  std::byte* packed_[static_cast<size_t>(Layout::kCount)] = {};  // lhs_ by layout; nullptr: nobody reads that
   ElementwiseConfig elementwise_ = {};
-  AlignedBuffer packed_[static_cast<size_t>(Layout::kCount)];  // of lhs_, by layout
 };
 
 class AttentionOperands final : public Operands {
@@ -129,12 +146,17 @@ class AttentionOperands final : public Operands {
     const size_t row = size_t{s.n} * s.k;
     const size_t scratch = attention_scratch_bytes(workers, s.m, s.n, capacity_, s.k);
     SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch, memory_bytes));
-    SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_));
-    SMEPILOT_ASSIGN(q_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
-    SMEPILOT_ASSIGN(out_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
-    SMEPILOT_ASSIGN(scratch_, AlignedBuffer::allocate(scratch));
+    // As layers of a cache: all keys in one buffer, all values in another.
+    const size_t side = std::max(copies_ * half_, AlignedBuffer::kHugePage);
+    SMEPILOT_ASSIGN(keys_, AlignedBuffer::allocate(side));
+    SMEPILOT_ASSIGN(values_, AlignedBuffer::allocate(side));
+    SMEPILOT_ASSIGN(arena_, arena_for([&](Carver& carver) {
+                      carver.take(&q_, s.m * row);
+                      carver.take(&out_, s.m * row);
+                      carver.take(&scratch_, scratch);
+                    }));
     reference::Random random(5);
-    random.fill_uniform(q_.as<float>(), s.m * row, -1, 1);
+    random.fill_uniform(q_, s.m * row, -1, 1);
     const size_t kv_row = size_t{s.kv_heads} * s.k;
     std::vector<float> k(kv_row * kPanel), v(kv_row * kPanel);
     for (uint32_t pos = 0; pos < s.kv_len; pos += kPanel) {
@@ -143,7 +165,8 @@ class AttentionOperands final : public Operands {
       random.fill_uniform(v.data(), v.size(), -1, 1);
       write_kv(pool, 1, view(0), pos, rows, k.data(), kv_row, v.data(), kv_row);
     }
-    for (uint64_t i = 1; i < copies_; ++i) std::memcpy(cache_.data() + i * 2 * half_, cache_.data(), 2 * half_);
+    for (uint64_t i = 1; i < copies_; ++i)
+      for (AlignedBuffer* b : {&keys_, &values_}) std::memcpy(b->data() + i * half_, b->data(), half_);
     return {};
   }
 
@@ -152,23 +175,20 @@ class AttentionOperands final : public Operands {
     const size_t row = size_t{shape_.n} * shape_.k;
     const float scale = 1 / std::sqrt(static_cast<float>(shape_.k));
     const AttentionSequence sequence{.own = view(next_), .length = shape_.kv_len - shape_.m, .m = shape_.m};
-    attention(pool, config, {&sequence, 1}, shape_.n, q_.as<float>(), row, out_.as<float>(), row, scale,
-              scratch_.data());
+    attention(pool, config, {&sequence, 1}, shape_.n, q_, row, out_, row, scale, scratch_);
     next_ = (next_ + 1) % copies_;
   }
 
   void pack(WorkerPool&, const Kernels&) noexcept override {}
 
-  std::span<const float> result() const noexcept override {
-    return {out_.as<float>(), size_t{shape_.m} * shape_.n * shape_.k};
-  }
+  std::span<const float> result() const noexcept override { return {out_, size_t{shape_.m} * shape_.n * shape_.k}; }
 
  private:
   KvView view(uint64_t copy) noexcept {
     KvView kv;
     kv.dtype = shape_.dtype;
-    kv.k = cache_.data() + copy * 2 * half_;
-    kv.v = kv.k + half_;
+    kv.k = keys_.data() + copy * half_;
+    kv.v = values_.data() + copy * half_;
     kv.capacity = capacity_;
     kv.kv_heads = shape_.kv_heads;
     kv.head_dim = shape_.k;
@@ -179,7 +199,10 @@ class AttentionOperands final : public Operands {
   uint32_t capacity_ = 0;
   size_t half_ = 0;  // bytes of K (or of V) in one copy
   uint64_t copies_ = 1, next_ = 0;
-  AlignedBuffer cache_, q_, out_, scratch_;
+  AlignedBuffer keys_, values_;          // [copies][half]
+  AlignedBuffer arena_;                  // of what follows
+  float *q_ = nullptr, *out_ = nullptr;  // [m][heads * head_dim]
+  std::byte* scratch_ = nullptr;
 };
 
 CheckResult wrong(size_t row, size_t col, double found, double expected, double allowed) {

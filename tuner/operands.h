@@ -1,5 +1,7 @@
 // Operands to time an operator on, and the operator itself: exactly the driver's functions on random, valid, non-zero
-// data, in as many copies of the weights (or of the KV cache) as make them as cold as they are in a real pass.
+// data, in as many copies of the weights (or of the KV cache) as make them as cold as they are in a real pass. What is
+// not weights or cache lies together in one buffer of huge pages, as the engine's activations do: a kernel that is a
+// few per cent faster by how its buffers happen to lie to one another would win one search and lose the next.
 #pragma once
 #include <cstdint>
 #include <memory>
