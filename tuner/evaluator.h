@@ -26,6 +26,10 @@ class Evaluator {
   // Runs the candidate once and compares its result.
   virtual CheckResult check(const Candidate& candidate) = 0;
 
+  // The samples that follow are compared with one another: what they work on lies in the same place of memory. From
+  // round to round that changes, so that a comparison of rounds is about all places alike.
+  virtual void begin_round() {}
+
   // Nanoseconds of one call. Nothing: there are no more samples (a recording has ended).
   virtual std::optional<double> sample(const Candidate& candidate) = 0;
 

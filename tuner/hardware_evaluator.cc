@@ -122,6 +122,10 @@ CheckResult HardwareEvaluator::check(const Candidate& candidate) {
   return compare_results(result, expected_, exact);
 }
 
+void HardwareEvaluator::begin_round() {
+  if (operands_ != nullptr) operands_->move_on();
+}
+
 std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {
   Known& k = known(candidate);
   if (k.kernels.variant == nullptr) return std::nullopt;

@@ -25,6 +25,7 @@ class HardwareEvaluator final : public Evaluator {
 
   Status prepare(const OperatorTask& task) override;
   CheckResult check(const Candidate& candidate) override;
+  void begin_round() override;
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;
 

@@ -21,6 +21,7 @@
 namespace smepilot {
 namespace {
 
+constexpr size_t kPlacesBytes = 8 * AlignedBuffer::kHugePage;  // of all copies of small activations
 constexpr size_t kPackedRows = 64;  // rows that differ; the others repeat them, which no cache notices
 
 uint64_t copies_for(uint64_t cold_bytes, uint64_t bytes) noexcept {
@@ -34,16 +35,32 @@ Status check_memory(const OperatorShape& shape, uint64_t bytes, uint64_t memory_
   return {};
 }
 
-// Memory for what carve(carver) takes, and takes it.
-template <typename Carve>
-Result<AlignedBuffer> arena_for(const Carve& carve) {
-  Carver sizes(nullptr);
-  carve(sizes);
-  SMEPILOT_ASSIGN(AlignedBuffer arena, AlignedBuffer::allocate(std::max(sizes.used(), AlignedBuffer::kHugePage)));
-  Carver pieces(arena.data());
-  carve(pieces);
-  return arena;
-}
+// A Place says where the activations of a call lie, and takes memory for them: carve(carver, args...).
+template <typename Place>
+class Places {
+ public:
+  template <typename... Args>
+  Status init(const Args&... args) {
+    Carver sizes(nullptr);
+    Place().carve(sizes, args...);
+    const size_t bytes = std::max(sizes.used(), AlignedBuffer::kHugePage);
+    while (places_.empty() || places_.size() * bytes < kPlacesBytes) {
+      SMEPILOT_ASSIGN(AlignedBuffer arena, AlignedBuffer::allocate(bytes));
+      Carver pieces(arena.data());
+      places_.emplace_back().carve(pieces, args...);
+      arenas_.push_back(std::move(arena));
+    }
+    return {};
+  }
+  void move_on() noexcept { now_ = (now_ + 1) % places_.size(); }
+  const Place& now() const noexcept { return places_[now_]; }
+  std::span<const Place> all() const noexcept { return places_; }
+
+ private:
+  std::vector<AlignedBuffer> arenas_;
+  std::vector<Place> places_;
+  size_t now_ = 0;
+};
 
 // Random weights as a file stores them.
 std::vector<std::byte> random_rows(DType type, size_t rows, size_t k, uint64_t seed) {
@@ -74,7 +91,7 @@ class MatmulOperands final : public Operands {
     bytes_ = rhs_bytes(s.dtype, s.n, s.k);
     copies_ = copies_for(cold_bytes, bytes_);
     const size_t x_bytes = size_t{s.m} * s.k * sizeof(float), dst_bytes = size_t{s.m} * s.n * sizeof(float);
-    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * x_bytes + 2 * dst_bytes, memory_bytes));
+    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * x_bytes + 2 * dst_bytes + kPlacesBytes, memory_bytes));
     SMEPILOT_ASSIGN(weights_, AlignedBuffer::allocate(copies_ * bytes_));
     // The activations in every form that a candidate may read.
     std::map<Layout, LhsForm> forms;
@@ -82,18 +99,15 @@ class MatmulOperands final : public Operands {
     SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
     for (const KernelVariant* v : select_variants(s, isa).usable)
       if (const LhsForm form = lhs_form(*v); form.layout != Layout::kRowMajor) forms.emplace(form.layout, form);
-    SMEPILOT_ASSIGN(arena_, arena_for([&](Carver& carver) {
-                      carver.take(&lhs_, size_t{s.m} * s.k);
-                      carver.take(&dst_, size_t{s.m} * s.n);
-                      for (const auto& [layout, form] : forms)
-                        carver.take(&packed_[static_cast<size_t>(layout)], lhs_bytes(layout, s.m, s.k));
-                    }));
+    SMEPILOT_TRY(places_.init(s, forms));
     SMEPILOT_TRY(fill_weights(s.dtype, s.n, s.k, weights_.data()));
     for (uint64_t i = 1; i < copies_; ++i) std::memcpy(weights_.data() + i * bytes_, weights_.data(), bytes_);
-    reference::Random random(3);
-    random.fill_uniform(lhs_, size_t{s.m} * s.k, -1, 1);
-    for (const auto& [layout, form] : forms)
-      pack_lhs(pool, elementwise_, form, lhs_, s.k, s.m, s.k, packed_[static_cast<size_t>(layout)]);
+    for (const Place& p : places_.all()) {
+      reference::Random random(3);
+      random.fill_uniform(p.lhs, size_t{s.m} * s.k, -1, 1);
+      for (const auto& [layout, form] : forms)
+        pack_lhs(pool, elementwise_, form, p.lhs, s.k, s.m, s.k, p.packed[static_cast<size_t>(layout)]);
+    }
     return {};
   }
 
@@ -105,32 +119,46 @@ class MatmulOperands final : public Operands {
     rhs.k = shape_.k;
     rhs.data = weights_.data() + next_ * bytes_;
     next_ = (next_ + 1) % copies_;
+    const Place& place = places_.now();
     LhsOperand lhs;
-    lhs.f32 = lhs_;
+    lhs.f32 = place.lhs;
     lhs.stride = shape_.k;
     lhs.form = lhs_form(*kernels.variant);
-    lhs.packed = packed_[static_cast<size_t>(lhs.form.layout)];
+    lhs.packed = place.packed[static_cast<size_t>(lhs.form.layout)];
     lhs.m = shape_.m;
     lhs.k = shape_.k;
-    matmul(pool, config, lhs, rhs, dst_, shape_.n);
+    matmul(pool, config, lhs, rhs, place.dst, shape_.n);
   }
 
   void pack(WorkerPool& pool, const Kernels& kernels) noexcept override {
     const LhsForm form = lhs_form(*kernels.variant);
     if (form.layout == Layout::kRowMajor) return;
-    pack_lhs(pool, elementwise_, form, lhs_, shape_.k, shape_.m, shape_.k, packed_[static_cast<size_t>(form.layout)]);
+    const Place& place = places_.now();
+    pack_lhs(pool, elementwise_, form, place.lhs, shape_.k, shape_.m, shape_.k,
+             place.packed[static_cast<size_t>(form.layout)]);
   }
 
-  std::span<const float> result() const noexcept override { return {dst_, size_t{shape_.m} * shape_.n}; }
+  void move_on() noexcept override { places_.move_on(); }
+
+  std::span<const float> result() const noexcept override { return {places_.now().dst, size_t{shape_.m} * shape_.n}; }
 
  private:
+  struct Place {
+    float* lhs = nullptr;                                         // [m][k]
+    float* dst = nullptr;                                         // [m][n]
+    std::byte* packed[static_cast<size_t>(Layout::kCount)] = {};  // lhs by layout; nullptr: nobody reads that
+    void carve(Carver& carver, const OperatorShape& s, const std::map<Layout, LhsForm>& forms) {
+      carver.take(&lhs, size_t{s.m} * s.k);
+      carver.take(&dst, size_t{s.m} * s.n);
+      for (const auto& [layout, form] : forms)
+        carver.take(&packed[static_cast<size_t>(layout)], lhs_bytes(layout, s.m, s.k));
+    }
+  };
+
   OperatorShape shape_ = {};
   uint64_t bytes_ = 0, copies_ = 1, next_ = 0;
-  AlignedBuffer weights_;                                        // [copies][bytes]
-  AlignedBuffer arena_;                                          // of what follows
-  float* lhs_ = nullptr;                                         // [m][k]
-  float* dst_ = nullptr;                                         // [m][n]
-  std::byte* packed_[static_cast<size_t>(Layout::kCount)] = {};  // lhs_ by layout; nullptr: nobody reads that
+  AlignedBuffer weights_;  // [copies][bytes]
+  Places<Place> places_;
   ElementwiseConfig elementwise_ = {};
 };
 
@@ -145,18 +173,18 @@ class AttentionOperands final : public Operands {
     copies_ = copies_for(cold_bytes, 2 * half_);
     const size_t row = size_t{s.n} * s.k;
     const size_t scratch = attention_scratch_bytes(workers, s.m, s.n, capacity_, s.k);
-    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch, memory_bytes));
+    SMEPILOT_TRY(
+        check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch + kPlacesBytes, memory_bytes));
     // As layers of a cache: all keys in one buffer, all values in another.
     const size_t side = std::max(copies_ * half_, AlignedBuffer::kHugePage);
     SMEPILOT_ASSIGN(keys_, AlignedBuffer::allocate(side));
     SMEPILOT_ASSIGN(values_, AlignedBuffer::allocate(side));
-    SMEPILOT_ASSIGN(arena_, arena_for([&](Carver& carver) {
-                      carver.take(&q_, s.m * row);
-                      carver.take(&out_, s.m * row);
-                      carver.take(&scratch_, scratch);
-                    }));
+    SMEPILOT_TRY(places_.init(s.m * row, scratch));
     reference::Random random(5);
-    random.fill_uniform(q_, s.m * row, -1, 1);
+    const float* const q = places_.now().q;
+    random.fill_uniform(places_.now().q, s.m * row, -1, 1);
+    for (const Place& p : places_.all())
+      if (p.q != q) std::copy_n(q, s.m * row, p.q);
     const size_t kv_row = size_t{s.kv_heads} * s.k;
     std::vector<float> k(kv_row * kPanel), v(kv_row * kPanel);
     for (uint32_t pos = 0; pos < s.kv_len; pos += kPanel) {
@@ -175,15 +203,30 @@ class AttentionOperands final : public Operands {
     const size_t row = size_t{shape_.n} * shape_.k;
     const float scale = 1 / std::sqrt(static_cast<float>(shape_.k));
     const AttentionSequence sequence{.own = view(next_), .length = shape_.kv_len - shape_.m, .m = shape_.m};
-    attention(pool, config, {&sequence, 1}, shape_.n, q_, row, out_, row, scale, scratch_);
+    const Place& place = places_.now();
+    attention(pool, config, {&sequence, 1}, shape_.n, place.q, row, place.out, row, scale, place.scratch);
     next_ = (next_ + 1) % copies_;
   }
 
   void pack(WorkerPool&, const Kernels&) noexcept override {}
 
-  std::span<const float> result() const noexcept override { return {out_, size_t{shape_.m} * shape_.n * shape_.k}; }
+  void move_on() noexcept override { places_.move_on(); }
+
+  std::span<const float> result() const noexcept override {
+    return {places_.now().out, size_t{shape_.m} * shape_.n * shape_.k};
+  }
 
  private:
+  struct Place {
+    float *q = nullptr, *out = nullptr;  // [m][heads * head_dim]
+    std::byte* scratch = nullptr;
+    void carve(Carver& carver, size_t elements, size_t scratch_bytes) {
+      carver.take(&q, elements);
+      carver.take(&out, elements);
+      carver.take(&scratch, scratch_bytes);
+    }
+  };
+
   KvView view(uint64_t copy) noexcept {
     KvView kv;
     kv.dtype = shape_.dtype;
@@ -199,10 +242,8 @@ class AttentionOperands final : public Operands {
   uint32_t capacity_ = 0;
   size_t half_ = 0;  // bytes of K (or of V) in one copy
   uint64_t copies_ = 1, next_ = 0;
-  AlignedBuffer keys_, values_;          // [copies][half]
-  AlignedBuffer arena_;                  // of what follows
-  float *q_ = nullptr, *out_ = nullptr;  // [m][heads * head_dim]
-  std::byte* scratch_ = nullptr;
+  AlignedBuffer keys_, values_;  // [copies][half]
+  Places<Place> places_;
 };
 
 CheckResult wrong(size_t row, size_t col, double found, double expected, double allowed) {

@@ -34,6 +34,7 @@ class RecordedEvaluator final : public Evaluator {
   // Does not give the candidate's first samples, as if they had been given.
   void skip(const Candidate& candidate, size_t samples);
   CheckResult check(const Candidate& candidate) override;
+  void begin_round() override;
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;
 
