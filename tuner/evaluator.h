@@ -35,6 +35,12 @@ class Evaluator {
 
   // Seconds since some moment, for budgets.
   virtual double now_s() = 0;
+
+  // Of all samples so far: how many there were, and during how many something else had a part of the machine.
+  struct Disturbance {
+    size_t samples = 0, disturbed = 0;
+  };
+  virtual Disturbance disturbance() const { return {}; }
 };
 
 }  // namespace smepilot

@@ -37,6 +37,7 @@ class RecordedEvaluator final : public Evaluator {
   void begin_round() override;
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;
+  Disturbance disturbance() const override { return live_ == nullptr ? Disturbance{} : live_->disturbance(); }
 
   const Record* find(const Candidate& candidate) const;
   std::vector<const Record*> take_changed();              // since the last call

@@ -56,6 +56,7 @@ struct OperatorResult {
   std::vector<double> entry_ns;                   // median per entry of the space, 0: not measured
   size_t measured = 0, reused = 0, repeated = 0;  // as of SearchResult
   size_t given_chosen = 0, given_default = 0;     // samples of these two that the decision has used
+  double disturbed = 0;                           // share of its samples taken while others used the machine
 
   const SpaceEntry& chosen() const { return space.entries[decision.chosen]; }
 };
@@ -66,6 +67,8 @@ struct SearchResult {
   bool cancelled = false;
   std::vector<OperatorResult> operators;
   size_t unfinished = 0;            // operators whose race the budget or a cancellation cut short
+  size_t disturbed = 0;             // decisions that rest on samples taken while others used the machine
+  size_t decided_again = 0;         // those that did so first, and were taken again from new samples
   size_t measured = 0, reused = 0;  // samples
   size_t repeated = 0;              // of the reused ones of a recording, those given another time
   double seconds = 0;
