@@ -21,7 +21,8 @@
 namespace smepilot {
 namespace {
 
-constexpr size_t kPlacesBytes = 8 * AlignedBuffer::kHugePage;  // of all copies of small activations
+// Activations are there kPlaces times, but not in more memory than this: large ones lie on many pages anyway.
+constexpr size_t kPlaces = 8, kPlacesBytes = size_t{64} << 20;
 constexpr size_t kPackedRows = 64;  // rows that differ; the others repeat them, which no cache notices
 
 uint64_t copies_for(uint64_t cold_bytes, uint64_t bytes) noexcept {
@@ -44,7 +45,7 @@ class Places {
     Carver sizes(nullptr);
     Place().carve(sizes, args...);
     const size_t bytes = std::max(sizes.used(), AlignedBuffer::kHugePage);
-    while (places_.empty() || places_.size() * bytes < kPlacesBytes) {
+    while (places_.empty() || (places_.size() < kPlaces && (places_.size() + 1) * bytes <= kPlacesBytes)) {
       SMEPILOT_ASSIGN(AlignedBuffer arena, AlignedBuffer::allocate(bytes));
       Carver pieces(arena.data());
       places_.emplace_back().carve(pieces, args...);

@@ -328,6 +328,7 @@ class SearchRun {
       OperatorResult fresh;
       fresh.task = r.task;
       fresh.space = r.space;
+      fresh.again = true;
       SMEPILOT_TRY(decide(fresh, share_of_budget(left--)));
       result_.measured += fresh.measured;
       if (fresh.decision.finished) {
@@ -464,6 +465,7 @@ class SearchRun {
       }
       rows.push_back(std::move(m));
     }
+    if (r.again) return store_.replace_all(result_.search.id, r.space.shape, rows);
     return rows.empty() ? Status() : store_.record_all(rows);
   }
 

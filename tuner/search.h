@@ -57,6 +57,7 @@ struct OperatorResult {
   size_t measured = 0, reused = 0, repeated = 0;  // as of SearchResult
   size_t given_chosen = 0, given_default = 0;     // samples of these two that the decision has used
   double disturbed = 0;                           // share of its samples taken while others used the machine
+  bool again = false;                             // decided for a second time, for that reason
 
   const SpaceEntry& chosen() const { return space.entries[decision.chosen]; }
 };
