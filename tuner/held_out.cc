@@ -235,6 +235,44 @@ Status judge_model(const Platform& platform, Evaluator& evaluator, const HeldOut
   return {};
 }
 
+Result<double> memory_drift(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
+                            const Calibration& calibration) {
+  const TimedOperator* then = nullptr;  // that which reads fastest
+  for (const TimedOperator& t : calibration.operators)
+    if (!t.held_out && t.shape.kind == OpKind::kMatmul && t.shape.m == 1 && t.workers == options.workers &&
+        (then == nullptr || op_bytes(t.shape) / t.measured_ns > op_bytes(then->shape) / then->measured_ns))
+      then = &t;
+  const KernelVariant* const v = then == nullptr ? nullptr : find_variant(then->variant);
+  if (v == nullptr) return 1.0;
+  Timing timing(evaluator, options);
+  SMEPILOT_TRY(timing.prepare(then->shape, true));
+  SMEPILOT_ASSIGN(const TimedOperator now,
+                  timing.time(then->shape, *v, workers_of(*v, then->workers, platform), then->predicted_ns));
+  return now.samples.empty() ? 1.0 : now.measured_ns / then->measured_ns;
+}
+
+Status teach_and_judge(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
+                       Calibration& calibration, unsigned* teachings) {
+  constexpr double kSame = 0.12;  // relative: what such a call differs by from itself
+  constexpr double kTaught = 0.75;
+  for (unsigned n = 1;; ++n) {
+    if (teachings != nullptr) *teachings = n;
+    const auto part = [&](double begin, double end) {
+      HeldOutOptions o = options;
+      if (options.progress)
+        o.progress = [&options, begin, end, n](double fraction, std::string_view label) {
+          options.progress(begin + (end - begin) * fraction,
+                           n == 1 ? std::string(label) : fmt::format("{}, again", label));
+        };
+      return o;
+    };
+    SMEPILOT_TRY(fit_kernels(platform, evaluator, part(0, kTaught), calibration));
+    SMEPILOT_TRY(judge_model(platform, evaluator, part(kTaught, 1), calibration));
+    SMEPILOT_ASSIGN(const double drift, memory_drift(platform, evaluator, options, calibration));
+    if (n == kTeachings || (drift <= 1 + kSame && drift >= 1 / (1 + kSame))) return {};
+  }
+}
+
 std::string held_out_table(const Calibration& calibration, const Platform& platform) {
   const std::optional<double> error = median_error(calibration);
   if (!error) return {};

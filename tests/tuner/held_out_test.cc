@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -163,6 +164,31 @@ TEST(HeldOut, AMachineThatChangedIsJudgedWrong) {
   for (size_t end; (end = table.find('\n', begin)) != std::string::npos; begin = end + 1)
     EXPECT_LE(end - begin, 80u) << table.substr(begin, end - begin);
   EXPECT_EQ(held_out_table(ceilings(), machine()), "");
+}
+
+TEST(HeldOut, AMemoryThatMovesMeanwhileIsTaughtAgain) {
+  TrueMachine m;
+  Calibration c = ceilings();
+  ASSERT_TRUE(fit_kernels(machine(), m, options(), c).ok());
+  EXPECT_NEAR(*memory_drift(machine(), m, options(), c), 1, 1e-9);
+  const size_t fitting = m.samples;
+  m.held_out_factor = 1.6;
+  EXPECT_NEAR(*memory_drift(machine(), m, options(), c), 1.6, 1e-9);
+  EXPECT_EQ(*memory_drift(machine(), m, options(), ceilings()), 1) << "nothing taught";
+
+  TrueMachine moves;  // between fitting and judging, once
+  moves.on_sample = [&] { moves.held_out_factor = moves.samples > fitting ? 1.6 : 1; };
+  unsigned teachings = 0;
+  ASSERT_TRUE(teach_and_judge(machine(), moves, options(), c, &teachings).ok());
+  EXPECT_EQ(teachings, 2u);
+  EXPECT_LT(*median_error(c), 0.05);
+  const auto judged = std::count_if(c.operators.begin(), c.operators.end(), [](const auto& t) { return t.held_out; });
+  EXPECT_EQ(judged, 11) << "once";
+
+  TrueMachine restless;
+  restless.on_sample = [&] { restless.held_out_factor = 1 + static_cast<double>(restless.samples) * 1e-3; };
+  ASSERT_TRUE(teach_and_judge(machine(), restless, options(), c, &teachings).ok());
+  EXPECT_EQ(teachings, kTeachings) << "and then it is left at that";
 }
 
 TEST(HeldOut, StopsWhenAskedTo) {
