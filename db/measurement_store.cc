@@ -321,6 +321,18 @@ Status MeasurementStore::record_all(std::span<const Measurement> measurements) {
   return transaction.commit();
 }
 
+Status MeasurementStore::replace_all(int64_t search_id, const OperatorShape& shape,
+                                     std::span<const Measurement> measurements) {
+  SMEPILOT_ASSIGN(auto transaction, sqlite::Transaction::begin(*connection_));
+  SMEPILOT_ASSIGN(const int64_t operator_id, this->operator_id(shape));
+  sqlite::Statement remove(*connection_,
+                           "DELETE FROM measurement WHERE search_id = ? AND candidate_id IN "
+                           "(SELECT id FROM candidate WHERE operator_id = ?)");
+  SMEPILOT_TRY(remove.bind(search_id, operator_id).run());
+  for (const Measurement& m : measurements) SMEPILOT_TRY(record(m).status());
+  return transaction.commit();
+}
+
 Result<std::vector<Measurement>> MeasurementStore::known(const std::string& fingerprint,
                                                          const std::string& variant_set_hash,
                                                          std::span<const OperatorShape> operators) {

@@ -100,6 +100,8 @@ class MeasurementStore {
   Result<int64_t> record(const Measurement& measurement);
   // The same for many in one transaction, all or nothing: for candidates that were pruned or refused.
   Status record_all(std::span<const Measurement> measurements);
+  // The same in place of all that this search has of one operator.
+  Status replace_all(int64_t search_id, const OperatorShape& shape, std::span<const Measurement> measurements);
 
   // What is known about the operators (of any search on the platform with the variant set), one row per candidate: of
   // several, the newest that was run, else the newest. Ordered by operator and id.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "engine/transformer_parts.h"
+#include "kernels/base/carver.h"
 #include "kernels/base/check.h"
 #include "kernels/base/integer.h"
 #include "kernels/driver/task_shares.h"

@@ -6,6 +6,8 @@
 
 #include "kernels/base/integer.h"
 #include "kernels/isa/isa_detect.h"
+#include "kernels/registry/registry.h"
+#include "profiles/kernel_efficiency.h"
 #include "profiles/matrix_units.h"
 #include "profiles/working_sets.h"
 
@@ -50,7 +52,7 @@ class Curve {
 
 // `ideal_ns`: what the ceilings alone would take.
 void finish(Price& p, double flops, double ideal_ns) noexcept {
-  const double work_ns = std::max(p.compute_ns, p.memory_ns);
+  const double work_ns = std::max(p.compute_ns, p.memory_ns) + p.exposed_ns;
   p.ns = work_ns + p.overhead_ns;
   p.roof_gflops = ideal_ns > 0 ? flops / ideal_ns : 0;
   p.bound = p.overhead_ns > work_ns ? "overhead" : p.compute_ns >= p.memory_ns ? "compute" : "memory";
@@ -83,6 +85,21 @@ Roofline::Roofline(const Calibration& calibration, const Platform& platform, con
     if (b.level == "LLC") llc_bytes_ = std::max(llc_bytes_, b.working_set_bytes);
     if (b.level == "DRAM")
       dram_bytes_ = dram_bytes_ == 0 ? b.working_set_bytes : std::min(dram_bytes_, b.working_set_bytes);
+  }
+  find_exposures();
+}
+
+void Roofline::find_exposures() {
+  for (const TimedOperator& t : calibration_.operators) {
+    if (t.held_out || t.shape.kind != OpKind::kMatmul || t.shape.m != kMixedRows) continue;
+    const KernelVariant* const v = find_variant(t.variant);
+    if (v == nullptr) continue;  // of another build
+    const double peak = variant_peak(t.shape, *v, t.workers), gbps = bandwidth_gbps("DRAM", "read", t.workers);
+    if (peak <= 0 || gbps <= 0) continue;
+    const LessonTime mixed{op_flops(t.shape) / peak, op_bytes(t.shape) / gbps, fork_join_ns(t.workers) + entry_ns(*v),
+                           t.measured_ns};
+    const Efficiency kept = efficiency(t.shape, *v, t.workers);
+    exposures_.push_back({t.shape.dtype, t.variant, t.workers, fitted_exposure(mixed, kept.compute, kept.memory)});
   }
 }
 
@@ -185,6 +202,11 @@ Roofline::Efficiency Roofline::efficiency(const OperatorShape& shape, const Kern
   Efficiency e;
   if (compute.value() > 0) e.compute = compute.value();
   if (memory.value() > 0) e.memory = memory.value();
+  Curve exposed(std::max(workers, 1u));
+  for (const Exposure& x : exposures_)
+    if (shape.kind == OpKind::kMatmul && x.dtype == shape.dtype && x.variant == variant.id)
+      exposed.add(x.workers, x.share);
+  e.exposed = exposed.value();
   return e;
 }
 
@@ -210,6 +232,7 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
   const Efficiency kept = efficiency(shape, variant, workers);
   out.compute_ns /= kept.compute;
   out.memory_ns /= kept.memory;
+  if (kept.exposed > 0) out.exposed_ns = kept.exposed * std::min(out.compute_ns, out.memory_ns);
   finish(out, flops, ideal_ns);
   return out;
 }
@@ -369,6 +392,9 @@ Price Roofline::coop_price(const OperatorShape& shape, const CoopSides& sides, c
   };
   const double ideal_ns = take(ceilings);
   take(kept_rates(ceilings, shape, sides));
+  const double exposed = std::max(efficiency(shape, *sides.matrix, sides.matrix_workers).exposed,
+                                  efficiency(shape, *sides.cpu, sides.cpu_workers).exposed);
+  if (exposed > 0) out.exposed_ns = exposed * std::min(out.compute_ns, out.memory_ns);
   out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers) + entry_ns(*sides.matrix);
   finish(out, flops, ideal_ns);
   return out;

@@ -1,10 +1,13 @@
 // The roofline: what an operator call costs at least on the calibrated machine. Prices candidates before they are
 // measured, and judges what was measured afterwards.
 //
-//   ns = max(flops / (P * e_compute), bytes / (B * e_memory)) + fork/join (+ entering streaming mode)
+//   c = flops / (P * e_compute), m = bytes / (B * e_memory)
+//   ns = max(c, m) + exposed * min(c, m) + fork/join (+ entering streaming mode)
 //
 // P, B: calibrated at the call's worker count. e: what the kernel keeps of them on real operators, likewise; 1 where
-// that was not measured.
+// that was not measured. exposed: which share of the shorter time the kernel does not hide behind the longer one (a
+// core that waits for a line has few others under way, unless its loads run ahead of its arithmetic); 0 where not
+// measured.
 //
 // Both units together (mode kCoop) have ceilings of their own: what each keeps while the other one works.
 #pragma once
@@ -21,9 +24,10 @@
 namespace smepilot {
 
 struct Price {
-  double ns = 0;  // max(compute, memory) + overhead
+  double ns = 0;  // max(compute, memory) + exposed + overhead
   double compute_ns = 0;
   double memory_ns = 0;
+  double exposed_ns = 0;   // of the shorter of both, not hidden behind the longer
   double overhead_ns = 0;  // fork/join, entering streaming mode
   double roof_gflops = 0;  // min(P, B*I): the ceilings themselves, which no execution of this call can exceed
   double roof_gbps = 0;    // B: bandwidth of `level` at this worker count
@@ -130,8 +134,9 @@ class Roofline {
   CoopRates kept_rates(CoopRates ceilings, const OperatorShape& shape, const CoopSides& sides) const;
   double entry_ns(const KernelVariant& variant) const noexcept;  // into streaming mode, for those that use it
   struct Efficiency {
-    double compute = 1, memory = 1;
+    double compute = 1, memory = 1, exposed = 0;
   };
+  void find_exposures();
   Efficiency efficiency(const OperatorShape& shape, const KernelVariant& variant, unsigned workers) const;
   double variant_peak(const OperatorShape& shape, const KernelVariant& variant, unsigned workers,
                       std::string_view* dtype = nullptr) const;
@@ -143,9 +148,16 @@ class Roofline {
   Platform platform_;
   Calibration calibration_;
   RooflineOptions options_;
-  std::vector<IsaSet> peak_isa_;  // of calibration_.peaks, parsed
-  uint64_t llc_bytes_ = 0;        // largest working set measured at LLC, 0: none
-  uint64_t dram_bytes_ = 0;       // smallest measured at DRAM
+  struct Exposure {
+    DType dtype;
+    std::string variant;
+    unsigned workers;
+    double share;
+  };
+  std::vector<Exposure> exposures_;  // of matmul kernels, from the operators that taught
+  std::vector<IsaSet> peak_isa_;     // of calibration_.peaks, parsed
+  uint64_t llc_bytes_ = 0;           // largest working set measured at LLC, 0: none
+  uint64_t dram_bytes_ = 0;          // smallest measured at DRAM
 };
 
 }  // namespace smepilot

@@ -20,8 +20,7 @@
 namespace smepilot {
 namespace {
 
-// Where the parts of a calibration end in its progress: ceilings, kernels fitted, and then the judging.
-constexpr double kCeilingsEnd = 0.65, kFitEnd = 0.93;
+constexpr double kCeilingsEnd = 0.65;  // of the progress of a calibration; real operators follow
 
 struct Options {
   bool quick = false, verify = false, json = false;
@@ -95,18 +94,6 @@ std::string to_json(const Calibration& c, const Platform& platform) {
                                {"error", t.error()}});
   if (const std::optional<double> e = median_error(c)) j["median_error"] = *e;
   return j.dump(2) + "\n";
-}
-
-// Real operators after the ceilings: first those that teach what kernels keep of them, then those that judge.
-// `part` makes a progress callback of a part of the whole.
-template <typename Part>
-Status add_kernels(const Platform& platform, HeldOutOptions options, const Part& part, Calibration& calibration) {
-  const HardwareOptions hardware{.cold_bytes = options.cold_bytes};
-  HardwareEvaluator evaluator(platform, options.workers, hardware);
-  options.progress = part(kCeilingsEnd, kFitEnd);
-  SMEPILOT_TRY(fit_kernels(platform, evaluator, options, calibration));
-  options.progress = part(kFitEnd, 1);
-  return judge_model(platform, evaluator, options, calibration);
 }
 
 std::string to_json(const std::vector<VerifyRow>& rows, int64_t id, bool holds) {
@@ -185,6 +172,7 @@ int calibrate_verb(const Cli& cli, const Options& options) {
     };
   };
   o.progress = part(0, kCeilingsEnd);
+  unsigned teachings = 1;
   auto calibration = calibrate(*platform, o);
   if (calibration.ok()) {
     HeldOutOptions judge;
@@ -192,7 +180,10 @@ int calibrate_verb(const Cli& cli, const Options& options) {
     judge.quick = options.quick;
     judge.cold_bytes = HardwareOptions{}.cold_bytes;
     judge.cancel = &cancel;
-    if (const Status status = add_kernels(*platform, judge, part, *calibration); !status.ok()) calibration = status;
+    judge.progress = part(kCeilingsEnd, 1);
+    HardwareEvaluator evaluator(*platform, judge.workers, {.cold_bytes = judge.cold_bytes});
+    const Status status = teach_and_judge(*platform, evaluator, judge, *calibration, &teachings);
+    if (!status.ok()) calibration = status;
     if (calibration.ok()) calibration->seconds = static_cast<double>(now_ns() - start) * 1e-9;
   }
   line.clear();
@@ -207,6 +198,13 @@ int calibrate_verb(const Cli& cli, const Options& options) {
   if (options.json) return print_and_exit(to_json(*calibration, *platform));
 
   std::string out = roofline_table(*calibration, *platform) + held_out_table(*calibration, *platform);
+  if (teachings > 1)
+    out +=
+        wrap(fmt::format("The memory became faster or slower meanwhile: operators were measured {} times, and the last "
+                         "time counts.",
+                         teachings),
+             80, 0) +
+        "\n";
   out += fmt::format("\nMeasured in {}, stored as calibration {} in {}\n", format_duration(calibration->seconds), *id,
                      db->path());
   return print_and_exit(out);

@@ -117,6 +117,8 @@ nlohmann::ordered_json to_json(const SearchResult& r, const Plan& plan, std::spa
                            {"seconds", r.seconds},
                            {"operators", r.operators.size()},
                            {"unfinished", r.unfinished},
+                           {"decided_again", r.decided_again},
+                           {"disturbed", r.disturbed},
                            {"samples_measured", r.measured},
                            {"samples_reused", r.reused}};
   j["passes"] = nlohmann::ordered_json::array();
@@ -345,6 +347,17 @@ int search_verb(const Cli& cli, const Options& options) {
         "\n";
   out += whole ? fmt::format("Plan {} is stored in {}\n", plan->id, db->path())
                : "What was measured is stored; with --op no plan is made of it.\n";
+  if (evaluator.repeated() > 0 || result->disturbed > 0) {
+    std::string text = fmt::format("{} samples were taken again because something else had a part of the machine",
+                                   evaluator.repeated());
+    if (result->decided_again > 0)
+      text += fmt::format(", and {} decision{} when that was over", result->decided_again,
+                          result->decided_again == 1 ? "" : "s");
+    text += result->disturbed == 0 ? "."
+                                   : fmt::format("; {} decision{} on samples of such moments all the same.",
+                                                 result->disturbed, result->disturbed == 1 ? " rests" : "s rest");
+    out += wrap(text, 80, 0) + "\n";
+  }
   constexpr double kBusy = 0.1;
   if (evaluator.busy_fraction() > kBusy)
     out += wrap(fmt::format(

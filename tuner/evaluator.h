@@ -26,11 +26,21 @@ class Evaluator {
   // Runs the candidate once and compares its result.
   virtual CheckResult check(const Candidate& candidate) = 0;
 
+  // The samples that follow are compared with one another: what they work on lies in the same place of memory. From
+  // round to round that changes, so that a comparison of rounds is about all places alike.
+  virtual void begin_round() {}
+
   // Nanoseconds of one call. Nothing: there are no more samples (a recording has ended).
   virtual std::optional<double> sample(const Candidate& candidate) = 0;
 
   // Seconds since some moment, for budgets.
   virtual double now_s() = 0;
+
+  // Of all samples so far: how many there were, and during how many something else had a part of the machine.
+  struct Disturbance {
+    size_t samples = 0, disturbed = 0;
+  };
+  virtual Disturbance disturbance() const { return {}; }
 };
 
 }  // namespace smepilot

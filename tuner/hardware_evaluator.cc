@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/isa/isa_detect.h"
+#include "kernels/probe/probe.h"
 #include "kernels/registry/registry.h"
 #include "profiles/timer.h"
 #include "tuner/guard.h"
@@ -17,6 +19,7 @@ constexpr unsigned kMaxRepeats = 512;
 constexpr unsigned kWarmCalls = 6;  // at most, until two calls agree within kWarm
 constexpr double kWarm = 0.1;
 constexpr double kWarmBudget_ns = 50e6;
+constexpr double kReference_ns = 8e3;  // at least, of the reference kernel beside the samples
 
 std::vector<int> pinning(const Platform& platform) {
   return platform.worker_cpus();
@@ -54,8 +57,41 @@ HardwareEvaluator::HardwareEvaluator(const Platform& platform, unsigned workers,
 
 HardwareEvaluator::~HardwareEvaluator() = default;
 
+Status HardwareEvaluator::start() {
+  pool_ = std::make_unique<WorkerPool>(workers_, pinning(platform_));
+  SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
+  for (const Probe* p : all_probes()) {  // the best of a kind is the first
+    const bool runs = (p->isa & ~isa) == 0 && p->unit == ExecutionUnit::kCpu && p->kind == ProbeKind::kFlopsF32;
+    if (runs && reference_ == nullptr) reference_ = p;
+  }
+  if (reference_ == nullptr) return {};
+  constexpr int kTries = 3;
+  for (double ns = 0;; reference_repeat_ *= 2) {  // until it takes long enough, by the best of a few tries
+    ns = reference_ns();
+    for (int i = 1; i < kTries; ++i) ns = std::min(ns, reference_ns());
+    if (ns >= kReference_ns) break;
+  }
+  watch_.emplace(QuietSource{[this] { return reference_ns(); }, [this] { return now_s(); }});
+  return {};
+}
+
+double HardwareEvaluator::reference_ns() {
+  pool_->run(workers_, [](unsigned, unsigned) {});
+  const int64_t begin = now_ns();
+  pool_->run(workers_, [&](unsigned, unsigned) noexcept {
+    const ProbeArgs args = {nullptr, nullptr, 0, reference_repeat_, false};
+    reference_->run(&args);
+  });
+  return static_cast<double>(now_ns() - begin);
+}
+
+Evaluator::Disturbance HardwareEvaluator::disturbance() const {
+  if (!watch_) return {};
+  return {watch_->measured(), watch_->disturbed()};
+}
+
 Status HardwareEvaluator::prepare(const OperatorTask& task) {
-  if (pool_ == nullptr) pool_ = std::make_unique<WorkerPool>(workers_, pinning(platform_));
+  if (pool_ == nullptr) SMEPILOT_TRY(start());
   operands_.reset();
   known_.clear();
   expected_.clear();
@@ -122,6 +158,10 @@ CheckResult HardwareEvaluator::check(const Candidate& candidate) {
   return compare_results(result, expected_, exact);
 }
 
+void HardwareEvaluator::begin_round() {
+  if (operands_ != nullptr) operands_->move_on();
+}
+
 std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {
   Known& k = known(candidate);
   if (k.kernels.variant == nullptr) return std::nullopt;
@@ -136,7 +176,8 @@ std::optional<double> HardwareEvaluator::sample(const Candidate& candidate) {
     }
     k.repeats = static_cast<unsigned>(std::clamp(std::ceil(kSample_ns / last), 1.0, double{kMaxRepeats}));
   }
-  return time_calls(candidate, k.kernels, k.repeats);
+  const auto timed = [&] { return time_calls(candidate, k.kernels, k.repeats); };
+  return watch_ ? watch_->measure(timed) : timed();
 }
 
 double HardwareEvaluator::now_s() {

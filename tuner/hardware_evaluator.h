@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "kernels/abi/probe.h"
 #include "kernels/driver/worker_pool.h"
 #include "profiles/platform.h"
+#include "profiles/quiet_watch.h"
 #include "tuner/evaluator.h"
 #include "tuner/operands.h"
 
@@ -25,12 +27,15 @@ class HardwareEvaluator final : public Evaluator {
 
   Status prepare(const OperatorTask& task) override;
   CheckResult check(const Candidate& candidate) override;
+  void begin_round() override;
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;
+  Disturbance disturbance() const override;
 
   // Share of the time of all samples in which the calling worker, which never waits, was not running: what other
   // programs took of its core.
   double busy_fraction() const noexcept { return wall_ns_ > 0 ? 1 - cpu_ns_ / wall_ns_ : 0; }
+  size_t repeated() const noexcept { return watch_ ? watch_->repeated() : 0; }
 
  private:
   struct Known {
@@ -39,11 +44,16 @@ class HardwareEvaluator final : public Evaluator {
   };
   Known& known(const Candidate& candidate);
   double time_calls(const Candidate& candidate, const Kernels& kernels, unsigned calls);
+  Status start();
+  double reference_ns();
 
   Platform platform_;
   HardwareOptions options_;
   unsigned workers_;
   std::unique_ptr<WorkerPool> pool_;
+  std::optional<QuietWatch> watch_;
+  const Probe* reference_ = nullptr;
+  uint64_t reference_repeat_ = 1;
   double wall_ns_ = 0, cpu_ns_ = 0;
   OperatorTask task_;
   std::unique_ptr<Operands> operands_;

@@ -34,28 +34,30 @@ OperatorShape attention_of(DType type, uint32_t m, uint32_t heads, uint32_t head
   return {OpKind::kAttention, type, m, heads, head_dim, kv_len, kv_heads};
 }
 
-// An operator to teach with, and which of the two ceilings it tells about.
+// An operator to teach with, and what it tells about.
+enum class About : uint8_t { kCompute, kMemory, kBoth };
 struct Lesson {
   OperatorShape shape;
-  bool memory = false;
+  About about = About::kCompute;
 };
 
 // For each type a call that reads much and computes little, and one that does the opposite; of a matmul also one of few
-// rows, for kernels that take no more.
+// rows, for kernels that take no more, and one that does both.
 std::vector<Lesson> lessons(bool quick, unsigned workers) {
   std::vector<Lesson> out;
   const uint32_t columns = 256 * std::clamp(workers, 2u, 32u);
   for (size_t t = 0; t < static_cast<size_t>(DType::kQ8); ++t) {
     const auto type = static_cast<DType>(t);
     if (quick && std::find(std::begin(kJudgedTypes), std::end(kJudgedTypes), type) == std::end(kJudgedTypes)) continue;
-    out.push_back({matmul_of(type, 64, columns, 2048), false});
-    out.push_back({matmul_of(type, 4, columns, 2048), false});
-    out.push_back({matmul_of(type, 1, 4096, 2048), true});
+    out.push_back({matmul_of(type, 64, columns, 2048), About::kCompute});
+    out.push_back({matmul_of(type, 4, columns, 2048), About::kCompute});
+    out.push_back({matmul_of(type, 1, 4096, 2048), About::kMemory});
+    out.push_back({matmul_of(type, kMixedRows, 3072, 2048), About::kBoth});
   }
   for (const DType type : kCacheTypes) {
     if (quick && type != DType::kF16) continue;
-    out.push_back({attention_of(type, 64, 32, 128, 256, 8), false});
-    out.push_back({attention_of(type, 1, 32, 128, 1024, 8), true});
+    out.push_back({attention_of(type, 64, 32, 128, 256, 8), About::kCompute});
+    out.push_back({attention_of(type, 1, 32, 128, 1024, 8), About::kMemory});
   }
   return out;
 }
@@ -131,6 +133,16 @@ class Timing {
   const HeldOutOptions& options_;
 };
 
+// What a kernel was timed on, by what that tells about.
+struct Taught {
+  LessonTime lessons[3] = {};
+  // Fixed costs may be most of a call, which then says nothing.
+  bool says(About about) const {
+    const LessonTime& l = lessons[static_cast<size_t>(about)];
+    return fitted_efficiency(about == About::kMemory ? l.memory_ns : l.compute_ns, l.overhead_ns, l.measured_ns) > 0;
+  }
+};
+
 RooflineOptions resident(const HeldOutOptions& options, bool cold, const OperatorShape& shape) {
   return {cold ? options.cold_bytes : static_cast<uint64_t>(op_bytes(shape))};
 }
@@ -145,14 +157,15 @@ Status fit_kernels(const Platform& platform, Evaluator& evaluator, const HeldOut
   Timing timing(evaluator, options);
   const std::vector<Lesson> all = lessons(options.quick, options.workers);
   const std::set<unsigned> counts = {1, std::max(options.workers, 1u)};
-  std::map<std::tuple<OpKind, DType, std::string, unsigned>, KernelEfficiency> kept;
+  std::map<std::tuple<OpKind, DType, std::string, unsigned>, Taught> kernels;
   std::vector<TimedOperator> taught;
   for (size_t i = 0; i < all.size(); ++i) {
-    const auto& [shape, memory] = all[i];
+    const auto& [shape, about] = all[i];
     SMEPILOT_TRY(timing.step(i, all.size(), fmt::format("kernels: {}", describe(shape))));
     const std::vector<const KernelVariant*> variants = select_variants(shape, isa).usable;
     if (variants.empty()) continue;
-    const Roofline ceilings(calibration, platform, resident(options, memory, shape));  // no kernel is known to it yet
+    const bool cold = about != About::kCompute;
+    const Roofline ceilings(calibration, platform, resident(options, cold, shape));  // no kernel is known to it yet
     bool prepared = false;
     std::map<std::pair<ExecutionUnit, unsigned>, double> best;
     for (const KernelVariant* v : variants) {
@@ -160,30 +173,34 @@ Status fit_kernels(const Platform& platform, Evaluator& evaluator, const HeldOut
       for (const unsigned count : counts) {
         const unsigned workers = workers_of(*v, count, platform);
         if (!tried.insert(workers).second) continue;
-        KernelEfficiency row{shape.kind, shape.dtype, v->id, workers, 0, 0};
-        const std::tuple key{shape.kind, shape.dtype, row.variant, workers};
-        const auto known = kept.find(key);
-        if (known != kept.end() && (memory ? known->second.memory : known->second.compute) > 0) continue;
+        const std::tuple key{shape.kind, shape.dtype, std::string(v->id), workers};
+        const auto known = kernels.find(key);
+        if (known != kernels.end() && known->second.says(about)) continue;
+        // What it does not hide can only be told apart from what it keeps where that is known.
+        if (about == About::kBoth &&
+            (known == kernels.end() || !known->second.says(About::kCompute) || !known->second.says(About::kMemory)))
+          continue;
         const Price price = ceilings.price(shape, *v, workers);
         // A kernel whose ceiling is below what another one does loses without being timed.
         double& fastest = best[{v->unit, workers}];
         if (!std::isfinite(price.ns) || (fastest > 0 && price.ns > fastest)) continue;
-        if (!prepared) SMEPILOT_TRY(timing.prepare(shape, memory));
+        if (!prepared) SMEPILOT_TRY(timing.prepare(shape, cold));
         prepared = true;
         SMEPILOT_ASSIGN(TimedOperator timed, timing.time(shape, *v, workers, price.ns));
         if (timed.samples.empty()) continue;
         if (fastest <= 0 || timed.measured_ns < fastest) fastest = timed.measured_ns;
-        double& fraction = memory ? row.memory : row.compute;
-        fraction = fitted_efficiency(memory ? price.memory_ns : price.compute_ns, price.overhead_ns, timed.measured_ns);
-        if (fraction > 0) {
-          KernelEfficiency& merged = kept.emplace(key, row).first->second;
-          (memory ? merged.memory : merged.compute) = fraction;
-        }
+        kernels[key].lessons[static_cast<size_t>(about)] = {price.compute_ns, price.memory_ns, price.overhead_ns,
+                                                            timed.measured_ns};
         taught.push_back(std::move(timed));
       }
     }
   }
-  for (auto& [key, row] : kept) calibration.kernels.push_back(std::move(row));
+  for (const auto& [key, t] : kernels) {
+    const auto& [kind, dtype, variant, workers] = key;
+    const FittedKernel k = fit_kernel(t.lessons[0], t.lessons[1], t.lessons[2]);
+    if (k.compute > 0 || k.memory > 0)
+      calibration.kernels.push_back({kind, dtype, variant, workers, k.compute, k.memory});
+  }
   calibration.operators = std::move(taught);
   return {};
 }
@@ -216,6 +233,44 @@ Status judge_model(const Platform& platform, Evaluator& evaluator, const HeldOut
   }
   if (options.progress) options.progress(1, "done");
   return {};
+}
+
+Result<double> memory_drift(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
+                            const Calibration& calibration) {
+  const TimedOperator* then = nullptr;  // that which reads fastest
+  for (const TimedOperator& t : calibration.operators)
+    if (!t.held_out && t.shape.kind == OpKind::kMatmul && t.shape.m == 1 && t.workers == options.workers &&
+        (then == nullptr || op_bytes(t.shape) / t.measured_ns > op_bytes(then->shape) / then->measured_ns))
+      then = &t;
+  const KernelVariant* const v = then == nullptr ? nullptr : find_variant(then->variant);
+  if (v == nullptr) return 1.0;
+  Timing timing(evaluator, options);
+  SMEPILOT_TRY(timing.prepare(then->shape, true));
+  SMEPILOT_ASSIGN(const TimedOperator now,
+                  timing.time(then->shape, *v, workers_of(*v, then->workers, platform), then->predicted_ns));
+  return now.samples.empty() ? 1.0 : now.measured_ns / then->measured_ns;
+}
+
+Status teach_and_judge(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
+                       Calibration& calibration, unsigned* teachings) {
+  constexpr double kSame = 0.12;  // relative: what such a call differs by from itself
+  constexpr double kTaught = 0.75;
+  for (unsigned n = 1;; ++n) {
+    if (teachings != nullptr) *teachings = n;
+    const auto part = [&](double begin, double end) {
+      HeldOutOptions o = options;
+      if (options.progress)
+        o.progress = [&options, begin, end, n](double fraction, std::string_view label) {
+          options.progress(begin + (end - begin) * fraction,
+                           n == 1 ? std::string(label) : fmt::format("{}, again", label));
+        };
+      return o;
+    };
+    SMEPILOT_TRY(fit_kernels(platform, evaluator, part(0, kTaught), calibration));
+    SMEPILOT_TRY(judge_model(platform, evaluator, part(kTaught, 1), calibration));
+    SMEPILOT_ASSIGN(const double drift, memory_drift(platform, evaluator, options, calibration));
+    if (n == kTeachings || (drift <= 1 + kSame && drift >= 1 / (1 + kSame))) return {};
+  }
 }
 
 std::string held_out_table(const Calibration& calibration, const Platform& platform) {

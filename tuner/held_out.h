@@ -29,6 +29,18 @@ Status fit_kernels(const Platform& platform, Evaluator& evaluator, const HeldOut
 Status judge_model(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
                    Calibration& calibration);
 
+// What a call that reads memory, one of those that taught, takes now as a multiple of what it took then: a virtual
+// machine whose cores the host moves, or whose neighbours begin to read, has another memory than the one that was
+// fitted. 1 where none taught.
+Result<double> memory_drift(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
+                            const Calibration& calibration);
+
+// fit_kernels() and judge_model(), and both again, up to kTeachings times in all, while the memory is not the same
+// before and after. `teachings`, if not null: how many times it was.
+inline constexpr unsigned kTeachings = 3;
+Status teach_and_judge(const Platform& platform, Evaluator& evaluator, const HeldOutOptions& options,
+                       Calibration& calibration, unsigned* teachings = nullptr);
+
 // A line for each operator that judged, and the median of the errors; "" where none did. At most 80 columns.
 std::string held_out_table(const Calibration& calibration, const Platform& platform);
 

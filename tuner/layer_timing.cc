@@ -96,6 +96,7 @@ Alternation alternate(const std::function<double(bool chosen)>& run, const Layer
   while (t.rounds() < rules.rounds && !is_set(rules.cancel)) {
     if (t.rounds() >= kLeastPairs && spent_ns * kNs > rules.budget_s) break;
     report(spent_ns);
+    if (rules.begin_round) rules.begin_round();
     const bool outer = t.rounds() % 2 == 0;  // of the smaller of two, the first is a machine's that grows hot
     const double a = run(outer), b = run(!outer), c = run(!outer), d = run(outer);
     t.chosen_samples.push_back(outer ? std::min(a, d) : std::min(b, c));
@@ -152,7 +153,11 @@ std::optional<Alternation> LayerTimer::time(std::span<const LayerOperator> opera
     parts.push_back(std::move(p));
   }
   if (parts.empty()) return std::nullopt;
-  return alternate([&](bool chosen) { return run_layer(parts, *pool_, chosen); }, rules, label);
+  LayerRules moving = rules;
+  moving.begin_round = [&] {
+    for (const Part& p : parts) p.operands->move_on();
+  };
+  return alternate([&](bool chosen) { return run_layer(parts, *pool_, chosen); }, moving, label);
 }
 
 std::vector<LayerPass> confirmed_passes(std::span<const uint32_t> ms, std::span<const uint32_t> contexts) {

@@ -40,6 +40,7 @@ struct LayerRules {
   // Called before each round: the fraction done, and what is timed.
   std::function<void(double fraction, std::string_view label)> progress;
   const std::atomic<bool>* cancel = nullptr;
+  std::function<void()> begin_round;  // as Evaluator::begin_round()
 };
 
 // Rounds of chosen, other, other, chosen and the other way round in turns, the smaller of each pair, after one of each

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "kernels/abi/half.h"
+#include "kernels/base/carver.h"
 #include "kernels/base/integer.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/pack/pack_kv.h"
@@ -19,6 +21,8 @@
 namespace smepilot {
 namespace {
 
+// Activations are there kPlaces times, but not in more memory than this: large ones lie on many pages anyway.
+constexpr size_t kPlaces = 8, kPlacesBytes = size_t{64} << 20;
 constexpr size_t kPackedRows = 64;  // rows that differ; the others repeat them, which no cache notices
 
 uint64_t copies_for(uint64_t cold_bytes, uint64_t bytes) noexcept {
@@ -31,6 +35,33 @@ Status check_memory(const OperatorShape& shape, uint64_t bytes, uint64_t memory_
                  static_cast<double>(bytes) / (1 << 30), static_cast<double>(memory_bytes) / (1 << 30));
   return {};
 }
+
+// A Place says where the activations of a call lie, and takes memory for them: carve(carver, args...).
+template <typename Place>
+class Places {
+ public:
+  template <typename... Args>
+  Status init(const Args&... args) {
+    Carver sizes(nullptr);
+    Place().carve(sizes, args...);
+    const size_t bytes = std::max(sizes.used(), AlignedBuffer::kHugePage);
+    while (places_.empty() || (places_.size() < kPlaces && (places_.size() + 1) * bytes <= kPlacesBytes)) {
+      SMEPILOT_ASSIGN(AlignedBuffer arena, AlignedBuffer::allocate(bytes));
+      Carver pieces(arena.data());
+      places_.emplace_back().carve(pieces, args...);
+      arenas_.push_back(std::move(arena));
+    }
+    return {};
+  }
+  void move_on() noexcept { now_ = (now_ + 1) % places_.size(); }
+  const Place& now() const noexcept { return places_[now_]; }
+  std::span<const Place> all() const noexcept { return places_; }
+
+ private:
+  std::vector<AlignedBuffer> arenas_;
+  std::vector<Place> places_;
+  size_t now_ = 0;
+};
 
 // Random weights as a file stores them.
 std::vector<std::byte> random_rows(DType type, size_t rows, size_t k, uint64_t seed) {
@@ -61,23 +92,22 @@ class MatmulOperands final : public Operands {
     bytes_ = rhs_bytes(s.dtype, s.n, s.k);
     copies_ = copies_for(cold_bytes, bytes_);
     const size_t x_bytes = size_t{s.m} * s.k * sizeof(float), dst_bytes = size_t{s.m} * s.n * sizeof(float);
-    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * x_bytes + 2 * dst_bytes, memory_bytes));
+    SMEPILOT_TRY(check_memory(s, copies_ * bytes_ + 2 * x_bytes + 2 * dst_bytes + kPlacesBytes, memory_bytes));
     SMEPILOT_ASSIGN(weights_, AlignedBuffer::allocate(copies_ * bytes_));
-    SMEPILOT_ASSIGN(lhs_, AlignedBuffer::allocate(x_bytes));
-    SMEPILOT_ASSIGN(dst_, AlignedBuffer::allocate(dst_bytes));
-    SMEPILOT_TRY(fill_weights(s.dtype, s.n, s.k, weights_.data()));
-    for (uint64_t i = 1; i < copies_; ++i) std::memcpy(weights_.data() + i * bytes_, weights_.data(), bytes_);
-    reference::Random random(3);
-    random.fill_uniform(lhs_.as<float>(), size_t{s.m} * s.k, -1, 1);
-    // In every form that a candidate may read.
+    // The activations in every form that a candidate may read.
+    std::map<Layout, LhsForm> forms;
     SMEPILOT_ASSIGN(elementwise_, default_elementwise(workers));
     SMEPILOT_ASSIGN(const IsaSet isa, usable_isa());
-    for (const KernelVariant* v : select_variants(s, isa).usable) {
-      const LhsForm form = lhs_form(*v);
-      AlignedBuffer& packed = packed_[static_cast<size_t>(form.layout)];
-      if (form.layout == Layout::kRowMajor || packed.size() != 0) continue;
-      SMEPILOT_ASSIGN(packed, AlignedBuffer::allocate(lhs_bytes(form.layout, s.m, s.k)));
-      pack_lhs(pool, elementwise_, form, lhs_.as<float>(), s.k, s.m, s.k, packed.data());
+    for (const KernelVariant* v : select_variants(s, isa).usable)
+      if (const LhsForm form = lhs_form(*v); form.layout != Layout::kRowMajor) forms.emplace(form.layout, form);
+    SMEPILOT_TRY(places_.init(s, forms));
+    SMEPILOT_TRY(fill_weights(s.dtype, s.n, s.k, weights_.data()));
+    for (uint64_t i = 1; i < copies_; ++i) std::memcpy(weights_.data() + i * bytes_, weights_.data(), bytes_);
+    for (const Place& p : places_.all()) {
+      reference::Random random(3);
+      random.fill_uniform(p.lhs, size_t{s.m} * s.k, -1, 1);
+      for (const auto& [layout, form] : forms)
+        pack_lhs(pool, elementwise_, form, p.lhs, s.k, s.m, s.k, p.packed[static_cast<size_t>(layout)]);
     }
     return {};
   }
@@ -90,31 +120,47 @@ class MatmulOperands final : public Operands {
     rhs.k = shape_.k;
     rhs.data = weights_.data() + next_ * bytes_;
     next_ = (next_ + 1) % copies_;
+    const Place& place = places_.now();
     LhsOperand lhs;
-    lhs.f32 = lhs_.as<float>();
+    lhs.f32 = place.lhs;
     lhs.stride = shape_.k;
     lhs.form = lhs_form(*kernels.variant);
-    lhs.packed = packed_[static_cast<size_t>(lhs.form.layout)].data();
+    lhs.packed = place.packed[static_cast<size_t>(lhs.form.layout)];
     lhs.m = shape_.m;
     lhs.k = shape_.k;
-    matmul(pool, config, lhs, rhs, dst_.as<float>(), shape_.n);
+    matmul(pool, config, lhs, rhs, place.dst, shape_.n);
   }
 
   void pack(WorkerPool& pool, const Kernels& kernels) noexcept override {
     const LhsForm form = lhs_form(*kernels.variant);
     if (form.layout == Layout::kRowMajor) return;
-    pack_lhs(pool, elementwise_, form, lhs_.as<float>(), shape_.k, shape_.m, shape_.k,
-             packed_[static_cast<size_t>(form.layout)].data());
+    const Place& place = places_.now();
+    pack_lhs(pool, elementwise_, form, place.lhs, shape_.k, shape_.m, shape_.k,
+             place.packed[static_cast<size_t>(form.layout)]);
   }
 
-  std::span<const float> result() const noexcept override { return {dst_.as<float>(), size_t{shape_.m} * shape_.n}; }
+  void move_on() noexcept override { places_.move_on(); }
+
+  std::span<const float> result() const noexcept override { return {places_.now().dst, size_t{shape_.m} * shape_.n}; }
 
  private:
+  struct Place {
+    float* lhs = nullptr;                                         // [m][k]
+    float* dst = nullptr;                                         // [m][n]
+    std::byte* packed[static_cast<size_t>(Layout::kCount)] = {};  // lhs by layout; nullptr: nobody reads that
+    void carve(Carver& carver, const OperatorShape& s, const std::map<Layout, LhsForm>& forms) {
+      carver.take(&lhs, size_t{s.m} * s.k);
+      carver.take(&dst, size_t{s.m} * s.n);
+      for (const auto& [layout, form] : forms)
+        carver.take(&packed[static_cast<size_t>(layout)], lhs_bytes(layout, s.m, s.k));
+    }
+  };
+
   OperatorShape shape_ = {};
   uint64_t bytes_ = 0, copies_ = 1, next_ = 0;
-  AlignedBuffer weights_, lhs_, dst_;
+  AlignedBuffer weights_;  // [copies][bytes]
+  Places<Place> places_;
   ElementwiseConfig elementwise_ = {};
-  AlignedBuffer packed_[static_cast<size_t>(Layout::kCount)];  // of lhs_, by layout
 };
 
 class AttentionOperands final : public Operands {
@@ -128,13 +174,18 @@ class AttentionOperands final : public Operands {
     copies_ = copies_for(cold_bytes, 2 * half_);
     const size_t row = size_t{s.n} * s.k;
     const size_t scratch = attention_scratch_bytes(workers, s.m, s.n, capacity_, s.k);
-    SMEPILOT_TRY(check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch, memory_bytes));
-    SMEPILOT_ASSIGN(cache_, AlignedBuffer::allocate(copies_ * 2 * half_));
-    SMEPILOT_ASSIGN(q_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
-    SMEPILOT_ASSIGN(out_, AlignedBuffer::allocate(s.m * row * sizeof(float)));
-    SMEPILOT_ASSIGN(scratch_, AlignedBuffer::allocate(scratch));
+    SMEPILOT_TRY(
+        check_memory(s, copies_ * 2 * half_ + 2 * s.m * row * sizeof(float) + scratch + kPlacesBytes, memory_bytes));
+    // As layers of a cache: all keys in one buffer, all values in another.
+    const size_t side = std::max(copies_ * half_, AlignedBuffer::kHugePage);
+    SMEPILOT_ASSIGN(keys_, AlignedBuffer::allocate(side));
+    SMEPILOT_ASSIGN(values_, AlignedBuffer::allocate(side));
+    SMEPILOT_TRY(places_.init(s.m * row, scratch));
     reference::Random random(5);
-    random.fill_uniform(q_.as<float>(), s.m * row, -1, 1);
+    const float* const q = places_.now().q;
+    random.fill_uniform(places_.now().q, s.m * row, -1, 1);
+    for (const Place& p : places_.all())
+      if (p.q != q) std::copy_n(q, s.m * row, p.q);
     const size_t kv_row = size_t{s.kv_heads} * s.k;
     std::vector<float> k(kv_row * kPanel), v(kv_row * kPanel);
     for (uint32_t pos = 0; pos < s.kv_len; pos += kPanel) {
@@ -143,7 +194,8 @@ class AttentionOperands final : public Operands {
       random.fill_uniform(v.data(), v.size(), -1, 1);
       write_kv(pool, 1, view(0), pos, rows, k.data(), kv_row, v.data(), kv_row);
     }
-    for (uint64_t i = 1; i < copies_; ++i) std::memcpy(cache_.data() + i * 2 * half_, cache_.data(), 2 * half_);
+    for (uint64_t i = 1; i < copies_; ++i)
+      for (AlignedBuffer* b : {&keys_, &values_}) std::memcpy(b->data() + i * half_, b->data(), half_);
     return {};
   }
 
@@ -152,23 +204,35 @@ class AttentionOperands final : public Operands {
     const size_t row = size_t{shape_.n} * shape_.k;
     const float scale = 1 / std::sqrt(static_cast<float>(shape_.k));
     const AttentionSequence sequence{.own = view(next_), .length = shape_.kv_len - shape_.m, .m = shape_.m};
-    attention(pool, config, {&sequence, 1}, shape_.n, q_.as<float>(), row, out_.as<float>(), row, scale,
-              scratch_.data());
+    const Place& place = places_.now();
+    attention(pool, config, {&sequence, 1}, shape_.n, place.q, row, place.out, row, scale, place.scratch);
     next_ = (next_ + 1) % copies_;
   }
 
   void pack(WorkerPool&, const Kernels&) noexcept override {}
 
+  void move_on() noexcept override { places_.move_on(); }
+
   std::span<const float> result() const noexcept override {
-    return {out_.as<float>(), size_t{shape_.m} * shape_.n * shape_.k};
+    return {places_.now().out, size_t{shape_.m} * shape_.n * shape_.k};
   }
 
  private:
+  struct Place {
+    float *q = nullptr, *out = nullptr;  // [m][heads * head_dim]
+    std::byte* scratch = nullptr;
+    void carve(Carver& carver, size_t elements, size_t scratch_bytes) {
+      carver.take(&q, elements);
+      carver.take(&out, elements);
+      carver.take(&scratch, scratch_bytes);
+    }
+  };
+
   KvView view(uint64_t copy) noexcept {
     KvView kv;
     kv.dtype = shape_.dtype;
-    kv.k = cache_.data() + copy * 2 * half_;
-    kv.v = kv.k + half_;
+    kv.k = keys_.data() + copy * half_;
+    kv.v = values_.data() + copy * half_;
     kv.capacity = capacity_;
     kv.kv_heads = shape_.kv_heads;
     kv.head_dim = shape_.k;
@@ -179,7 +243,8 @@ class AttentionOperands final : public Operands {
   uint32_t capacity_ = 0;
   size_t half_ = 0;  // bytes of K (or of V) in one copy
   uint64_t copies_ = 1, next_ = 0;
-  AlignedBuffer cache_, q_, out_, scratch_;
+  AlignedBuffer keys_, values_;  // [copies][half]
+  Places<Place> places_;
 };
 
 CheckResult wrong(size_t row, size_t col, double found, double expected, double allowed) {

@@ -1,5 +1,10 @@
 // Operands to time an operator on, and the operator itself: exactly the driver's functions on random, valid, non-zero
 // data, in as many copies of the weights (or of the KV cache) as make them as cold as they are in a real pass.
+//
+// What is not weights or cache lies together in one buffer of huge pages, as the engine's activations do, and small
+// ones are there several times. On some pages a kernel is 7 % faster than another and on others 10 %: what they
+// displace in a cache depends on how their buffers lie to one another, and on what a virtual machine has behind its
+// pages. On one page alone it would win one search and lose the next.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -19,7 +24,9 @@ class Operands {
   virtual void call(WorkerPool& pool, const Candidate& candidate, const Kernels& kernels) noexcept = 0;
   // Makes the form of the activations that these kernels read, as their producer would. Nothing where they read rows.
   virtual void pack(WorkerPool& pool, const Kernels& kernels) noexcept = 0;
-  // The last call's result.
+  // The calls that follow use another copy of the activations, if there is one.
+  virtual void move_on() noexcept = 0;
+  // The last call's result, before move_on().
   virtual std::span<const float> result() const noexcept = 0;
 };
 

@@ -33,7 +33,9 @@ Status time_difference(const OperatorTask& task, Evaluator& evaluator, const Lay
     ended = ended || !ns;
     return ns.value_or(1);
   };
-  Alternation times = alternate(run, rules, fmt::format("{}", describe(d.shape)));
+  LayerRules moving = rules;
+  moving.begin_round = [&] { evaluator.begin_round(); };
+  Alternation times = alternate(run, moving, describe(d.shape));
   if (!ended) d.times = std::move(times);
   return {};
 }

@@ -80,6 +80,7 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
     std::vector<double> forth(order.size(), 0), back(order.size(), 0);
     double best_call = 0;
     size_t best_at = 0;
+    evaluator.begin_round();
     for (size_t i = 0; i < order.size(); ++i) {
       if (out_of_time(evaluator, options)) {
         SMEPILOT_TRY(save());

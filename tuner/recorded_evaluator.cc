@@ -54,6 +54,10 @@ CheckResult RecordedEvaluator::check(const Candidate& candidate) {
   return result;
 }
 
+void RecordedEvaluator::begin_round() {
+  if (live_ != nullptr && prepared_ && live_error_.ok()) live_->begin_round();
+}
+
 std::optional<double> RecordedEvaluator::sample(const Candidate& candidate) {
   Record& r = record(candidate);
   if (r.given < r.samples_ns.size()) {

@@ -34,8 +34,10 @@ class RecordedEvaluator final : public Evaluator {
   // Does not give the candidate's first samples, as if they had been given.
   void skip(const Candidate& candidate, size_t samples);
   CheckResult check(const Candidate& candidate) override;
+  void begin_round() override;
   std::optional<double> sample(const Candidate& candidate) override;
   double now_s() override;
+  Disturbance disturbance() const override { return live_ == nullptr ? Disturbance{} : live_->disturbance(); }
 
   const Record* find(const Candidate& candidate) const;
   std::vector<const Record*> take_changed();              // since the last call

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
 
 #include "db/calibration_store.h"
@@ -19,6 +20,8 @@
 
 namespace smepilot {
 namespace {
+
+constexpr double kDisturbed = 0.1;  // OperatorResult::disturbed beyond which a decision rests on such samples
 
 double wall_s() noexcept {
   return static_cast<double>(now_ns()) * 1e-9;
@@ -84,9 +87,13 @@ class SearchRun {
       result_.repeated += r.repeated;
       result_.operators.push_back(std::move(r));
     }
-    if (options_.replay == nullptr) SMEPILOT_TRY(continue_races(tasks.size()));
+    if (options_.replay == nullptr) {
+      SMEPILOT_TRY(continue_races(tasks.size()));
+      SMEPILOT_TRY(decide_again(tasks.size()));
+    }
     if (strategy_->measures()) SMEPILOT_TRY(meet_again(tasks.size()));
     result_.unfinished = unfinished();
+    for (const OperatorResult& r : result_.operators) result_.disturbed += r.disturbed > kDisturbed ? 1 : 0;
     report_progress(result_.operators.size(), tasks.size(), "");
     result_.seconds = wall_s() - start_s_;
     const bool whole = result_.unfinished == 0 && result_.operators.size() == tasks.size() && !result_.cancelled;
@@ -151,6 +158,9 @@ class SearchRun {
     for (const OperatorTask& t : tasks)
       for (const OperatorTask::Use& u : t.uses) operators.push_back({u.role, t.shape, u.calls, 0});
     const std::string wanted = options_.to_json();
+    SMEPILOT_ASSIGN(SearchClaims claims, SearchClaims::open(db_.path()));
+    result_.claims = std::make_shared<SearchClaims>(std::move(claims));
+    SMEPILOT_TRY(result_.claims->take_turn());
     if (!options_.fresh && options_.replay == nullptr) {
       SMEPILOT_ASSIGN(const std::vector<Search> searches,
                       store_.find_searches(platform_.fingerprint(), model_.hash(), hash_));
@@ -165,7 +175,9 @@ class SearchRun {
           if (!old) continue;
           calibration_ = std::move(*old);
         }
+        SMEPILOT_TRY(claim(s.id));
         SMEPILOT_TRY(store_.resume_search(s.id, operators));
+        result_.claims->end_turn();
         result_.search = s;
         result_.search.state = SearchState::kRunning;
         result_.resumed = true;
@@ -182,7 +194,19 @@ class SearchRun {
     s.budget_s = options_.budget_s;
     s.options_json = wanted;
     SMEPILOT_ASSIGN(result_.search, store_.begin_search(s, operators));
+    SMEPILOT_TRY(claim(result_.search.id));
+    result_.claims->end_turn();
     return {};
+  }
+
+  // Of a search that is to be continued, or was just begun.
+  Status claim(int64_t id) {
+    SMEPILOT_ASSIGN(const std::optional<int64_t> holder, result_.claims->claim(id));
+    if (!holder) return {};
+    return error(
+        "{}: search {} of model {} is being run by {}: wait until it has ended, or give --fresh for a search of its "
+        "own",
+        db_.path(), id, model_.name, *holder > 0 ? fmt::format("process {}", *holder) : "another process");
   }
 
   // Measurements by this very build: another one's kernels may have other speeds under the same names.
@@ -260,7 +284,11 @@ class SearchRun {
     rules.tie = decision_noise(calibration_, options_.rules.tie);
     rules.deadline_s = log.now_s() + share_s;
     rules.checkpoint = [&] { return save_changed(r, log); };
+    const Evaluator::Disturbance before = log.disturbance();
     SMEPILOT_ASSIGN(r.decision, strategy_->decide(r.space, log, rules));
+    const Evaluator::Disturbance after = log.disturbance();
+    const size_t samples = after.samples - before.samples, disturbed = after.disturbed - before.disturbed;
+    r.disturbed = samples == 0 ? r.disturbed : static_cast<double>(disturbed) / static_cast<double>(samples);
     if (!log.live_error().ok()) {  // cannot be run at all, today or later
       r.decision.why = log.live_error().message();
       r.decision.finished = true;
@@ -283,6 +311,39 @@ class SearchRun {
     r.given_default = given(r.space.default_index);
     keep_known(r, log);
     return r.decision.finished ? save_outcomes(r, log) : Status();
+  }
+
+  // Decisions that rest on samples taken while something else used the machine are taken again, from new samples alone,
+  // now that it may be over. A search that ran in a quiet hour would have had those.
+  Status decide_again(size_t tasks) {
+    const auto again = [](const OperatorResult& r) { return r.decision.finished && r.disturbed > kDisturbed; };
+    auto left = static_cast<size_t>(std::count_if(result_.operators.begin(), result_.operators.end(), again));
+    for (OperatorResult& r : result_.operators) {
+      if (!again(r)) continue;
+      if (is_set(options_.cancel) || left_of_budget() <= 0) break;
+      report_progress(tasks, tasks, describe(r.task.shape) + ", again undisturbed");
+      const auto of_shape = [&](const Measurement& m) { return describe(m.shape) == describe(r.task.shape); };
+      std::vector<Measurement> before = known_of(r.task.shape);
+      std::erase_if(known_, of_shape);
+      OperatorResult fresh;
+      fresh.task = r.task;
+      fresh.space = r.space;
+      fresh.again = true;
+      SMEPILOT_TRY(decide(fresh, share_of_budget(left--)));
+      result_.measured += fresh.measured;
+      if (fresh.decision.finished) {
+        fresh.measured += r.measured;
+        fresh.reused += r.reused;
+        r = std::move(fresh);
+        ++result_.decided_again;
+      } else {  // there was no time for it
+        r.measured += fresh.measured;
+        std::erase_if(known_, of_shape);
+        known_.insert(known_.end(), std::make_move_iterator(before.begin()), std::make_move_iterator(before.end()));
+      }
+    }
+    result_.cancelled = result_.cancelled || is_set(options_.cancel);
+    return {};
   }
 
   // What was chosen in place of a default meets it once more, now that all else is decided: whatever disturbed the
@@ -404,6 +465,7 @@ class SearchRun {
       }
       rows.push_back(std::move(m));
     }
+    if (r.again) return store_.replace_all(result_.search.id, r.space.shape, rows);
     return rows.empty() ? Status() : store_.record_all(rows);
   }
 

@@ -4,12 +4,14 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "db/database.h"
 #include "db/measurement_store.h"
 #include "db/plan.h"
+#include "db/search_claim.h"
 #include "profiles/calibration.h"
 #include "profiles/model_shape.h"
 #include "profiles/platform.h"
@@ -54,6 +56,8 @@ struct OperatorResult {
   std::vector<double> entry_ns;                   // median per entry of the space, 0: not measured
   size_t measured = 0, reused = 0, repeated = 0;  // as of SearchResult
   size_t given_chosen = 0, given_default = 0;     // samples of these two that the decision has used
+  double disturbed = 0;                           // share of its samples taken while others used the machine
+  bool again = false;                             // decided for a second time, for that reason
 
   const SpaceEntry& chosen() const { return space.entries[decision.chosen]; }
 };
@@ -64,9 +68,12 @@ struct SearchResult {
   bool cancelled = false;
   std::vector<OperatorResult> operators;
   size_t unfinished = 0;            // operators whose race the budget or a cancellation cut short
+  size_t disturbed = 0;             // decisions that rest on samples taken while others used the machine
+  size_t decided_again = 0;         // those that did so first, and were taken again from new samples
   size_t measured = 0, reused = 0;  // samples
   size_t repeated = 0;              // of the reused ones of a recording, those given another time
   double seconds = 0;
+  std::shared_ptr<SearchClaims> claims;  // as long as it lives, no other process continues this search
 };
 
 // Two times that differ by less than this fraction are taken for the same: the noise that calibration found, within one
@@ -74,7 +81,8 @@ struct SearchResult {
 double decision_noise(const Calibration& calibration, double tie) noexcept;
 
 // `evaluator` may be null for a strategy that does not measure. Operators without any result (the search was cancelled
-// before them) are left out of the result. Errors: no variant can run an operator, or the database cannot be written.
+// before them) are left out of the result. Errors: no variant can run an operator, the database cannot be written, or
+// another process is running the search that would be continued.
 Result<SearchResult> run_search(Database& db, int64_t session_id, const Platform& platform,
                                 const Calibration& calibration, const ModelShape& model, Evaluator* evaluator,
                                 const SearchOptions& options);

@@ -358,7 +358,8 @@ void price_space(SearchSpace& space, const Roofline& roofline) {
       p = roofline.coop_price(space.shape, sides_of(kernels, e.candidate),
                               {static_cast<double>(part.split) / part.split_of, part.dynamic});
     }
-    const double ns = std::max(p.compute_ns, p.memory_ns) * imbalance(space.shape, e.candidate) + p.overhead_ns;
+    const double work_ns = std::max(p.compute_ns, p.memory_ns) + p.exposed_ns;
+    const double ns = work_ns * imbalance(space.shape, e.candidate) + p.overhead_ns;
     e.predicted_ns = std::isfinite(ns) && ns > 0 ? ns : 0;
   }
 }

@@ -2,7 +2,6 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -13,6 +12,7 @@ namespace smepilot {
 class AlignedBuffer {
  public:
   static constexpr size_t kAlignment = 64;
+  static constexpr size_t kHugePage = size_t{2} << 20;
 
   AlignedBuffer() = default;
   AlignedBuffer(AlignedBuffer&& other) noexcept
@@ -24,9 +24,11 @@ class AlignedBuffer {
   }
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { std::free(data_); }
+  ~AlignedBuffer();
 
-  // `bytes` zeroed bytes. Large buffers are aligned to 2 MiB so that the system may back them with huge pages.
+  // `bytes` zeroed bytes. Buffers of kHugePage bytes and more are pages of their own, aligned so that the system may
+  // back them with huge ones, and fresh ones: what the heap has used before stays in small pages, scattered over
+  // memory.
   static Result<AlignedBuffer> allocate(size_t bytes);
   // The same, unspecified bytes: for what is written before it is read, by the workers that will use it.
   static Result<AlignedBuffer> allocate_uninitialized(size_t bytes);

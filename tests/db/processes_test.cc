@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "db/check.h"
+#include "db/search_claim.h"
 #include "db/sqlite.h"
 #include "tests/db/support.h"
 
@@ -210,6 +211,75 @@ TEST(Processes, AFullDatabaseIsAnError) {
     last = SessionStore(*db).begin(test::sample_platform(), std::string(1000, 'x')).status();
   EXPECT_ERROR(last, "disk is full");
   ASSERT_OK(SessionStore(*db).list());
+}
+
+// Claims search 3, tells so by a byte on `said`, and stays.
+int claim_and_stay(const std::string& path, int said) {
+  auto claims = SearchClaims::open(path);
+  if (!claims.ok()) return complain(claims.status());
+  auto holder = claims->claim(3);
+  if (!holder.ok()) return complain(holder.status());
+  if (*holder) return 2;
+  if (fork() == 0) {  // as a candidate is checked in a process of its own: that one claims nothing
+    sleep(60);
+    _exit(0);
+  }
+  if (write(said, "c", 1) != 1) return 3;
+  sleep(60);
+  return 0;
+}
+
+TEST(Processes, OneClaimsASearchUntilItEndsHoweverItEnds) {
+  test::TempFolder folder;
+  const std::string path = folder / "a.db", other_name = folder / "b.db";
+  ASSERT_OK(Database::open(path));
+  std::filesystem::create_symlink(path, other_name);
+  int said[2];
+  ASSERT_EQ(pipe(said), 0);
+  const pid_t child = start([&] {
+    setpgid(0, 0);
+    return claim_and_stay(other_name, said[1]);
+  });
+  char byte = 0;
+  ASSERT_EQ(read(said[0], &byte, 1), 1);
+
+  auto claims = SearchClaims::open(path);
+  ASSERT_OK(claims);
+  auto third = claims->claim(3), fourth = claims->claim(4);
+  ASSERT_OK(third);
+  ASSERT_TRUE(third->has_value()) << "by another name of the same file";
+  EXPECT_EQ(**third, child);
+  ASSERT_OK(fourth);
+  EXPECT_FALSE(fourth->has_value()) << "another search";
+
+  ASSERT_EQ(kill(child, SIGKILL), 0);
+  EXPECT_EQ(wait_for(child), 1000 + SIGKILL);
+  third = claims->claim(3);
+  ASSERT_OK(third);
+  EXPECT_FALSE(third->has_value()) << "although a child of the killed process is still there";
+  kill(-child, SIGKILL);
+  for (const int fd : said) close(fd);
+}
+
+TEST(Processes, WhoBeginsASearchHasTheTurn) {
+  test::TempFolder folder;
+  const std::string path = folder / "a.db";
+  auto claims = SearchClaims::open(path);
+  ASSERT_OK(claims);
+  ASSERT_OK(claims->take_turn());
+  const auto turn_of_another = [&path] {
+    auto own = SearchClaims::open(path);
+    if (!own.ok()) return complain(own.status());
+    return own->take_turn(0.05).ok() ? 0 : 5;
+  };
+  EXPECT_EQ(wait_for(start(turn_of_another)), 5);
+  claims->end_turn();
+  EXPECT_EQ(wait_for(start(turn_of_another)), 0);
+  EXPECT_ERROR(SearchClaims::open("/proc/no/such/folder/a.db"), "/proc/no/such/folder/a.db.lock");
+  auto memory = SearchClaims::open(":memory:");
+  ASSERT_OK(memory);
+  ASSERT_OK(memory->take_turn());
+  EXPECT_FALSE(memory->claim(1)->has_value());
 }
 
 }  // namespace

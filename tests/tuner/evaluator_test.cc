@@ -4,11 +4,14 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <set>
 
+#include "db/plan.h"
 #include "kernels/isa/isa_detect.h"
 #include "kernels/registry/registry.h"
 #include "tuner/guard.h"
 #include "tuner/hardware_evaluator.h"
+#include "tuner/operands.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SMEPILOT_TEST_ASAN 1
@@ -57,6 +60,35 @@ Platform small_platform() {
   p.cores = p.cpus = 2;
   p.memory_bytes = uint64_t{1} << 30;
   return p;
+}
+
+// Rounds go over several places of the activations: huge pages of their own, the same numbers in each.
+TEST(Operands, PlacesDifferAndResultsDoNot) {
+  WorkerPool pool(2);
+  for (const OperatorShape& shape : {OperatorShape{OpKind::kMatmul, DType::kQ8_0, 3, 80, 256, 0, 0},
+                                     OperatorShape{OpKind::kAttention, DType::kF16, 5, 6, 64, 100, 2}}) {
+    const Result<PlanEntry> entry = default_entry(shape, 2);
+    ASSERT_TRUE(entry.ok()) << entry.message();
+    const Candidate candidate = candidate_of(*entry);
+    Kernels kernels;
+    kernels.variant = find_variant(candidate.variant);
+    auto operands = make_operands(shape, 1, 2, uint64_t{1} << 30, pool);
+    ASSERT_TRUE(operands.ok()) << operands.message();
+    std::set<const float*> places;
+    std::vector<float> first;
+    for (int i = 0; i < 12; ++i) {
+      (*operands)->call(pool, candidate, kernels);
+      const std::span<const float> result = (*operands)->result();
+      if (first.empty()) first.assign(result.begin(), result.end());
+      EXPECT_TRUE(std::equal(first.begin(), first.end(), result.begin(), result.end())) << describe(shape);
+      places.insert(result.data());
+      (*operands)->move_on();
+    }
+    EXPECT_GE(places.size(), 6u) << describe(shape);
+    std::set<uintptr_t> within;
+    for (const float* p : places) within.insert(reinterpret_cast<uintptr_t>(p) % AlignedBuffer::kHugePage);
+    EXPECT_EQ(within.size(), 1u) << "each at the same place of a huge page";
+  }
 }
 
 // Every usable variant passes its check at awkward sizes, with every blocking, and gives positive times.

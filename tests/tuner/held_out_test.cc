@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -42,7 +43,7 @@ Calibration ceilings() {
 // A machine on which every kernel keeps the same fractions of the ceilings.
 class TrueMachine final : public Evaluator {
  public:
-  double compute = 0.43, memory = 0.8, held_out_factor = 1;
+  double compute = 0.43, memory = 0.8, exposed = 0, held_out_factor = 1;
   const std::atomic<bool>* done = nullptr;
   size_t samples = 0;
   std::function<void()> on_sample;
@@ -61,7 +62,8 @@ class TrueMachine final : public Evaluator {
     const uint64_t set = task_.pass_bytes == 0 ? kCold : static_cast<uint64_t>(op_bytes(task_.shape));
     const Price p = Roofline(ceilings(), machine(), {set}).price(task_.shape, *v, c.workers);
     const double noise = samples % 5 == 0 ? 3 : 1;  // an interruption now and then, which a median ignores
-    return (std::max(p.compute_ns / compute, p.memory_ns / memory) + p.overhead_ns) * noise * held_out_factor;
+    const double computed = p.compute_ns / compute, read = p.memory_ns / memory;
+    return (std::max(computed, read) + exposed * std::min(computed, read) + p.overhead_ns) * noise * held_out_factor;
   }
   double now_s() override { return clock_; }
 
@@ -103,6 +105,34 @@ TEST(HeldOut, ModelThatLearnsPredictsWhatItHasNotSeen) {
   EXPECT_TRUE(compute && memory);
 }
 
+// Where neither arithmetic nor memory hides the other one whole, few rows say by how much.
+TEST(HeldOut, WhatIsNotHiddenIsLearnt) {
+  TrueMachine m;
+  m.compute = 0.6;
+  m.exposed = 0.4;
+  Calibration taught = ceilings();
+  ASSERT_TRUE(fit_kernels(machine(), m, options(), taught).ok());
+  Calibration without = taught;
+  std::erase_if(without.operators, [](const TimedOperator& t) { return t.shape.m == kMixedRows; });
+  EXPECT_LT(without.operators.size(), taught.operators.size());
+  ASSERT_TRUE(judge_model(machine(), m, options(), taught).ok());
+  ASSERT_TRUE(judge_model(machine(), m, options(), without).ok());
+  size_t matmuls = 0;
+  const auto worst = [&](const Calibration& c) {
+    double error = 0;
+    for (const TimedOperator& t : c.operators) {
+      if (!t.held_out || t.shape.kind != OpKind::kMatmul) continue;
+      EXPECT_NE(t.shape.m, kMixedRows) << "what teaches does not judge";
+      ++matmuls;
+      error = std::max(error, std::abs(t.error()));
+    }
+    return error;
+  };
+  EXPECT_LT(worst(taught), 0.03);
+  EXPECT_GT(worst(without), 0.1);
+  EXPECT_GE(matmuls, 18u);
+}
+
 TEST(HeldOut, NothingJudgesThatTaught) {
   TrueMachine m;
   Calibration c = ceilings();
@@ -136,6 +166,31 @@ TEST(HeldOut, AMachineThatChangedIsJudgedWrong) {
   EXPECT_EQ(held_out_table(ceilings(), machine()), "");
 }
 
+TEST(HeldOut, AMemoryThatMovesMeanwhileIsTaughtAgain) {
+  TrueMachine m;
+  Calibration c = ceilings();
+  ASSERT_TRUE(fit_kernels(machine(), m, options(), c).ok());
+  EXPECT_NEAR(*memory_drift(machine(), m, options(), c), 1, 1e-9);
+  const size_t fitting = m.samples;
+  m.held_out_factor = 1.6;
+  EXPECT_NEAR(*memory_drift(machine(), m, options(), c), 1.6, 1e-9);
+  EXPECT_EQ(*memory_drift(machine(), m, options(), ceilings()), 1) << "nothing taught";
+
+  TrueMachine moves;  // between fitting and judging, once
+  moves.on_sample = [&] { moves.held_out_factor = moves.samples > fitting ? 1.6 : 1; };
+  unsigned teachings = 0;
+  ASSERT_TRUE(teach_and_judge(machine(), moves, options(), c, &teachings).ok());
+  EXPECT_EQ(teachings, 2u);
+  EXPECT_LT(*median_error(c), 0.05);
+  const auto judged = std::count_if(c.operators.begin(), c.operators.end(), [](const auto& t) { return t.held_out; });
+  EXPECT_EQ(judged, 11) << "once";
+
+  TrueMachine restless;
+  restless.on_sample = [&] { restless.held_out_factor = 1 + static_cast<double>(restless.samples) * 1e-3; };
+  ASSERT_TRUE(teach_and_judge(machine(), restless, options(), c, &teachings).ok());
+  EXPECT_EQ(teachings, kTeachings) << "and then it is left at that";
+}
+
 TEST(HeldOut, StopsWhenAskedTo) {
   TrueMachine m;
   std::atomic<bool> cancel{false};
@@ -147,6 +202,27 @@ TEST(HeldOut, StopsWhenAskedTo) {
   ASSERT_FALSE(s.ok());
   EXPECT_EQ(s.message(), kCalibrationCancelled);
   EXPECT_LE(m.samples, 22u);
+}
+
+TEST(KernelEfficiency, FitsWhatThreeCallsTell) {
+  const auto call = [](double compute_ns, double memory_ns, double compute, double memory, double exposed) {
+    const double c = compute_ns / compute, m = memory_ns / memory;
+    return LessonTime{compute_ns, memory_ns, 3, std::max(c, m) + exposed * std::min(c, m) + 3};
+  };
+  for (const double exposed : {0.0, 0.25, 1.0}) {
+    const FittedKernel k = fit_kernel(call(1000, 90, 0.7, 0.9, exposed), call(80, 1000, 0.7, 0.9, exposed),
+                                      call(500, 550, 0.7, 0.9, exposed));
+    EXPECT_NEAR(k.compute, 0.7, 1e-3) << exposed;
+    EXPECT_NEAR(k.memory, 0.9, 1e-3) << exposed;
+    EXPECT_NEAR(k.exposed, exposed, 5e-3);
+  }
+  const FittedKernel alone = fit_kernel(call(1000, 90, 0.7, 1, 0), {}, {});
+  EXPECT_NEAR(alone.compute, 0.7, 1e-9);
+  EXPECT_EQ(alone.memory, 0);
+  EXPECT_EQ(alone.exposed, 0);
+  EXPECT_EQ(fitted_exposure({100, 100, 0, 50}, 1, 1), 0) << "faster than the ceilings";
+  EXPECT_EQ(fitted_exposure({100, 100, 0, 500}, 1, 1), 1) << "slower than one after the other";
+  EXPECT_EQ(fitted_exposure({100, 100, 0, 150}, 0, 1), 0) << "nothing is known of it";
 }
 
 TEST(KernelEfficiency, FittedFraction) {

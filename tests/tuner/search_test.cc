@@ -291,6 +291,67 @@ class Landscape final : public Evaluator {
   OperatorShape shape_ = {};
 };
 
+// Something else has the machine while the first operators are decided: it hides what differs between candidates.
+class Disturbed final : public Evaluator {
+ public:
+  static constexpr double kHidden_ns = 77777;
+  explicit Disturbed(size_t until_prepared) : machine_(1, 0), until_(until_prepared) {}
+  Status prepare(const OperatorTask& task) override {
+    ++prepared_;
+    return machine_.prepare(task);
+  }
+  CheckResult check(const Candidate& c) override { return machine_.check(c); }
+  std::optional<double> sample(const Candidate& c) override {
+    const std::optional<double> ns = machine_.sample(c);
+    ++seen_.samples;
+    if (prepared_ > until_) return ns;
+    ++seen_.disturbed;
+    return kHidden_ns;
+  }
+  double now_s() override { return machine_.now_s(); }
+  Disturbance disturbance() const override { return seen_; }
+
+ private:
+  Landscape machine_;
+  const size_t until_;
+  size_t prepared_ = 0;
+  Disturbance seen_;
+};
+
+TEST_F(SearchTest, DecisionsOfADisturbedMachineAreTakenAgain) {
+  Landscape quiet(1, 0);
+  const SearchResult expected = search(quiet);
+  EXPECT_EQ(expected.decided_again, 0u);
+  size_t tuned = 0;
+  for (size_t i = 0; i < 2; ++i) tuned += expected.operators[i].decision.verdict == Verdict::kFaster ? 1 : 0;
+  ASSERT_GT(tuned, 0u) << "a landscape in which nothing is to be found tests nothing";
+
+  options_.fresh = true;
+  Disturbed machine(2);
+  const SearchResult r = search(machine);
+  EXPECT_EQ(r.search.state, SearchState::kDone);
+  EXPECT_EQ(r.decided_again, 2u);
+  EXPECT_EQ(r.disturbed, 0u);
+  ASSERT_EQ(r.operators.size(), expected.operators.size());
+  for (size_t i = 0; i < r.operators.size(); ++i)
+    EXPECT_EQ(r.operators[i].chosen().candidate, expected.operators[i].chosen().candidate) << i;
+  size_t samples = 0;
+  for (const Measurement& m : rows(r.search.id))
+    for (const double ns : m.samples_ns) {
+      ASSERT_NE(ns, Disturbed::kHidden_ns) << describe(m.shape) << " " << describe(m.candidate);
+      ++samples;
+    }
+  EXPECT_GT(samples, 0u);
+}
+
+TEST_F(SearchTest, AMachineThatStaysDisturbedIsSaidToBe) {
+  Disturbed machine(1000);
+  const SearchResult r = search(machine);
+  EXPECT_EQ(r.search.state, SearchState::kDone);
+  EXPECT_EQ(r.disturbed, r.operators.size());
+  EXPECT_EQ(r.decided_again, r.operators.size()) << "once each";
+}
+
 class Replay : public SearchTest {
  protected:
   // Records a search by this strategy; what the database then knows is the recording.
