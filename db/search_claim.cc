@@ -16,12 +16,12 @@ namespace {
 constexpr int64_t kTurn = 0;  // the byte that no search has
 
 // Locks of a process (POSIX), not of an open file: a child that a search forks must not keep them.
-struct flock byte_lock(short type, int64_t byte) {
+struct flock byte_lock(short type, int64_t byte, int64_t count = 1) {
   struct flock l = {};
   l.l_type = type;
   l.l_whence = SEEK_SET;
   l.l_start = static_cast<off_t>(byte);
-  l.l_len = 1;
+  l.l_len = static_cast<off_t>(count);
   return l;
 }
 
@@ -65,10 +65,20 @@ Result<std::optional<int64_t>> SearchClaims::claim(int64_t search_id) {
   for (;;) {
     SMEPILOT_ASSIGN(const bool ours, lock(search_id));
     if (ours) return std::optional<int64_t>();
-    struct flock l = byte_lock(F_WRLCK, search_id);
-    if (::fcntl(file_, F_GETLK, &l) != 0) return error("{}: cannot be locked: {}", path_, std::strerror(errno));
-    if (l.l_type != F_UNLCK) return std::optional<int64_t>(l.l_pid > 0 ? l.l_pid : 0);
+    SMEPILOT_ASSIGN(const std::optional<int64_t> found, holder(search_id, 1));
+    if (found) return found;
   }  // it was given up meanwhile
+}
+
+Result<std::optional<int64_t>> SearchClaims::holder(int64_t first, int64_t count) const {
+  struct flock l = byte_lock(F_WRLCK, first, count);
+  if (::fcntl(file_, F_GETLK, &l) != 0) return error("{}: cannot be locked: {}", path_, std::strerror(errno));
+  if (l.l_type == F_UNLCK) return std::optional<int64_t>();
+  return std::optional<int64_t>(l.l_pid > 0 ? l.l_pid : 0);
+}
+
+Result<std::optional<int64_t>> SearchClaims::other() const {
+  return file_ < 0 ? std::optional<int64_t>() : holder(kTurn + 1, 0);
 }
 
 Status SearchClaims::take_turn(double timeout_s) {

@@ -25,6 +25,9 @@ class SearchClaims {
   // 0 where its number is of another container.
   Result<std::optional<int64_t>> claim(int64_t search_id);
 
+  // A process that has any search of the database, as claim() names it. Nothing: no other one does.
+  Result<std::optional<int64_t>> other() const;
+
   // Between find and claim another process could begin the same search: who does both has the turn meanwhile. Waits up
   // to `timeout_s` for it. Error: another process kept it that long.
   Status take_turn(double timeout_s = 10);
@@ -33,6 +36,8 @@ class SearchClaims {
  private:
   SearchClaims(std::string path, int file) : path_(std::move(path)), file_(file) {}
   Result<bool> lock(int64_t byte);
+  // Who has one of `count` bytes from `first` on, 0: all that follow.
+  Result<std::optional<int64_t>> holder(int64_t first, int64_t count) const;
 
   std::string path_;
   int file_ = -1;  // -1: nothing to lock

@@ -347,6 +347,12 @@ int search_verb(const Cli& cli, const Options& options) {
         "\n";
   out += whole ? fmt::format("Plan {} is stored in {}\n", plan->id, db->path())
                : "What was measured is stored; with --op no plan is made of it.\n";
+  if (result->beside)
+    out += wrap(fmt::format("Warning: {} ran another search of this database meanwhile. Each took the cores from the "
+                            "other: search again with --fresh, one after the other.",
+                            *result->beside > 0 ? fmt::format("process {}", *result->beside) : "another process"),
+                80, 2) +
+           "\n";
   if (evaluator.repeated() > 0 || result->disturbed > 0) {
     std::string text = fmt::format("{} samples were taken again because something else had a part of the machine",
                                    evaluator.repeated());

@@ -62,6 +62,7 @@ class SearchRun {
     if (options_.replay != nullptr) SMEPILOT_TRY(keep_recorded(tasks));
     if (tasks.empty()) return error("model {} has no operators to search", model_.name);
     SMEPILOT_TRY(begin(tasks));
+    SMEPILOT_TRY(look_beside());
     SMEPILOT_TRY(load_known(tasks));
 
     const Roofline roofline = make_roofline();
@@ -94,6 +95,7 @@ class SearchRun {
     if (strategy_->measures()) SMEPILOT_TRY(meet_again(tasks.size()));
     result_.unfinished = unfinished();
     for (const OperatorResult& r : result_.operators) result_.disturbed += r.disturbed > kDisturbed ? 1 : 0;
+    SMEPILOT_TRY(look_beside());
     report_progress(result_.operators.size(), tasks.size(), "");
     result_.seconds = wall_s() - start_s_;
     const bool whole = result_.unfinished == 0 && result_.operators.size() == tasks.size() && !result_.cancelled;
@@ -207,6 +209,13 @@ class SearchRun {
         "{}: search {} of model {} is being run by {}: wait until it has ended, or give --fresh for a search of its "
         "own",
         db_.path(), id, model_.name, *holder > 0 ? fmt::format("process {}", *holder) : "another process");
+  }
+
+  // Whether another process measures for the same database now.
+  Status look_beside() {
+    SMEPILOT_ASSIGN(const std::optional<int64_t> other, result_.claims->other());
+    if (!result_.beside) result_.beside = other;
+    return {};
   }
 
   // Measurements by this very build: another one's kernels may have other speeds under the same names.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,7 @@ struct SearchResult {
   size_t measured = 0, reused = 0;  // samples
   size_t repeated = 0;              // of the reused ones of a recording, those given another time
   double seconds = 0;
+  std::optional<int64_t> beside;         // a process that ran another search of the database, 0: its number is unknown
   std::shared_ptr<SearchClaims> claims;  // as long as it lives, no other process continues this search
 };
 

@@ -251,12 +251,19 @@ TEST(Processes, OneClaimsASearchUntilItEndsHoweverItEnds) {
   EXPECT_EQ(**third, child);
   ASSERT_OK(fourth);
   EXPECT_FALSE(fourth->has_value()) << "another search";
+  auto other = claims->other();
+  ASSERT_OK(other);
+  ASSERT_TRUE(other->has_value());
+  EXPECT_EQ(**other, child);
 
   ASSERT_EQ(kill(child, SIGKILL), 0);
   EXPECT_EQ(wait_for(child), 1000 + SIGKILL);
   third = claims->claim(3);
   ASSERT_OK(third);
   EXPECT_FALSE(third->has_value()) << "although a child of the killed process is still there";
+  other = claims->other();
+  ASSERT_OK(other);
+  EXPECT_FALSE(other->has_value()) << "its own claims are no other's";
   kill(-child, SIGKILL);
   for (const int fd : said) close(fd);
 }
@@ -280,6 +287,7 @@ TEST(Processes, WhoBeginsASearchHasTheTurn) {
   ASSERT_OK(memory);
   ASSERT_OK(memory->take_turn());
   EXPECT_FALSE(memory->claim(1)->has_value());
+  EXPECT_FALSE(memory->other()->has_value());
 }
 
 }  // namespace

@@ -97,6 +97,7 @@ TEST_F(SmetuneTest, TwoProcessesDoNotRunTheSameSearch) {
   const Ran fresh = smetune(own);
   EXPECT_EQ(fresh.code, 0) << fresh.out << fresh.err;
   EXPECT_NE(fresh.out.find("Search 2 "), std::string::npos) << fresh.out;
+  EXPECT_NE(fresh.out.find("process " + std::to_string(first) + " ran another search"), std::string::npos) << fresh.out;
 
   ASSERT_EQ(kill(first, SIGKILL), 0);  // no chance to say that it is gone
   ASSERT_EQ(wait(first).code, 128 + SIGKILL);
