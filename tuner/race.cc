@@ -69,7 +69,7 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
     return space.entries[lanes[a].entry].predicted_ns < space.entries[lanes[b].entry].predicted_ns;
   });
   const auto save = [&]() -> Status { return options.checkpoint ? options.checkpoint() : Status(); };
-  const Looks* const looks = rules.drop ? &looks_of(rules) : nullptr;
+  const Looks* const looks = rules.drop == Drop::kSlower ? &looks_of(rules) : nullptr;
   const bool odd = !lanes.empty() && lanes.front().rounds.size() % 2 != 0;  // rounds that it had before
   if (odd) std::reverse(order.begin(), order.end());
 
@@ -98,7 +98,7 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
       }
     }
     for (size_t i = order.size(); i-- > 0;) {
-      if (rules.drop && forth[i] > kHopeless * best_call && forth[i] >= kLongCall_ns) {
+      if (rules.drop != Drop::kNobody && forth[i] > kHopeless * best_call && forth[i] >= kLongCall_ns) {
         lanes[order[i]].running = false;
         lanes[order[i]].dropped = slower_than(forth[i] / best_call, space, lanes[best_at].entry) + " in its first call";
         continue;
@@ -117,7 +117,7 @@ Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const S
     for (size_t i = 0; i < order.size(); ++i)
       if (lanes[order[i]].running) lanes[order[i]].rounds.push_back(std::min(forth[i], back[i]));
     SMEPILOT_TRY(save());
-    if (!rules.drop) continue;
+    if (looks == nullptr) continue;
 
     const size_t first = leader(lanes);
     for (const size_t i : order) {

@@ -18,9 +18,16 @@ struct Lane {
   double median_ns() const;
 };
 
+// Who leaves before the last round.
+enum class Drop : uint8_t {
+  kNobody,
+  kHopeless,  // after one call that is both long and several times slower than the fastest: no interruption does that
+  kSlower,    // these, and whoever is shown to be slower
+};
+
 struct RaceRules {
   unsigned min_rounds = 6, max_rounds = 14;
-  bool drop = true;  // false: everybody runs all rounds
+  Drop drop = Drop::kSlower;
 };
 
 // True once the deadline has passed or a cancellation was asked for.
@@ -32,7 +39,7 @@ enum class RaceEnd : uint8_t { kDone, kOutOfTime };
 // the simplest of those left is no slower than any of them by more than the tie, or max_rounds more. From min_rounds on
 // a lane leaves after the round in which the interval of its ratio to the leader says that it is slower by more than
 // the tie; of two that are equal, either is dropped for the other in at most 5 % of races, however many rounds are
-// looked at (Looks). Lanes may have rounds already, all equally many; those that are to drop begin without. kOutOfTime:
+// looked at (Looks). Lanes may have rounds already, all equally many, if nobody drops out. kOutOfTime:
 // the deadline or a cancellation came first, or samples ended; complete rounds are kept.
 Result<RaceEnd> run_race(const SearchSpace& space, Evaluator& evaluator, const StrategyOptions& options,
                          const RaceRules& rules, std::vector<Lane>& lanes);

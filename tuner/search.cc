@@ -372,7 +372,7 @@ class SearchRun {
       rules.cancel = options_.cancel;
       rules.deadline_s = log.now_s() + left_of_budget();
       std::vector<Lane> pair = {{def, {}, true, ""}, {chosen, {}, true, ""}};
-      SMEPILOT_ASSIGN(const RaceEnd end, run_race(r.space, log, rules, {kRounds, kRounds, false}, pair));
+      SMEPILOT_ASSIGN(const RaceEnd end, run_race(r.space, log, rules, {kRounds, kRounds, Drop::kNobody}, pair));
       SMEPILOT_TRY(save_changed(r, log));
       r.measured += log.measured();
       r.reused += log.reused();

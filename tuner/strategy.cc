@@ -107,7 +107,7 @@ class Measured {
     const std::vector<unsigned> rounds = duel_looks();
     for (const unsigned n : rounds) {
       const auto more = n - static_cast<unsigned>(pair[0].rounds.size());
-      SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, {more, more, false}, pair));
+      SMEPILOT_ASSIGN(const RaceEnd end, run_race(space_, evaluator_, options_, {more, more, Drop::kNobody}, pair));
       in_time = end == RaceEnd::kDone;
       r = looks_after(rounds).ratio(pair[1].rounds, pair[0].rounds);
       if (r.interval.high < 1 && r.estimate < 1 - options_.tie) {
@@ -281,7 +281,7 @@ class RaceStrategy final : public Strategy {
   Result<Decision> decide(const SearchSpace& space, Evaluator& evaluator,
                           const StrategyOptions& options) const override {
     Measured run(space, evaluator, options);
-    const RaceRules rules{options.min_rounds, options.max_rounds, true};
+    const RaceRules rules{options.min_rounds, options.max_rounds, Drop::kSlower};
     const std::vector<size_t> heat = first_heat(space, run);
     SMEPILOT_ASSIGN(bool in_time, run.race(heat, rules));
     const std::vector<size_t> best = run.ties();
@@ -482,7 +482,7 @@ class ExhaustiveStrategy final : public Strategy {
       if (o.status == MeasurementStatus::kPruned) o = {};
       if (run.open(i)) all.push_back(i);
     }
-    SMEPILOT_ASSIGN(const bool in_time, run.race(all, {options.max_rounds, options.max_rounds, false}));
+    SMEPILOT_ASSIGN(const bool in_time, run.race(all, {options.max_rounds, options.max_rounds, Drop::kHopeless}));
     return run.finish(in_time);
   }
 };

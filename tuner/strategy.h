@@ -72,7 +72,8 @@ class Strategy {
 
 // "race": candidates meet in interleaved rounds and leave when they are shown to be slower; kernels and worker counts
 //         first, then the blocking of the best ones; the winner meets the default again with fresh samples.
-// "exhaustive": every candidate that can run, priced or not, for the full number of rounds; then the same comparison.
+// "exhaustive": every candidate that can run, priced or not, for the full number of rounds, but for one whose first
+//               call took 0.1 s and three times as long as the fastest; then the same comparison.
 // "roofline": nothing is measured; the best prediction is chosen, the simpler one where they are equal.
 // Error: no strategy of that name.
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name);
