@@ -53,11 +53,12 @@ static constexpr uint32_t attention_tile(uint32_t kv_tile) noexcept {
 }
 static constexpr size_t attention_scratch_floats(size_t rows, size_t head_dim, size_t positions,
                                                  uint32_t kv_tile) noexcept {
-  const size_t dim = (head_dim + 15) / 16 * 16, few = rows < 64 ? rows : 64, many = (rows + 15) / 16 * 16;
+  const size_t dim = (head_dim + 15) / 16 * 16, many = (rows + 15) / 16 * 16;
   const size_t whole_tile = (positions + 31) / 32 * 32, tile = attention_tile(kv_tile);
   const size_t step = tile > whole_tile ? tile : whole_tile;
-  const size_t tiled = few * kv_tile;                             // scores of a step
-  const size_t whole = few * ((positions + 15) / 16 * 16 + dim);  // three-phase: of all positions, and the queries
+  const size_t some = rows < 256 ? rows : 256, few = rows < 64 ? rows : 64, row = 2 * dim + 16;
+  const size_t tiled = some * (row + kv_tile);                        // query, output, sum; scores of a step
+  const size_t whole = few * (row + (positions + 15) / 16 * 16);      // three-phase: scores of all positions
   const size_t matrix = many * 2 * dim + step * (2 * dim + 32);   // queries and outputs; K, V and scores of a step
   const size_t vector = tiled > whole ? tiled : whole;
   return matrix > vector ? matrix : vector;

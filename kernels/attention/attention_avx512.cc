@@ -16,15 +16,15 @@ namespace smepilot {
 extern const KernelVariant kAvx512AttentionOnline, kAvx512AttentionOnlineQ8_0, kAvx512AttentionThreephase;
 
 constexpr KernelVariant kAvx512AttentionOnline =
-    attention_variant("attention.f32.f32.f16.64x16.avx512.online", kIsaAvx512, DType::kF32, DType::kF16, kMaxRows,
+    attention_variant("attention.f32.f32.f16.256x16.avx512.online", kIsaAvx512, DType::kF32, DType::kF16, kMaxRows,
                       attention_online<F16Cache>);
 
 constexpr KernelVariant kAvx512AttentionOnlineQ8_0 =
-    attention_variant("attention.f32.f32.q8_0.64x16.avx512.online", kIsaAvx512, DType::kF32, DType::kQ8_0, kMaxRows,
+    attention_variant("attention.f32.f32.q8_0.256x16.avx512.online", kIsaAvx512, DType::kF32, DType::kQ8_0, kMaxRows,
                       attention_online<Q8Cache>);
 
 constexpr KernelVariant kAvx512AttentionThreephase =
-    attention_variant("attention.f32.f16.f16.64x16.avx512.threephase", kIsaAvx512, DType::kF16, DType::kF16, kMaxRows,
-                      attention_threephase<F16Cache>);
+    attention_variant("attention.f32.f16.f16.64x16.avx512.threephase", kIsaAvx512, DType::kF16, DType::kF16,
+                      kMaxWholeRows, attention_threephase<F16Cache>);
 
 }  // namespace smepilot

@@ -16,7 +16,7 @@ namespace smepilot {
 extern const KernelVariant kAvx512VnniAttentionOnlineQ8_0;
 
 constexpr KernelVariant kAvx512VnniAttentionOnlineQ8_0 =
-    attention_variant("attention.f32.f16.q8_0.64x16.avx512vnni.online", kIsaAvx512Vnni, DType::kF16, DType::kQ8_0,
+    attention_variant("attention.f32.f16.q8_0.256x16.avx512vnni.online", kIsaAvx512Vnni, DType::kF16, DType::kQ8_0,
                       kMaxRows, attention_online_vnni);
 
 }  // namespace smepilot
