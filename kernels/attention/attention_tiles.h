@@ -54,7 +54,7 @@ constexpr float kLowest = -__builtin_inff();
 
 // The rows of one register tile and what is theirs.
 struct Tile {
-  float* q;              // [rows][dim] queries * scale * log2(e); from head_dim on, zeros
+  float* q[kTileRows];   // [rows] pointers to [dim] queries * scale * log2(e); from head_dim on, zeros
   float* out;            // [rows][dim] sum of probability * value
   float* scores;         // [panel of a block][rows][16]
   float* reference;      // [rows] what exponents are relative to
@@ -104,7 +104,7 @@ template <uint32_t MR, uint32_t NV, typename T>
 SMEPILOT_INLINE void multiply(const Tile& t, const T* k, Vec (&acc)[MR][NV]) noexcept {
   const size_t k_panel = static_cast<size_t>(t.head_dim) * kPanel, head_dim = t.head_dim;
   const float* q[MR];
-  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) q[r] = t.q + static_cast<size_t>(r) * t.dim;
+  SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) q[r] = t.q[r];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::zero();
   }
@@ -344,7 +344,7 @@ struct Call {
     uint32_t row = 0;
     for (uint32_t i = 0; i < tiles; ++i) {
       Tile& t = tile[i];
-      t = {.q = q + row * dim,
+      t = {.q = {},
            .out = out + row * dim,
            .scores = scores + row * scored,
            .reference = reference + row,
@@ -357,6 +357,7 @@ struct Call {
            .head_dim = a.head_dim,
            .dim = dim};
       for (; row < t.row + t.rows; ++row) {
+        t.q[row - t.row] = q + row * dim;
         sees[row] = a.limit[row] <= a.kv_begin ? 0 : smaller(a.limit[row], a.kv_end) - a.kv_begin;
         t.least = smaller(t.least, sees[row]);
         t.most = sees[row] > t.most ? sees[row] : t.most;
@@ -376,7 +377,7 @@ struct Call {
     const Vec scale = Simd::set1(args.scale * kLog2E);
     for (uint32_t r = 0; r < t.rows; ++r) {
       const float* from = args.q[t.row + r];
-      float *const to = t.q + static_cast<size_t>(r) * t.dim, *const out = t.out + static_cast<size_t>(r) * t.dim;
+      float *const to = t.q[r], *const out = t.out + static_cast<size_t>(r) * t.dim;
       for (uint32_t d = 0; d < t.dim; d += kWidth) {
         Vec x = Simd::zero();
         Simd::store(out + d, x);
