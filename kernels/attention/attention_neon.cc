@@ -16,15 +16,15 @@ namespace smepilot {
 extern const KernelVariant kNeonAttentionOnline, kNeonAttentionOnlineQ8_0, kNeonAttentionThreephase;
 
 constexpr KernelVariant kNeonAttentionOnline =
-    attention_variant("attention.f32.f32.f16.256x16.neon.online", kIsaNeon, DType::kF32, DType::kF16, kMaxRows,
+    attention_variant("attention.f32.f32.f16.64x16.neon.online", kIsaNeon, DType::kF32, DType::kF16, kMaxRows,
                       attention_online<F16Cache>);
 
 constexpr KernelVariant kNeonAttentionOnlineQ8_0 =
-    attention_variant("attention.f32.f32.q8_0.256x16.neon.online", kIsaNeon, DType::kF32, DType::kQ8_0, kMaxRows,
+    attention_variant("attention.f32.f32.q8_0.256x16.neon.online", kIsaNeon, DType::kF32, DType::kQ8_0, kMaxStagedRows,
                       attention_online<Q8Cache>);
 
 constexpr KernelVariant kNeonAttentionThreephase =
-    attention_variant("attention.f32.f16.f16.64x16.neon.threephase", kIsaNeon, DType::kF16, DType::kF16, kMaxWholeRows,
+    attention_variant("attention.f32.f16.f16.64x16.neon.threephase", kIsaNeon, DType::kF16, DType::kF16, kMaxRows,
                       attention_threephase<F16Cache>);
 
 }  // namespace smepilot

@@ -16,15 +16,15 @@ namespace smepilot {
 extern const KernelVariant kPortableAttentionOnline, kPortableAttentionOnlineQ8_0, kPortableAttentionThreephase;
 
 constexpr KernelVariant kPortableAttentionOnline =
-    attention_variant("attention.f32.f32.f16.256x16.portable.online", kIsaPortable, DType::kF32, DType::kF16, kMaxRows,
+    attention_variant("attention.f32.f32.f16.64x16.portable.online", kIsaPortable, DType::kF32, DType::kF16, kMaxRows,
                       attention_online<F16Cache>);
 
 constexpr KernelVariant kPortableAttentionOnlineQ8_0 =
     attention_variant("attention.f32.f32.q8_0.256x16.portable.online", kIsaPortable, DType::kF32, DType::kQ8_0,
-                      kMaxRows, attention_online<Q8Cache>);
+                      kMaxStagedRows, attention_online<Q8Cache>);
 
 constexpr KernelVariant kPortableAttentionThreephase =
     attention_variant("attention.f32.f16.f16.64x16.portable.threephase", kIsaPortable, DType::kF16, DType::kF16,
-                      kMaxWholeRows, attention_threephase<F16Cache>);
+                      kMaxRows, attention_threephase<F16Cache>);
 
 }  // namespace smepilot

@@ -1,4 +1,4 @@
-// Attention of up to 256 rows that share one KV head, written once against the Simd vocabulary. Included by one
+// Attention of rows that share one KV head, written once against the Simd vocabulary. Included by one
 // translation unit per ISA, after its simd_*.h header; internal linkage.
 //
 // Rows are cut into register tiles. What a tile owns lies in scratch without gaps: its queries, scaled so that scores
@@ -26,8 +26,8 @@ namespace {
 
 using Vec = Simd::Vec;
 constexpr uint32_t kWidth = Simd::kWidth;
-constexpr uint32_t kMaxRows = 256;      // of the online form: all of them share a conversion of K and V
-constexpr uint32_t kMaxWholeRows = 64;  // of the three-phase form, which keeps the scores of all positions
+constexpr uint32_t kMaxRows = 64;         // of a call
+constexpr uint32_t kMaxStagedRows = 256;  // of one over a cache that is always converted: all rows share that
 
 constexpr uint32_t smaller(uint32_t a, uint32_t b) noexcept {
   return a < b ? a : b;
@@ -42,13 +42,15 @@ constexpr uint32_t tile_vectors(uint32_t rows, uint32_t most) noexcept {
   return v;
 }
 
+constexpr uint32_t kNever = UINT32_MAX;       // as kStagedTiles: the conversion costs nothing beside the products
 constexpr uint32_t kPanelGroup = 4;           // panels of K that all rows visit before the next ones are read
 constexpr uint32_t kRowsAhead = 24;           // rows of V from prefetch to use
 constexpr uint32_t kLineElements = 32;        // f16 elements of a cache line
 constexpr uint32_t kStagedFloats = 4096;      // K or V converted to f32 for all rows: half of a first-level cache
 constexpr uint32_t kMostStagedFloats = 8192;  // one panel of the largest Q8_0 heads, which are always converted
-constexpr uint32_t kStrip = tile_vectors(kTileRows, 8) * kWidth;  // elements of a V row converted at a time
-constexpr float kSlack = 16;                                      // powers of two that probabilities may exceed 1 by
+// Elements of a V row that are converted at a time; a head of Q8_0 may end with less than that, but with whole blocks.
+constexpr uint32_t kStrip = tile_vectors(kTileRows, 8) * kWidth, kNarrowStrip = smaller(kStrip, kQ8Block);
+constexpr float kSlack = 16;  // powers of two that probabilities may exceed 1 by
 constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
 constexpr float kLowest = -__builtin_inff();
 
@@ -296,10 +298,10 @@ void value_rows(const Tile& t, const float* p, const uint16_t* v, uint32_t posit
     value_tile<MR, 1, true>(t, p, v + d, t.head_dim, positions, d, t.head_dim - d);
 }
 
-// The same for a strip of kStrip elements of V, converted to f32 at v.
-template <uint32_t MR>
+// The same for a strip of kElements elements of V, converted to f32 at v.
+template <uint32_t MR, uint32_t kElements>
 void value_strip(const Tile& t, const float* p, const float* v, uint32_t positions, uint32_t d) noexcept {
-  value_tile<MR, kStrip / kWidth, false>(t, p, v, kStrip, positions, d, 0);
+  value_tile<MR, kElements / kWidth, false>(t, p, v, kElements, positions, d, 0);
 }
 
 // --- a call ---
@@ -310,15 +312,16 @@ struct RowFns {
   void (*scores_staged)(const Tile&, const float* k, uint32_t at, uint32_t panels, float* to) noexcept;
   void (*values)(const Tile&, const float* p, const uint16_t* v, uint32_t positions, uint32_t d) noexcept;
   void (*values_strip)(const Tile&, const float* p, const float* v, uint32_t positions, uint32_t d) noexcept;
+  void (*values_narrow)(const Tile&, const float* p, const float* v, uint32_t positions, uint32_t d) noexcept;
 };
 template <uint32_t MR>
 constexpr RowFns row_fns() noexcept {
   if constexpr (MR == 0 || MR > kTileRows)
-    return {nullptr, nullptr, nullptr, nullptr};
+    return {};
   else
     return {score_rows<MR, tile_vectors(MR, kPanelGroup * kPanel / kWidth), uint16_t>,
             score_rows<MR, tile_vectors(MR, kPanelGroup * kPanel / kWidth), float>, value_rows<MR, tile_vectors(MR, 8)>,
-            value_strip<MR>};
+            value_strip<MR, kStrip>, value_strip<MR, kNarrowStrip>};
 }
 constexpr RowFns kRowFns[] = {row_fns<0>(), row_fns<1>(), row_fns<2>(), row_fns<3>(), row_fns<4>(),
                               row_fns<5>(), row_fns<6>(), row_fns<7>(), row_fns<8>()};
@@ -330,9 +333,10 @@ struct Call {
   const AttentionArgs& args;
   uint32_t tiles, end = 0;  // end of the positions that any row sees, relative to kv_begin
   bool rounded;             // queries, to f16
-  Tile tile[(kMaxRows + kTileRows - 1) / kTileRows];
-  float reference[kMaxRows];
-  uint32_t sees[kMaxRows];
+  static constexpr uint32_t kMost = Cache::kDirect ? kMaxRows : kMaxStagedRows;
+  Tile tile[(kMost + kTileRows - 1) / kTileRows];
+  float reference[kMost];
+  uint32_t sees[kMost];
 
   // Scratch holds the scores of at least `positions` positions.
   Call(const AttentionArgs& a, uint32_t positions, bool round_queries) noexcept
@@ -405,7 +409,8 @@ struct Call {
   // Whether K and V are converted to f32 first: always if registers cannot read the cache's type, else if there are
   // enough rows for the conversion to be shared by several register tiles.
   bool staged() const noexcept {
-    return !Cache::kDirect || (tiles >= kStagedTiles && args.head_dim * kPanel <= kStagedFloats);
+    return !Cache::kDirect ||
+           (kStagedTiles != kNever && tiles >= kStagedTiles && args.head_dim * kPanel <= kStagedFloats);
   }
 
   // Probabilities of a block. A few panels at a time for all rows, so that they are read from memory once and found in
@@ -469,8 +474,12 @@ struct Call {
   // finished.
   void values(const Block& b) const noexcept {
     const bool convert = staged();
-    const uint32_t strips_end = convert ? args.head_dim / kStrip * kStrip : 0;
-    if (convert) value_strips(b, strips_end);
+    const uint32_t strips_end = convert ? args.head_dim / kNarrowStrip * kNarrowStrip : 0;
+    if (convert) {
+      const uint32_t wide = args.head_dim / kStrip * kStrip;
+      value_strips<kStrip>(b, 0, wide, &RowFns::values_strip);
+      value_strips<kNarrowStrip>(b, wide, strips_end, &RowFns::values_narrow);
+    }
     if (strips_end == args.head_dim) return;
     for (const Tile* t = tile; t < tile + tiles; ++t) {
       if (t->most <= b.begin) continue;
@@ -480,26 +489,27 @@ struct Call {
     }
   }
 
-  void value_strips(const Block& b, uint32_t d_end) const noexcept {
-    constexpr uint32_t kMost = kStagedFloats / kStrip;  // positions
-    static_assert(kMost % kPanel == 0);
+  // Elements [d_begin, d_end), in strips of kElements, `fn` being their function.
+  template <uint32_t kElements, typename Fn>
+  void value_strips(const Block& b, uint32_t d_begin, uint32_t d_end, Fn RowFns::* fn) const noexcept {
+    constexpr uint32_t kAtOnce = kStagedFloats / kElements;  // positions
+    static_assert(kAtOnce % kPanel == 0);
     alignas(64) float stage[kStagedFloats];
     const size_t bytes = Cache::panel_bytes(args.head_dim);
-    for (uint32_t at = 0; at < b.count; at += kMost) {
-      const uint32_t some = smaller(kMost, b.count - at), first = b.begin + at;
-      for (uint32_t d = 0; d < d_end; d += kStrip) {
-        const uint8_t* v = b.v + at / kPanel * bytes;
-        for (uint32_t i = 0; i < some; ++i) {
-          Cache::template stage_values<kStrip>(v + i / kPanel * bytes, i % kPanel, args.head_dim, d,
-                                               stage + i * kStrip);
-        }
+    for (uint32_t at = 0; at < b.count; at += kAtOnce) {
+      const uint32_t some = smaller(kAtOnce, b.count - at), first = b.begin + at;
+      const uint8_t* v = b.v + at / kPanel * bytes;
+      for (uint32_t d = d_begin; d < d_end; d += kElements) {
+        for (uint32_t i = 0; i < some; ++i)
+          Cache::template stage_values<kElements>(v + i / kPanel * bytes, i % kPanel, args.head_dim, d,
+                                                  stage + i * kElements);
         for (const Tile* t = tile; t < tile + tiles; ++t) {
           if (t->most <= first) continue;
           const bool last = t->most <= first + some;
-          if (last) fetch_out(*t, d, d + kStrip);
-          kRowFns[t->rows].values_strip(*t, t->scores + static_cast<size_t>(b.behind + at) * t->rows, stage,
-                                        smaller(t->most - first, some), d);
-          if (last) finish(*t, d, d + kStrip);
+          if (last) fetch_out(*t, d, d + kElements);
+          (kRowFns[t->rows].*fn)(*t, t->scores + static_cast<size_t>(b.behind + at) * t->rows, stage,
+                                 smaller(t->most - first, some), d);
+          if (last) finish(*t, d, d + kElements);
         }
       }
     }

@@ -50,7 +50,7 @@ void quantise_queries(const AttentionArgs& args, QuantisedQueries& to) noexcept 
     }
 }
 
-// Scores of NP panels at `panel` with rows row .. row + MR - 1.
+// Scores of NP panels at `panel` with rows row .. row + MR - 1 of a tile.
 template <uint32_t MR, uint32_t NP>
 SMEPILOT_INLINE void integer_scores(const Tile& t, const QuantisedQueries& queries, uint32_t row, const uint8_t* panel,
                                     size_t bytes, float* scores) noexcept {
@@ -63,16 +63,16 @@ SMEPILOT_INLINE void integer_scores(const Tile& t, const QuantisedQueries& queri
     __m512i high[MR][NP], low[MR][NP];
     SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
       SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) {
-        high[r][p] = _mm512_set1_epi32(queries.start_high[row + r][b]);
-        low[r][p] = _mm512_set1_epi32(queries.start_low[row + r][b]);
+        high[r][p] = _mm512_set1_epi32(queries.start_high[t.row + row + r][b]);
+        low[r][p] = _mm512_set1_epi32(queries.start_low[t.row + row + r][b]);
       }
     }
     SMEPILOT_UNROLL for (uint32_t i = 0; i < 8; ++i) {
       __m512i key[NP];
       SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) key[p] = _mm512_loadu_si512(panel + p * bytes + i * 64);
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-        const __m512i h = _mm512_set1_epi32(queries.high[row + r][b * 8 + i]);
-        const __m512i l = _mm512_set1_epi32(queries.low[row + r][b * 8 + i]);
+        const __m512i h = _mm512_set1_epi32(queries.high[t.row + row + r][b * 8 + i]);
+        const __m512i l = _mm512_set1_epi32(queries.low[t.row + row + r][b * 8 + i]);
         SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) {
           high[r][p] = _mm512_dpbusd_epi32(high[r][p], key[p], h);
           low[r][p] = _mm512_dpbusd_epi32(low[r][p], key[p], l);
@@ -84,7 +84,7 @@ SMEPILOT_INLINE void integer_scores(const Tile& t, const QuantisedQueries& queri
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
         const Vec value =
             Simd::fma(_mm512_cvtepi32_ps(low[r][p]), Simd::set1(1.0f / kLowSteps), _mm512_cvtepi32_ps(high[r][p]));
-        sum[r][p] = Simd::fma(Simd::mul(value, scale), Simd::set1(queries.scale[row + r][b]), sum[r][p]);
+        sum[r][p] = Simd::fma(Simd::mul(value, scale), Simd::set1(queries.scale[t.row + row + r][b]), sum[r][p]);
       }
     }
   }
@@ -161,24 +161,24 @@ constexpr FewRowsFns kFewRowsFns[] = {{nullptr, nullptr},
                                       {integer_score_rows<2>, q8_value_rows<2>},
                                       {integer_score_rows<3>, q8_value_rows<3>},
                                       {integer_score_rows<4>, q8_value_rows<4>}};
-static_assert(kFewRows <= kTileRows);  // one register tile
 
 void attention_online_vnni(const AttentionArgs* args) noexcept {
   if (args->rows > kFewRows) return attention_online<Q8Cache>(args);
   QuantisedQueries queries;
   quantise_queries(*args, queries);
   const Call<Q8Cache> call(*args, args->kv_tile, false);
-  const Tile& t = call.tile[0];
-  call.start(t);
+  for (uint32_t i = 0; i < call.tiles; ++i) call.start(call.tile[i]);
   for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
     const Block b = call.block(begin, args->kv_tile, 0);
-    for (uint32_t row = 0; row < args->rows; row += kRowsAtOnce)
-      kFewRowsFns[smaller(kRowsAtOnce, args->rows - row)].scores(t, b, queries, row);
-    call.softmax(t, b);
-    for (uint32_t row = 0; row < args->rows; row += kRowsAtOnce)
-      kFewRowsFns[smaller(kRowsAtOnce, args->rows - row)].values(t, b, row);
+    for (const Tile* t = call.tile; t < call.tile + call.tiles; ++t) {
+      for (uint32_t row = 0; row < t->rows; row += kRowsAtOnce)
+        kFewRowsFns[smaller(kRowsAtOnce, t->rows - row)].scores(*t, b, queries, row);
+      call.softmax(*t, b);
+      for (uint32_t row = 0; row < t->rows; row += kRowsAtOnce)
+        kFewRowsFns[smaller(kRowsAtOnce, t->rows - row)].values(*t, b, row);
+    }
   }
-  call.finish(t, 0, args->head_dim);
+  for (uint32_t i = 0; i < call.tiles; ++i) call.finish(call.tile[i], 0, args->head_dim);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ HOSTILE = "<script>alert('x')</script>$x^{2$ & \"q\" {{ 7*7 }} ]]> \x1b[31m\u202
 HOSTILE_CLEAN = HOSTILE.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd")
 VNNI = "matmul.f32.q8.q4_0.16x16.avx512vnni.vpdpbusd"
 AMX = "matmul.f32.q8.q4_0.32x32.amxint8.tdpbssd"
-ATTENTION = "attention.f32.f32.f16.256x16.avx512.online"
+ATTENTION = "attention.f32.f32.f16.64x16.avx512.online"
 
 
 def read(connection, path):

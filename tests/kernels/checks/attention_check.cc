@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@ struct Case {
   uint32_t rows, head_dim, kv_len, kv_tile;
   uint32_t split;  // 0: one whole call. else: partial calls [0, split) and [split, kv_len), merged as the driver does
   Edge edge;
+  float growth = 0;  // what the keys grow by per position; then queries have one sign, by rows
 };
 
 // One KV head with its cache, and query rows of a causal block: the last rows see kv_len positions, earlier ones fewer.
@@ -33,6 +35,8 @@ class Problem {
         k_cache_(kv_bytes(dtype, c.kv_len, c.head_dim), 32, c.edge),
         v_cache_(kv_bytes(dtype, c.kv_len, c.head_dim), 32, c.edge) {
     random_.fill_uniform(keys_.data(), keys_.size(), -2, 2);
+    for (uint32_t i = 0; i < c.kv_len; ++i)
+      for (uint32_t d = 0; d < c.head_dim; ++d) keys_[size_t{i} * c.head_dim + d] += c.growth * static_cast<float>(i);
     random_.fill_uniform(values_.data(), values_.size(), -1, 1);
     // NaN wherever nothing is written: the positions beyond kv_len of the last panels.
     std::fill_n(k_cache_.as<uint8_t>(), k_cache_.size(), uint8_t{0xff});
@@ -42,7 +46,10 @@ class Problem {
     pack_value_rows(dtype, values_.data(), c.head_dim, c.kv_len, c.head_dim, 0, v_cache_.as<std::byte>());
     unpack_value_rows(dtype, v_cache_.as<std::byte>(), 0, c.kv_len, c.head_dim, values_.data());
     for (uint32_t r = 0; r < c.rows; ++r) {
-      random_.fill_uniform(q_.as<float>() + r * q_stride_, c.head_dim, -2, 2);
+      float* const q = q_.as<float>() + r * q_stride_;
+      random_.fill_uniform(q, c.head_dim, -2, 2);
+      if (c.growth != 0)
+        for (uint32_t d = 0; d < c.head_dim; ++d) q[d] = r % 3 == 2 ? -std::fabs(q[d]) : std::fabs(q[d]);
       rows_.push_back(q_.as<float>() + r * q_stride_);
       // Grouped heads of one token share a limit; every limit from 1 up occurs where there are enough rows.
       const uint32_t back = (c.rows - 1 - r) / 2;
@@ -102,8 +109,8 @@ class Problem {
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(case_.head_dim)); }
   std::string name(const KernelVariant& v) const {
-    return fmt::format("{} rows={} head_dim={} kv_len={} kv_tile={} split={}", v.id, case_.rows, case_.head_dim,
-                       case_.kv_len, case_.kv_tile, case_.split);
+    return fmt::format("{} rows={} head_dim={} kv_len={} kv_tile={} split={} growth={}", v.id, case_.rows,
+                       case_.head_dim, case_.kv_len, case_.kv_tile, case_.split, case_.growth);
   }
 
  private:
@@ -163,10 +170,11 @@ void check_attention(const KernelVariant& v, Comparator& comparator) {
   const auto rows = [&](uint32_t r) { return std::min(r, limit); };
   Edge edge = Edge::kEnd;
   Sample sample(v);
-  const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split) {
+  const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split,
+                       float growth = 0) {
     if (!sample.takes_next()) return;
     head_dim = (head_dim + v.tile.kr - 1) / v.tile.kr * v.tile.kr;
-    check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge}, comparator);
+    check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge, growth}, comparator);
     edge = edge == Edge::kEnd ? Edge::kBegin : Edge::kEnd;
   };
   for (uint32_t r = 1; r <= std::min(limit, 17u); ++r) run(r, 64, 37, 32, 0);
@@ -175,6 +183,12 @@ void check_attention(const KernelVariant& v, Comparator& comparator) {
   for (uint32_t head_dim : {64u, 100u, 256u, 260u}) run(limit, head_dim, 150, 64, 0);
   run(limit, 80, 700, 1024, 0);
   run(rows(27), 36, 600, 640, 320);
+  // Scores that rise or fall by a hundred powers of two and more: what earlier positions added up has to be rescaled.
+  for (uint32_t r : {1u, 3u, 6u, 8u, 20u, limit}) {
+    run(r, 64, 150, 64, 0, 0.1f);
+    run(r, 32, 150, 512, 0, 0.5f);
+    run(r, 36, 150, 48, 64, 0.2f);
+  }
   for (uint32_t head_dim : {4u, 8u, 12u, 16u, 20u, 36u, 48u, 64u, 80u, 128u, 256u}) {
     run(1, head_dim, 19, 16, 0);
     run(3, head_dim, 50, 32, 0);
