@@ -1,17 +1,18 @@
 // Attention of rows that share one KV head, written once against the Simd vocabulary. Included by one
 // translation unit per ISA, after its simd_*.h header; internal linkage.
 //
-// Rows are cut into register tiles. What a tile owns lies in scratch without gaps: its queries, scaled so that scores
-// are exponents of two; its outputs, not normalised; and its scores of a block of positions as [panel of 16
+// Rows are cut into register tiles. What a tile owns lies in scratch without gaps: its queries; its outputs, not
+// normalised; and its scores of a block of positions as [panel of 16
 // positions][row][16], so that a register tile addresses both scores (stored 16 positions at a time) and probabilities
 // (broadcast one at a time) from one pointer with constant offsets. Both products are register tiles of several rows:
 // a vector of K or V is converted from f16 once and used by all of them, which is what keeps the decode step of a GQA
 // group at the speed of memory.
 //
-// Scores become probabilities before they leave the registers: 2^(score - reference), where the reference of a row is
-// the largest score of its first panel. It is raised, and what has been added up is rescaled, only when a score exceeds
-// it by more than kSlack: floats do not mind powers of two, but the exponent itself has to stay exact. So a row's
-// result depends neither on the rows beside it nor on the size of a block.
+// Scores become probabilities before they leave the registers: 2^(score * scale - reference), scale being one of
+// exponents of two, where the reference of a row is that of the largest score of its first panel. It is raised, and
+// what has been added up is rescaled, only when a score exceeds it by more than kSlack: floats do not mind powers of
+// two, but the exponent itself has to stay exact. So a row's result depends neither on the rows beside it nor on the
+// size of a block.
 //
 // A position at or beyond a row's limit gets probability 0, whatever its K holds. V is read up to the largest limit of
 // the register tile, so a V row that only some rows of the tile may see must be finite: it is a real position of the
@@ -56,15 +57,16 @@ constexpr float kLowest = -__builtin_inff();
 
 // The rows of one register tile and what is theirs.
 struct Tile {
-  float* q[kTileRows];   // [rows] pointers to [dim] queries * scale * log2(e); from head_dim on, zeros
+  float* q[kTileRows];   // [rows] pointers to [dim] queries; from head_dim on, zeros
   float* out;            // [rows][dim] sum of probability * value
   float* scores;         // [panel of a block][rows][16]
-  float* reference;      // [rows] what exponents are relative to
+  float* shift;          // [rows] what makes exponents of scores * scale: -reference
   float* sum;            // [rows][kWidth] of probabilities, by lanes
   const uint32_t* sees;  // [rows] positions, counted from kv_begin
   uint32_t row, rows;    // the first one's number
   uint32_t least, most;  // of `sees`
   uint32_t head_dim, dim;
+  float scale;  // of the scores, times log2(e)
 };
 
 // A range of positions, counted from kv_begin.
@@ -146,14 +148,14 @@ void raise_references(const Tile& t, uint32_t at, const float* scores) noexcept 
       const Vec s = Simd::load(scores + r * kPanel + c);
       largest = Simd::max(Simd::keep_below(s, lanes_seen(t.sees[r], at + c), Simd::set1(kLowest)), largest);
     }
-    const float most = Simd::reduce_max(largest);
+    const float shift = -t.scale * Simd::reduce_max(largest);
     if (at == 0) {
-      if (t.sees[r] != 0) t.reference[r] = most;
+      if (t.sees[r] != 0) t.shift[r] = shift;
       continue;
     }
-    if (!(most - t.reference[r] > kSlack)) continue;
-    const Vec factor = vector_exp2(Simd::set1(t.reference[r] - most));
-    t.reference[r] = most;
+    if (!(t.shift[r] - shift > kSlack)) continue;
+    const Vec factor = vector_exp2(Simd::set1(shift - t.shift[r]));
+    t.shift[r] = shift;
     const auto rescale = [&](float* x) noexcept { Simd::store(x, Simd::mul(Simd::load(x), factor)); };
     rescale(t.sum + r * kWidth);
     for (uint32_t d = 0; d < t.dim; d += kWidth) rescale(t.out + static_cast<size_t>(r) * t.dim + d);
@@ -164,11 +166,11 @@ void raise_references(const Tile& t, uint32_t at, const float* scores) noexcept 
 
 // Scores of one panel, at position `at`, to probabilities.
 void softmax_panel(const Tile& t, uint32_t at, float* scores) noexcept {
-  const Vec lowest = Simd::set1(kLowest);
+  const Vec lowest = Simd::set1(kLowest), scale = Simd::set1(t.scale);
   Vec largest = lowest;
   for (uint32_t r = 0; r < t.rows; ++r) {
     SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth) {
-      const Vec x = Simd::sub(Simd::load(scores + r * kPanel + c), Simd::set1(t.reference[r]));
+      const Vec x = Simd::fma(Simd::load(scores + r * kPanel + c), scale, Simd::set1(t.shift[r]));
       largest = Simd::max(Simd::keep_below(x, lanes_seen(t.sees[r], at + c), lowest), largest);
     }
   }
@@ -176,7 +178,7 @@ void softmax_panel(const Tile& t, uint32_t at, float* scores) noexcept {
   for (uint32_t r = 0; r < t.rows; ++r) {
     Vec sum = Simd::load(t.sum + r * kWidth);
     SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth) {
-      const Vec x = Simd::sub(Simd::load(scores + r * kPanel + c), Simd::set1(t.reference[r]));
+      const Vec x = Simd::fma(Simd::load(scores + r * kPanel + c), scale, Simd::set1(t.shift[r]));
       const Vec e = Simd::keep_below(vector_exp2(x), lanes_seen(t.sees[r], at + c), Simd::zero());
       Simd::store(scores + r * kPanel + c, e);
       sum = Simd::add(sum, e);
@@ -188,11 +190,12 @@ void softmax_panel(const Tile& t, uint32_t at, float* scores) noexcept {
 // The same for whole panels in registers, if no reference has to be raised. kMasked: some row does not see all of them.
 template <uint32_t MR, uint32_t NV, bool kMasked>
 SMEPILOT_INLINE bool probabilities(const Tile& t, uint32_t at, Vec (&x)[MR][NV], float* to) noexcept {
+  const Vec scale = Simd::set1(t.scale);
   Vec largest = Simd::set1(kLowest);
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-    const Vec reference = Simd::set1(t.reference[r]);
+    const Vec shift = Simd::set1(t.shift[r]);
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
-      x[r][j] = Simd::sub(x[r][j], reference);
+      x[r][j] = Simd::fma(x[r][j], scale, shift);
       const Vec seen =
           kMasked ? Simd::keep_below(x[r][j], lanes_seen(t.sees[r], at + j * kWidth), Simd::set1(kLowest)) : x[r][j];
       largest = Simd::max(seen, largest);
@@ -335,7 +338,7 @@ struct Call {
   bool rounded;             // queries, to f16
   static constexpr uint32_t kMost = Cache::kDirect ? kMaxRows : kMaxStagedRows;
   Tile tile[(kMost + kTileRows - 1) / kTileRows];
-  float reference[kMost];
+  float shift[kMost];
   uint32_t sees[kMost];
 
   // Scratch holds the scores of at least `positions` positions.
@@ -351,7 +354,7 @@ struct Call {
       t = {.q = {},
            .out = out + row * dim,
            .scores = scores + row * scored,
-           .reference = reference + row,
+           .shift = shift + row,
            .sum = sum + row * kWidth,
            .sees = sees + row,
            .row = row,
@@ -359,7 +362,8 @@ struct Call {
            .least = UINT32_MAX,
            .most = 0,
            .head_dim = a.head_dim,
-           .dim = dim};
+           .dim = dim,
+           .scale = a.scale * kLog2E};
       for (; row < t.row + t.rows; ++row) {
         t.q[row - t.row] = q + row * dim;
         sees[row] = a.limit[row] <= a.kv_begin ? 0 : smaller(a.limit[row], a.kv_end) - a.kv_begin;
@@ -378,7 +382,6 @@ struct Call {
 
   // Before a tile's first scores.
   void start(const Tile& t) const noexcept {
-    const Vec scale = Simd::set1(args.scale * kLog2E);
     for (uint32_t r = 0; r < t.rows; ++r) {
       const float* from = args.q[t.row + r];
       float *const to = t.q[r], *const out = t.out + static_cast<size_t>(r) * t.dim;
@@ -389,10 +392,10 @@ struct Call {
           x = Simd::load(from + d);
         else if (d < t.head_dim)
           x = Simd::load_partial(from + d, t.head_dim - d);
-        Simd::store(to + d, Simd::mul(rounded ? Simd::round_to_f16(x) : x, scale));
+        Simd::store(to + d, rounded ? Simd::round_to_f16(x) : x);
       }
       Simd::store(t.sum + r * kWidth, Simd::zero());
-      t.reference[r] = 0;
+      t.shift[r] = 0;
     }
   }
 
@@ -526,7 +529,7 @@ struct Call {
       const uint32_t row = t.row + r;
       const float sum = Simd::reduce_add(Simd::load(t.sum + r * kWidth));
       if (args.partial) {
-        args.max[row] = sum == 0 ? kLowest : t.reference[r] * kLn2;
+        args.max[row] = sum == 0 ? kLowest : -kLn2 * t.shift[r];
         args.sum[row] = sum;
       }
       const Vec factor = Simd::set1(args.partial ? 1.0f : sum > 0 ? 1.0f / sum : 0.0f);

@@ -45,7 +45,7 @@ void quantise_queries(const AttentionArgs& args, QuantisedQueries& to) noexcept 
         vst1_s8(to.high[r] + d + i, narrow(high[0], high[1]));
         vst1_s8(to.low[r] + d + i, narrow(low[0], low[1]));
       }
-      to.scale[r][d / kQ8Block] = most / (127.0f * static_cast<float>(kLowSteps)) * args.scale * kLog2E;
+      to.scale[r][d / kQ8Block] = most / (127.0f * static_cast<float>(kLowSteps));
     }
 }
 

@@ -46,7 +46,7 @@ void quantise_queries(const AttentionArgs& args, QuantisedQueries& to) noexcept 
       }
       to.start_high[r][b] = -128 * sum_of(high[0], high[1]);
       to.start_low[r][b] = -128 * sum_of(low[0], low[1]);
-      to.scale[r][b] = most / 127.0f * args.scale * kLog2E;
+      to.scale[r][b] = most / 127.0f;
     }
 }
 
