@@ -67,6 +67,7 @@ struct Tile {
   uint32_t least, most;  // of `sees`
   uint32_t head_dim, dim;
   float scale;  // of the scores, times log2(e)
+  bool whole;   // the scores of all positions come first, and stay as they are
 };
 
 // A range of positions, counted from kv_begin.
@@ -223,10 +224,11 @@ __attribute__((noinline)) void scores_by_memory(const Tile& t, const T* k, uint3
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) Simd::store(to + score_at<MR>(r, j), acc[r][j]);
   }
+  if (t.whole) return;
   for (uint32_t p = 0; p < NV * kWidth / kPanel; ++p) softmax_panel(t, at + p * kPanel, to + p * MR * kPanel);
 }
 
-// Probabilities of MR rows for `panels` panels from position `at` on, contiguous at k.
+// Probabilities (or scores, if Tile::whole) of MR rows for `panels` panels from position `at` on, contiguous at k.
 template <uint32_t MR, uint32_t NV, typename T>
 void score_rows(const Tile& t, const T* k, uint32_t at, uint32_t panels, float* to) noexcept {
   const size_t k_panel = static_cast<size_t>(t.head_dim) * kPanel;
@@ -234,12 +236,12 @@ void score_rows(const Tile& t, const T* k, uint32_t at, uint32_t panels, float* 
   if constexpr (kStep == 0) {
     for (; panels > 0; --panels, k += k_panel, at += kPanel, to += MR * kPanel) {
       SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += NV * kWidth) scores_by_memory<MR, NV>(t, k + c, at, to + c);
-      softmax_panel(t, at, to);
+      if (!t.whole) softmax_panel(t, at, to);
     }
   } else {
     for (; panels >= kStep; panels -= kStep, k += kStep * k_panel, at += kStep * kPanel, to += kStep * MR * kPanel) {
       bool done = false;
-      if (at != 0) {
+      if (at != 0 && !t.whole) {
         Vec x[MR][NV];
         multiply<MR, NV>(t, k, x);
         done = at + kStep * kPanel <= t.least ? probabilities<MR, NV, false>(t, at, x, to)
@@ -335,15 +337,15 @@ template <typename Cache>
 struct Call {
   const AttentionArgs& args;
   uint32_t tiles, end = 0;  // end of the positions that any row sees, relative to kv_begin
-  bool rounded;             // queries, to f16
+  bool whole;               // three-phase
   static constexpr uint32_t kMost = Cache::kDirect ? kMaxRows : kMaxStagedRows;
   Tile tile[(kMost + kTileRows - 1) / kTileRows];
   float shift[kMost];
   uint32_t sees[kMost];
 
   // Scratch holds the scores of at least `positions` positions.
-  Call(const AttentionArgs& a, uint32_t positions, bool round_queries) noexcept
-      : args(a), tiles((a.rows + kTileRows - 1) / kTileRows), rounded(round_queries) {
+  Call(const AttentionArgs& a, uint32_t positions, bool all_scores) noexcept
+      : args(a), tiles((a.rows + kTileRows - 1) / kTileRows), whole(all_scores) {
     const uint32_t dim = (a.head_dim + kPanel - 1) / kPanel * kPanel;
     const size_t scored = (static_cast<size_t>(positions) + kPanel - 1) / kPanel * kPanel;
     float *const q = a.scratch, *const out = q + a.rows * dim, *const scores = out + a.rows * dim,
@@ -363,7 +365,8 @@ struct Call {
            .most = 0,
            .head_dim = a.head_dim,
            .dim = dim,
-           .scale = a.scale * kLog2E};
+           .scale = a.scale * kLog2E,
+           .whole = whole};
       for (; row < t.row + t.rows; ++row) {
         t.q[row - t.row] = q + row * dim;
         sees[row] = a.limit[row] <= a.kv_begin ? 0 : smaller(a.limit[row], a.kv_end) - a.kv_begin;
@@ -392,7 +395,7 @@ struct Call {
           x = Simd::load(from + d);
         else if (d < t.head_dim)
           x = Simd::load_partial(from + d, t.head_dim - d);
-        Simd::store(to + d, rounded ? Simd::round_to_f16(x) : x);
+        Simd::store(to + d, whole ? Simd::round_to_f16(x) : x);
       }
       Simd::store(t.sum + r * kWidth, Simd::zero());
       t.shift[r] = 0;
@@ -458,18 +461,38 @@ struct Call {
       softmax_panel(t, b.begin + p, scores);
   }
 
-  // Probabilities of all positions divided by their sum and rounded to f16.
-  void normalise() const noexcept {
+  // The scores of all positions to probabilities, divided by their sum and rounded to f16 unless that is partial.
+  void softmax_whole() const noexcept {
     for (const Tile* t = tile; t < tile + tiles; ++t)
       for (uint32_t r = 0; t->most != 0 && r < t->rows; ++r) {
-        float* const sum = t->sum + r * kWidth;
-        const float total = Simd::reduce_add(Simd::load(sum));
-        const Vec inverse = Simd::set1(total > 0 ? 1.0f / total : 0.0f);
-        float* at = t->scores + r * kPanel;
-        for (uint32_t p = 0; p < t->most; p += kPanel, at += t->rows * kPanel)
-          SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth)
-              Simd::store(at + c, Simd::round_to_f16(Simd::mul(Simd::load(at + c), inverse)));
-        Simd::store(sum, Simd::set1(1.0f / kWidth));
+        const uint32_t panels = (t->most + kPanel - 1) / kPanel;
+        const auto each = [&](auto change) noexcept {
+          float* at = t->scores + r * kPanel;
+          for (uint32_t p = 0; p < panels; ++p, at += t->rows * kPanel)
+            SMEPILOT_UNROLL for (uint32_t c = 0; c < kPanel; c += kWidth)
+                Simd::store(at + c, change(Simd::load(at + c), p * kPanel + c));
+        };
+        const Vec scale = Simd::set1(args.scale), lowest = Simd::set1(kLowest);
+        Vec largest = lowest, sums = Simd::zero();
+        each([&](Vec s, uint32_t at) noexcept {
+          s = Simd::keep_below(Simd::mul(s, scale), lanes_seen(t->sees[r], at), lowest);
+          largest = Simd::max(largest, s);
+          return s;
+        });
+        const float most = t->sees[r] != 0 ? Simd::reduce_max(largest) : 0;
+        each([&](Vec s, uint32_t) noexcept {
+          const Vec e = vector_exp(Simd::sub(s, Simd::set1(most)));
+          sums = Simd::add(sums, e);
+          return e;
+        });
+        t->shift[r] = -kLog2E * most;
+        if (!args.partial) {
+          const float sum = Simd::reduce_add(sums);
+          const Vec inverse = Simd::set1(sum > 0 ? 1.0f / sum : 0.0f);
+          each([&](Vec e, uint32_t) noexcept { return Simd::round_to_f16(Simd::mul(e, inverse)); });
+          sums = Simd::set1(1.0f / kWidth);
+        }
+        Simd::store(t->sum + r * kWidth, sums);
       }
   }
 
@@ -570,7 +593,7 @@ template <typename Cache>
 void attention_threephase(const AttentionArgs* args) noexcept {
   const Call<Cache> call(*args, args->kv_end - args->kv_begin, true);
   if (call.end != 0) call.scores(call.block(0, call.end, 0));
-  if (!args->partial) call.normalise();
+  call.softmax_whole();
   for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile)
     call.values(call.block(begin, args->kv_tile, begin));
   call.finish_others();
