@@ -9,7 +9,7 @@ constexpr unsigned kStagedTiles = ~0u;  // register tiles that share a conversio
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 

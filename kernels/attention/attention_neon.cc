@@ -9,7 +9,7 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which K and V are c
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 

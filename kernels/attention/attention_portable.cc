@@ -9,7 +9,7 @@ constexpr unsigned kStagedTiles = 2;  // register tiles from which sharing a con
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 

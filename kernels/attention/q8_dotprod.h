@@ -1,11 +1,11 @@
 // Few query rows against a Q8_0 cache, with SDOT: the decode step, which has to keep up with memory. Included after
-// attention_tiles.h by translation units with dot products; internal linkage.
+// attention_call.h by translation units with dot products; internal linkage.
 //
 // Queries become 16-bit integers per block of 32, in two signed bytes: q = d * (high + low / 254), so an element is off
 // by at most max|q| / 64516. Both parts are multiplied with the bytes of K as they are, and meet in 32-bit integers. V
 // is converted in registers, and the scale of its blocks goes into the probabilities.
 #pragma once
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 namespace {

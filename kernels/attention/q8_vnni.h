@@ -1,11 +1,11 @@
 // Few query rows against a Q8_0 cache, with VNNI: the decode step, which has to keep up with memory. Included after
-// attention_tiles.h by translation units with AVX-512 VNNI; internal linkage.
+// attention_call.h by translation units with AVX-512 VNNI; internal linkage.
 //
 // Queries become 16-bit integers per block of 32, in two signed bytes: q = d * (high + low / 254), so an element is off
 // by at most max|q| / 64516. K is stored as unsigned bytes k + 128, hence the accumulators start at -128 * sum(q). V is
 // converted in registers, and the scale of its blocks goes into the probabilities.
 #pragma once
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 namespace {

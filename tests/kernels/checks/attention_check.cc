@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/abi/half.h"
@@ -95,6 +97,27 @@ class Problem {
     std::copy_n(sum_out.as<float>(), case_.rows, sum);
   }
 
+  // Only these rows, on all positions.
+  void run_some(const KernelVariant& v, uint32_t first, uint32_t rows, uint32_t kv_tile, float* out) {
+    std::vector<float*> out_rows;
+    for (uint32_t r = 0; r < rows; ++r) out_rows.push_back(out + size_t{r} * case_.head_dim);
+    GuardedBuffer scratch(attention_scratch_floats(rows, case_.head_dim, case_.kv_len, kv_tile) * sizeof(float), 64,
+                          case_.edge);
+    AttentionArgs args{};
+    args.q = rows_.data() + first;
+    args.out = out_rows.data();
+    args.limit = limits_.data() + first;
+    args.k = k_cache_.as<std::byte>();
+    args.v = v_cache_.as<std::byte>();
+    args.scratch = scratch.as<float>();
+    args.rows = rows;
+    args.head_dim = case_.head_dim;
+    args.kv_end = limits_[first + rows - 1];
+    args.kv_tile = kv_tile;
+    args.scale = scale();
+    v.attention(&args);
+  }
+
   void compare(const KernelVariant& v, const double* out, Comparator& comparator) const {
     for (uint32_t r = 0; r < case_.rows; ++r) {
       const reference::AttentionRow expected =
@@ -150,6 +173,27 @@ void check_case(const KernelVariant& v, const Case& c, Comparator& comparator) {
   problem.compare(v, merged.data(), comparator);
 }
 
+// A variant that does not round gives a row the same bits in any company and in steps of any size.
+void check_company(const KernelVariant& v, Comparator& comparator) {
+  const Case all{std::min(v.tile.mr, 61u), 96, 211, 64, 0, Edge::kEnd, 0.02f};
+  const size_t dim = all.head_dim;
+  std::vector<float> together(all.rows * dim), max(all.rows), sum(all.rows);
+  Problem problem(v.rhs, all);
+  problem.run(v, 0, all.kv_len, false, together.data(), max.data(), sum.data(), comparator);
+  for (const auto& [first, rows] : {std::pair{0u, 1u}, {7u, 3u}, {20u, 5u}, {30u, 8u}, {40u, 13u}})
+    for (const uint32_t kv_tile : {16u, 48u, 512u}) {
+      if (first + rows > all.rows) continue;
+      std::vector<float> some(rows * dim);
+      problem.run_some(v, first, rows, kv_tile, some.data());
+      for (size_t i = 0; i < some.size(); ++i)
+        if (std::memcmp(&some[i], &together[first * dim + i], sizeof(float)) != 0) {
+          comparator.fail(fmt::format("{}: rows {} .. {} in steps of {} alone are not what they are among others", v.id,
+                                      first, first + rows, kv_tile));
+          break;
+        }
+    }
+}
+
 }  // namespace
 
 AttentionTolerance attention_tolerance(const KernelVariant& v, const reference::AttentionRow& row, size_t head_dim,
@@ -166,6 +210,7 @@ AttentionTolerance attention_tolerance(const KernelVariant& v, const reference::
 }
 
 void check_attention(const KernelVariant& v, Comparator& comparator) {
+  if (v.lhs == DType::kF32) check_company(v, comparator);
   const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);
   const auto rows = [&](uint32_t r) { return std::min(r, limit); };
   Edge edge = Edge::kEnd;
