@@ -34,7 +34,8 @@ struct AttentionArgs {
   const void* k;          // kKvKeyPanel16 of this KV head in the variant's rhs dtype, 32-byte aligned
   const void* v;          // kKvValuePanel16, likewise
   float* scratch;         // attention_scratch_floats(), 64-byte aligned
-  float* max;             // [rows] partial only: running maximum of the scaled scores
+  float* max;             // [rows] partial only: what exponents are relative to, a scaled score or close to one; -inf
+                          // for a row that sees nothing
   float* sum;             // [rows] partial only: sum of exp(score - max)
   uint32_t rows;          // 1 .. tile.mr
   uint32_t head_dim;      // a multiple of 4
@@ -45,19 +46,20 @@ struct AttentionArgs {
   bool partial;      // false: out = softmax(QK^T)V. true: out is the unnormalised sum, max and sum are written
 };
 
-// What any variant may use of its scratch. Variants with a matrix unit take more rows than the others, but of a step as
-// AttentionArgs::kv_tile gives it at most kMostAttentionTile positions, rounded up to 32.
+// What any variant may use of its scratch: three-phase forms for up to 64 rows, others up to 256. Variants with a
+// matrix unit take of a step as AttentionArgs::kv_tile gives it at most kMostAttentionTile positions, rounded up to 32.
 inline constexpr uint32_t kMostAttentionTile = 512;
 static constexpr uint32_t attention_tile(uint32_t kv_tile) noexcept {
   return (kv_tile < kMostAttentionTile ? kv_tile + 31 : kMostAttentionTile) / 32 * 32;
 }
 static constexpr size_t attention_scratch_floats(size_t rows, size_t head_dim, size_t positions,
                                                  uint32_t kv_tile) noexcept {
-  const size_t dim = (head_dim + 15) / 16 * 16, few = rows < 64 ? rows : 64, many = (rows + 15) / 16 * 16;
+  const size_t dim = (head_dim + 15) / 16 * 16, many = (rows + 15) / 16 * 16;
   const size_t whole_tile = (positions + 31) / 32 * 32, tile = attention_tile(kv_tile);
   const size_t step = tile > whole_tile ? tile : whole_tile;
-  const size_t tiled = few * kv_tile;                             // scores of a step
-  const size_t whole = few * ((positions + 15) / 16 * 16 + dim);  // three-phase: of all positions, and the queries
+  const size_t some = rows < 256 ? rows : 256, few = rows < 64 ? rows : 64, row = 2 * dim + 16;
+  const size_t tiled = some * (row + kv_tile);                    // query, output, sum; scores of a step
+  const size_t whole = few * (row + (positions + 15) / 16 * 16);  // three-phase: scores of all positions
   const size_t matrix = many * 2 * dim + step * (2 * dim + 32);   // queries and outputs; K, V and scores of a step
   const size_t vector = tiled > whole ? tiled : whole;
   return matrix > vector ? matrix : vector;

@@ -80,6 +80,10 @@ struct Simd {
     const __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23);
     return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
   }
+  static SMEPILOT_INLINE Vec to_exponents(Vec x) noexcept { return min(set1(127.0f), max(set1(-125.0f), x)); }
+  static SMEPILOT_INLINE Vec scale_normal(Vec x, Vec n) noexcept {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+  }
 
   struct SquareSum {
     __m256d lo = _mm256_setzero_pd(), hi = _mm256_setzero_pd();

@@ -73,6 +73,8 @@ struct Simd {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   static SMEPILOT_INLINE Vec scale_by_power(Vec x, Vec n) noexcept { return _mm512_scalef_ps(x, n); }
+  static SMEPILOT_INLINE Vec to_exponents(Vec x) noexcept { return x; }  // scalef takes any
+  static SMEPILOT_INLINE Vec scale_normal(Vec x, Vec n) noexcept { return _mm512_scalef_ps(x, n); }
 
   struct SquareSum {
     __m512d lo = _mm512_setzero_pd(), hi = _mm512_setzero_pd();

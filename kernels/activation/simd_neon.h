@@ -78,6 +78,10 @@ struct Simd {
     const int32x4_t b = vshlq_n_s32(vaddq_s32(vsubq_s32(i, half), bias), 23);
     return vmulq_f32(vmulq_f32(x, vreinterpretq_f32_s32(a)), vreinterpretq_f32_s32(b));
   }
+  static SMEPILOT_INLINE Vec to_exponents(Vec x) noexcept { return min(set1(127.0f), max(set1(-125.0f), x)); }
+  static SMEPILOT_INLINE Vec scale_normal(Vec x, Vec n) noexcept {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(vcvtq_s32_f32(n), 23)));
+  }
 
   struct SquareSum {
     float64x2_t low = vdupq_n_f64(0), high = vdupq_n_f64(0);

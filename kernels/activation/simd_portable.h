@@ -108,6 +108,12 @@ struct Simd {
     return x * reinterpret_cast<Vec>((half + 127) << 23) * reinterpret_cast<Vec>((i - half + 127) << 23);
   }
 
+  // x * 2^n for x in [1/2, 2) and an integral n that to_exponents() left as it was.
+  static SMEPILOT_INLINE Vec to_exponents(Vec x) noexcept { return min(set1(127.0f), max(set1(-125.0f), x)); }
+  static SMEPILOT_INLINE Vec scale_normal(Vec x, Vec n) noexcept {
+    return reinterpret_cast<Vec>(reinterpret_cast<S32x4>(x) + (__builtin_convertvector(n, S32x4) << 23));
+  }
+
   // Sum of squares in double.
   struct SquareSum {
     F64x4 sum = {0, 0, 0, 0};

@@ -25,5 +25,19 @@ SMEPILOT_INLINE Simd::Vec vector_exp(Simd::Vec x) noexcept {
   return Simd::scale_by_power(Simd::add(Simd::set1(1.0f), series), n);
 }
 
+// 2^x = 2^n 2^r, |r| <= 1/2: 2^r = 1 + r q(r) with q of degree 5, relative error below 2^-27, and so within 1 ulp with
+// a fused multiply-add. x is finite or NaN; where 2^x is no normal number, the result may be any as small or as large.
+SMEPILOT_INLINE Simd::Vec vector_exp2(Simd::Vec x) noexcept {
+  x = Simd::to_exponents(x);
+  const Simd::Vec n = Simd::round(x), r = Simd::sub(x, n);
+  Simd::Vec q = Simd::set1(0x1.3eb2a0p-13f);
+  q = Simd::fma(q, r, Simd::set1(0x1.5f0b86p-10f));
+  q = Simd::fma(q, r, Simd::set1(0x1.3b320ap-7f));
+  q = Simd::fma(q, r, Simd::set1(0x1.c6af76p-5f));
+  q = Simd::fma(q, r, Simd::set1(0x1.ebfbd6p-3f));
+  q = Simd::fma(q, r, Simd::set1(0x1.62e430p-1f));
+  return Simd::scale_normal(Simd::fma(q, r, Simd::set1(1.0f)), n);
+}
+
 }  // namespace
 }  // namespace smepilot

@@ -5,14 +5,14 @@
 // Per step of kv_tile positions, for blocks of up to 256 query rows: K and V become split tiles once for all rows; then
 // pairs of 16 rows get their scores, probabilities (which replace the scores in place) and outputs. Exponentials are
 // powers of two, log2(e) being part of the scale. The reference that exponents are taken relative to follows the
-// running maximum only when that has grown by kSlack: until then a row's output needs no rescaling.
+// running maximum only when that has grown by kAmxSlack: until then a row's output needs no rescaling.
 #include "kernels/activation/simd_avx512.h"
 
 namespace smepilot {
 namespace {
-constexpr unsigned kTileRows = 8;     // most rows of a register tile
-constexpr unsigned kRegisters = 32;   // vector registers
-constexpr unsigned kStagedTiles = 3;  // register tiles from which sharing a conversion of K and V to f32 pays, measured
+constexpr unsigned kTileRows = 6;       // most rows of a register tile
+constexpr unsigned kRegisters = 32;     // vector registers
+constexpr unsigned kStagedTiles = ~0u;  // register tiles that share a conversion of f16 to f32: none, it costs nothing
 }  // namespace
 }  // namespace smepilot
 
@@ -27,8 +27,7 @@ constexpr uint32_t kFewestRows = 17;    // below this, vector code is as fast (m
 constexpr uint32_t kMostHeadDim = 256;  // as many as one panel in f32 has room for
 constexpr uint32_t kStep = 32;          // depth of a tile product
 constexpr uint32_t kTileFloats = 256;   // 1 KiB: a tile of 16 x 16 f32 or of 16 x 32 bf16
-constexpr float kSlack = 6;             // powers of two that probabilities may exceed 1 by
-constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
+constexpr float kAmxSlack = 6;          // as kSlack, for probabilities that are split in two
 
 SMEPILOT_INLINE __m512i upper_mask() noexcept {
   return _mm512_set1_epi32(static_cast<int>(0xffff0000u));
@@ -340,7 +339,7 @@ struct AmxCall {
     }
     const float scale = args.scale * kLog2E;
     const Vec maxima = Simd::mul(row_maxima(most), Simd::set1(scale)), old = Simd::load(reference);
-    const __mmask16 grown = _mm512_cmp_ps_mask(maxima, Simd::add(old, Simd::set1(kSlack)), _CMP_GT_OQ);
+    const __mmask16 grown = _mm512_cmp_ps_mask(maxima, Simd::add(old, Simd::set1(kAmxSlack)), _CMP_GT_OQ);
     if (grown != 0) {
       const __mmask16 first = _mm512_cmp_ps_mask(old, Simd::set1(kLowest), _CMP_EQ_OQ);
       const Vec now = _mm512_mask_mov_ps(old, grown, maxima);
@@ -443,7 +442,8 @@ void attention_split(const AttentionArgs* args) noexcept {
     return;
   }
   AttentionArgs some = *args;
-  for (uint32_t row = 0; row < args->rows; row += kMaxRows) {
+  constexpr uint32_t kRows = Call<Cache>::kMost;
+  for (uint32_t row = 0; row < args->rows; row += kRows) {
     some.q = args->q + row;
     some.out = args->out + row;
     some.limit = args->limit + row;
@@ -451,7 +451,7 @@ void attention_split(const AttentionArgs* args) noexcept {
       some.max = args->max + row;
       some.sum = args->sum + row;
     }
-    some.rows = smaller(kMaxRows, args->rows - row);
+    some.rows = smaller(kRows, args->rows - row);
     if constexpr (Whole)
       attention_threephase<Cache>(&some);
     else if constexpr (Cache::kDirect)

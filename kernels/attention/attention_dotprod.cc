@@ -16,7 +16,7 @@ namespace smepilot {
 extern const KernelVariant kDotprodAttentionOnlineQ8_0;
 
 constexpr KernelVariant kDotprodAttentionOnlineQ8_0 =
-    attention_variant("attention.f32.f16.q8_0.64x16.dotprod.online", kIsaNeon | kIsaDotprod, DType::kF16, DType::kQ8_0,
-                      kMaxRows, attention_online_dotprod);
+    attention_variant("attention.f32.f16.q8_0.256x16.dotprod.online", kIsaNeon | kIsaDotprod, DType::kF16, DType::kQ8_0,
+                      kMaxStagedRows, attention_online_dotprod);
 
 }  // namespace smepilot

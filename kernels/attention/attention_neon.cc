@@ -9,7 +9,7 @@ constexpr unsigned kStagedTiles = 3;  // register tiles from which K and V are c
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 
@@ -20,7 +20,7 @@ constexpr KernelVariant kNeonAttentionOnline =
                       attention_online<F16Cache>);
 
 constexpr KernelVariant kNeonAttentionOnlineQ8_0 =
-    attention_variant("attention.f32.f32.q8_0.64x16.neon.online", kIsaNeon, DType::kF32, DType::kQ8_0, kMaxRows,
+    attention_variant("attention.f32.f32.q8_0.256x16.neon.online", kIsaNeon, DType::kF32, DType::kQ8_0, kMaxStagedRows,
                       attention_online<Q8Cache>);
 
 constexpr KernelVariant kNeonAttentionThreephase =

@@ -9,7 +9,7 @@ constexpr unsigned kStagedTiles = 2;  // register tiles from which sharing a con
 }  // namespace
 }  // namespace smepilot
 
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 
@@ -20,8 +20,8 @@ constexpr KernelVariant kPortableAttentionOnline =
                       attention_online<F16Cache>);
 
 constexpr KernelVariant kPortableAttentionOnlineQ8_0 =
-    attention_variant("attention.f32.f32.q8_0.64x16.portable.online", kIsaPortable, DType::kF32, DType::kQ8_0, kMaxRows,
-                      attention_online<Q8Cache>);
+    attention_variant("attention.f32.f32.q8_0.256x16.portable.online", kIsaPortable, DType::kF32, DType::kQ8_0,
+                      kMaxStagedRows, attention_online<Q8Cache>);
 
 constexpr KernelVariant kPortableAttentionThreephase =
     attention_variant("attention.f32.f16.f16.64x16.portable.threephase", kIsaPortable, DType::kF16, DType::kF16,

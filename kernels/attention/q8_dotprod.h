@@ -1,11 +1,11 @@
 // Few query rows against a Q8_0 cache, with SDOT: the decode step, which has to keep up with memory. Included after
-// attention_tiles.h by translation units with dot products; internal linkage.
+// attention_call.h by translation units with dot products; internal linkage.
 //
 // Queries become 16-bit integers per block of 32, in two signed bytes: q = d * (high + low / 254), so an element is off
 // by at most max|q| / 64516. Both parts are multiplied with the bytes of K as they are, and meet in 32-bit integers. V
 // is converted in registers, and the scale of its blocks goes into the probabilities.
 #pragma once
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 namespace {
@@ -45,12 +45,8 @@ void quantise_queries(const AttentionArgs& args, QuantisedQueries& to) noexcept 
         vst1_s8(to.high[r] + d + i, narrow(high[0], high[1]));
         vst1_s8(to.low[r] + d + i, narrow(low[0], low[1]));
       }
-      to.scale[r][d / kQ8Block] = most / (127.0f * static_cast<float>(kLowSteps)) * args.scale;
+      to.scale[r][d / kQ8Block] = most / (127.0f * static_cast<float>(kLowSteps));
     }
-}
-
-SMEPILOT_INLINE void fetch_panel(const uint8_t* panel, size_t bytes) noexcept {
-  for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(panel + line);
 }
 
 SMEPILOT_INLINE int32x4_t dot(int32x4_t acc, int8x16_t key, int8x16_t query, uint32_t lane) noexcept {
@@ -62,14 +58,14 @@ SMEPILOT_INLINE int32x4_t dot(int32x4_t acc, int8x16_t key, int8x16_t query, uin
 
 // Scores of the panel of K at `panel` with rows row .. row + MR - 1.
 template <uint32_t MR>
-SMEPILOT_INLINE void integer_scores(const Block& block, const QuantisedQueries& queries, uint32_t row,
+SMEPILOT_INLINE void integer_scores(uint32_t head_dim, const QuantisedQueries& queries, uint32_t row,
                                     const uint8_t* panel, float* scores) noexcept {
   Vec sum[MR][kGroups];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     SMEPILOT_UNROLL for (uint32_t c = 0; c < kGroups; ++c) sum[r][c] = Simd::zero();
   }
-  const auto* scales = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(block.head_dim));
-  for (uint32_t d = 0; d < block.head_dim; d += kQ8Block, scales += kPanel) {
+  const auto* scales = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(head_dim));
+  for (uint32_t d = 0; d < head_dim; d += kQ8Block, scales += kPanel) {
     int32x4_t high[MR][kGroups], low[MR][kGroups];
     SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
       SMEPILOT_UNROLL for (uint32_t c = 0; c < kGroups; ++c) high[r][c] = low[r][c] = vdupq_n_s32(0);
@@ -103,16 +99,21 @@ SMEPILOT_INLINE void integer_scores(const Block& block, const QuantisedQueries& 
   }
 }
 
-void score_all_rows(const Block& block, const QuantisedQueries& queries, uint32_t rows, uint32_t panels) noexcept {
-  const size_t bytes = Q8Cache::panel_bytes(block.head_dim);
-  for (uint32_t p = 0; p < panels; ++p) {
-    const uint8_t* panel = block.k + p * bytes;
+// A panel at a time for all tiles, of the positions that any row sees.
+void score_all_rows(const Call<Q8Cache>& call, const Block& block, const QuantisedQueries& queries) noexcept {
+  const uint32_t head_dim = call.args.head_dim;
+  const size_t bytes = Q8Cache::panel_bytes(head_dim);
+  for (uint32_t at = 0; at < block.count; at += kPanel) {
+    const uint8_t* panel = block.k + at / kPanel * bytes;
     fetch_panel(panel + kPanelsAhead * bytes, bytes);
-    float* scores = block.scores + p * block.panel_stride;
-    uint32_t row = 0;
-    for (; row + kScoreRows <= rows; row += kScoreRows)
-      integer_scores<kScoreRows>(block, queries, row, panel, scores + row * kPanel);
-    if (row < rows) integer_scores<1>(block, queries, row, panel, scores + row * kPanel);
+    for (const Tile* t = call.tile; t < call.tile + call.tiles; ++t) {
+      float* scores = t->scores + static_cast<size_t>(at) * t->rows;
+      const uint32_t end = t->row + t->rows;
+      uint32_t row = t->row;
+      for (; row + kScoreRows <= end; row += kScoreRows, scores += kScoreRows * kPanel)
+        integer_scores<kScoreRows>(head_dim, queries, row, panel, scores);
+      if (row < end) integer_scores<1>(head_dim, queries, row, panel, scores);
+    }
   }
 }
 
@@ -138,31 +139,30 @@ SMEPILOT_INLINE void load_sixteen(const int8_t* v, Vec* out) noexcept {
   out[3] = vcvtq_f32_s32(vmovl_high_s16(high));
 }
 
-// out[rows][NV vectors from element d on] = out * factor + P V over `positions` positions.
+// out[rows][NV vectors from element d on] += P V over `positions` positions.
 template <uint32_t MR, uint32_t NV>
-SMEPILOT_INLINE void q8_values(const Block& block, uint32_t row, uint32_t positions, uint32_t d,
-                               const float* factor) noexcept {
-  const size_t bytes = Q8Cache::panel_bytes(block.head_dim), blocks = block.head_dim / kQ8Block;
+SMEPILOT_INLINE void q8_values(const Tile& t, const Block& block, uint32_t row, uint32_t positions,
+                               uint32_t d) noexcept {
+  const size_t bytes = Q8Cache::panel_bytes(t.head_dim), blocks = t.head_dim / kQ8Block;
+  float* const out = t.out + static_cast<size_t>(row) * t.dim + d;
   Vec acc[MR][NV];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] =
-        vmulq_n_f32(Simd::load(block.out[row + r] + d + j * kWidth), factor[row + r]);
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::load(out + r * t.dim + j * kWidth);
   }
   for (uint32_t at = 0; at < positions; at += kPanel) {
     const uint8_t* panel = block.v + at / kPanel * bytes;
     if (d == 0) fetch_panel(panel + kPanelsAhead * bytes, bytes);
     Vec scale[kGroups];
-    value_scales(reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(block.head_dim)), blocks, d / kQ8Block,
-                 scale);
+    value_scales(reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(t.head_dim)), blocks, d / kQ8Block, scale);
     alignas(16) float weight[MR][kPanel];
     SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-      const float* p = block.scores + at / kPanel * block.panel_stride + (row + r) * kPanel;
+      const float* p = t.scores + static_cast<size_t>(at) * t.rows + (row + r) * kPanel;
       SMEPILOT_UNROLL for (uint32_t c = 0; c < kGroups; ++c)
           Simd::store(weight[r] + c * kWidth, Simd::mul(scale[c], Simd::load(p + c * kWidth)));
     }
     const auto* v = reinterpret_cast<const int8_t*>(panel) + d;
     const uint32_t count = smaller(kPanel, positions - at);
-    for (uint32_t i = 0; i < count; ++i, v += block.head_dim) {
+    for (uint32_t i = 0; i < count; ++i, v += t.head_dim) {
       Vec value[NV];
       SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; j += 4) load_sixteen(v + j * kWidth, value + j);
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
@@ -171,19 +171,18 @@ SMEPILOT_INLINE void q8_values(const Block& block, uint32_t row, uint32_t positi
     }
   }
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) Simd::store(block.out[row + r] + d + j * kWidth, acc[r][j]);
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) Simd::store(out + r * t.dim + j * kWidth, acc[r][j]);
   }
 }
 
 // A whole block of elements where the registers hold it for all rows, else half of one.
 template <uint32_t MR>
-void q8_value_rows(const Block& block, uint32_t row, uint32_t positions, const float* factor) noexcept {
+void q8_value_rows(const Tile& t, const Block& block, uint32_t row, uint32_t positions) noexcept {
   constexpr uint32_t kVectors = MR <= 2 ? 8 : 4;
-  for (uint32_t d = 0; d < block.head_dim; d += kVectors * kWidth)
-    q8_values<MR, kVectors>(block, row, positions, d, factor);
+  for (uint32_t d = 0; d < t.head_dim; d += kVectors * kWidth) q8_values<MR, kVectors>(t, block, row, positions, d);
 }
 
-using ValueRowsFn = void (*)(const Block&, uint32_t row, uint32_t positions, const float* factor) noexcept;
+using ValueRowsFn = void (*)(const Tile&, const Block&, uint32_t row, uint32_t positions) noexcept;
 constexpr ValueRowsFn kValueRowsFns[kValueRows + 1] = {nullptr, q8_value_rows<1>, q8_value_rows<2>, q8_value_rows<3>,
                                                        q8_value_rows<4>};
 
@@ -191,22 +190,19 @@ void attention_online_dotprod(const AttentionArgs* args) noexcept {
   if (args->rows > kFewRows) return attention_online<Q8Cache>(args);
   QuantisedQueries queries;
   quantise_queries(*args, queries);
-  const Call<Q8Cache> call(*args);
-  State state;
-  call.start(state);
+  const Call<Q8Cache> call(*args, args->kv_tile, false);
+  for (uint32_t i = 0; i < call.tiles; ++i) call.start(call.tile[i]);
   for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
-    const uint32_t count = smaller(args->kv_tile, call.end - begin);
-    const Block b = call.block(begin, args->scratch);
-    score_all_rows(b, queries, args->rows, (count + kPanel - 1) / kPanel);
-    call.softmax(b, begin, count, state);
-    for (uint32_t t = 0; t < call.tiles; ++t) {
-      if (call.tile_end[t] <= begin) continue;
-      const uint32_t positions = smaller(call.tile_end[t] - begin, count), end = call.tile_row[t + 1];
-      for (uint32_t row = call.tile_row[t]; row < end; row += kValueRows)
-        kValueRowsFns[smaller(kValueRows, end - row)](b, row, positions, state.factor);
+    const Block b = call.block(begin, args->kv_tile, 0);
+    score_all_rows(call, b, queries);
+    for (const Tile* t = call.tile; t < call.tile + call.tiles; ++t) {
+      if (t->most <= begin) continue;
+      call.softmax(*t, b);
+      for (uint32_t row = 0; row < t->rows; row += kValueRows)
+        kValueRowsFns[smaller(kValueRows, t->rows - row)](*t, b, row, smaller(t->most - begin, b.count));
     }
   }
-  call.finish(state);
+  for (uint32_t i = 0; i < call.tiles; ++i) call.finish(call.tile[i], 0, args->head_dim);
 }
 
 }  // namespace

@@ -1,11 +1,11 @@
 // Few query rows against a Q8_0 cache, with VNNI: the decode step, which has to keep up with memory. Included after
-// attention_tiles.h by translation units with AVX-512 VNNI; internal linkage.
+// attention_call.h by translation units with AVX-512 VNNI; internal linkage.
 //
 // Queries become 16-bit integers per block of 32, in two signed bytes: q = d * (high + low / 254), so an element is off
 // by at most max|q| / 64516. K is stored as unsigned bytes k + 128, hence the accumulators start at -128 * sum(q). V is
 // converted in registers, and the scale of its blocks goes into the probabilities.
 #pragma once
-#include "kernels/attention/attention_tiles.h"
+#include "kernels/attention/attention_call.h"
 
 namespace smepilot {
 namespace {
@@ -46,37 +46,33 @@ void quantise_queries(const AttentionArgs& args, QuantisedQueries& to) noexcept 
       }
       to.start_high[r][b] = -128 * sum_of(high[0], high[1]);
       to.start_low[r][b] = -128 * sum_of(low[0], low[1]);
-      to.scale[r][b] = most / 127.0f * args.scale;
+      to.scale[r][b] = most / 127.0f;
     }
 }
 
-SMEPILOT_INLINE void fetch_panel(const uint8_t* panel, size_t bytes) noexcept {
-  for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(panel + line);
-}
-
-// Scores of NP panels at `panel` with rows row .. row + MR - 1.
+// Scores of NP panels at `panel` with rows row .. row + MR - 1 of a tile.
 template <uint32_t MR, uint32_t NP>
-SMEPILOT_INLINE void integer_scores(const Block& block, const QuantisedQueries& queries, uint32_t row,
-                                    const uint8_t* panel, size_t bytes, float* scores) noexcept {
+SMEPILOT_INLINE void integer_scores(const Tile& t, const QuantisedQueries& queries, uint32_t row, const uint8_t* panel,
+                                    size_t bytes, float* scores) noexcept {
   Vec sum[MR][NP];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
     SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) sum[r][p] = Simd::zero();
   }
-  const uint8_t* scales = panel + kv_scale_offset(block.head_dim);
-  for (uint32_t b = 0; b < block.head_dim / kQ8Block; ++b, panel += kQ8Block * kPanel, scales += 2 * kPanel) {
+  const uint8_t* scales = panel + kv_scale_offset(t.head_dim);
+  for (uint32_t b = 0; b < t.head_dim / kQ8Block; ++b, panel += kQ8Block * kPanel, scales += 2 * kPanel) {
     __m512i high[MR][NP], low[MR][NP];
     SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
       SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) {
-        high[r][p] = _mm512_set1_epi32(queries.start_high[row + r][b]);
-        low[r][p] = _mm512_set1_epi32(queries.start_low[row + r][b]);
+        high[r][p] = _mm512_set1_epi32(queries.start_high[t.row + row + r][b]);
+        low[r][p] = _mm512_set1_epi32(queries.start_low[t.row + row + r][b]);
       }
     }
     SMEPILOT_UNROLL for (uint32_t i = 0; i < 8; ++i) {
       __m512i key[NP];
       SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) key[p] = _mm512_loadu_si512(panel + p * bytes + i * 64);
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-        const __m512i h = _mm512_set1_epi32(queries.high[row + r][b * 8 + i]);
-        const __m512i l = _mm512_set1_epi32(queries.low[row + r][b * 8 + i]);
+        const __m512i h = _mm512_set1_epi32(queries.high[t.row + row + r][b * 8 + i]);
+        const __m512i l = _mm512_set1_epi32(queries.low[t.row + row + r][b * 8 + i]);
         SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) {
           high[r][p] = _mm512_dpbusd_epi32(high[r][p], key[p], h);
           low[r][p] = _mm512_dpbusd_epi32(low[r][p], key[p], l);
@@ -88,58 +84,54 @@ SMEPILOT_INLINE void integer_scores(const Block& block, const QuantisedQueries& 
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
         const Vec value =
             Simd::fma(_mm512_cvtepi32_ps(low[r][p]), Simd::set1(1.0f / kLowSteps), _mm512_cvtepi32_ps(high[r][p]));
-        sum[r][p] = Simd::fma(Simd::mul(value, scale), Simd::set1(queries.scale[row + r][b]), sum[r][p]);
+        sum[r][p] = Simd::fma(Simd::mul(value, scale), Simd::set1(queries.scale[t.row + row + r][b]), sum[r][p]);
       }
     }
   }
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-    SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p)
-        Simd::store(scores + p * block.panel_stride + (row + r) * kPanel, sum[r][p]);
+    SMEPILOT_UNROLL for (uint32_t p = 0; p < NP; ++p) Simd::store(scores + (p * t.rows + row + r) * kPanel, sum[r][p]);
   }
 }
 
 template <uint32_t MR>
-void integer_score_rows(const Block& block, const QuantisedQueries& queries, uint32_t row, uint32_t panels) noexcept {
-  const size_t bytes = Q8Cache::panel_bytes(block.head_dim);
+void integer_score_rows(const Tile& t, const Block& block, const QuantisedQueries& queries, uint32_t row) noexcept {
+  const size_t bytes = Q8Cache::panel_bytes(t.head_dim), stride = static_cast<size_t>(t.rows) * kPanel;
+  const uint32_t panels = (block.count + kPanel - 1) / kPanel;
   uint32_t p = 0;
   for (; p + 2 <= panels; p += 2) {
     const uint8_t* panel = block.k + p * bytes;
     fetch_panel(panel + kPanelsAhead * bytes, 2 * bytes);
-    integer_scores<MR, 2>(block, queries, row, panel, bytes, block.scores + p * block.panel_stride);
+    integer_scores<MR, 2>(t, queries, row, panel, bytes, t.scores + p * stride);
   }
-  if (p < panels)
-    integer_scores<MR, 1>(block, queries, row, block.k + p * bytes, bytes, block.scores + p * block.panel_stride);
+  if (p < panels) integer_scores<MR, 1>(t, queries, row, block.k + p * bytes, bytes, t.scores + p * stride);
 }
 
-// out[rows][NV vectors from element d on] = out * factor + P V over `positions` positions.
+// out[rows][NV vectors from element d on] += P V over the positions of a block.
 template <uint32_t MR, uint32_t NV>
-SMEPILOT_INLINE void q8_values(const Block& block, uint32_t row, uint32_t positions, uint32_t d,
-                               const float* factor) noexcept {
+SMEPILOT_INLINE void q8_values(const Tile& t, const Block& block, uint32_t row, uint32_t d) noexcept {
   constexpr uint32_t kBlocks = NV / kVectorsOfBlock;
-  const size_t bytes = Q8Cache::panel_bytes(block.head_dim), blocks = block.head_dim / kQ8Block;
+  const size_t bytes = Q8Cache::panel_bytes(t.head_dim), blocks = t.head_dim / kQ8Block;
+  float* const out = t.out + static_cast<size_t>(row) * t.dim + d;
   const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i index = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int>(blocks)));
   Vec acc[MR][NV];
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-    const Vec f = Simd::set1(factor[row + r]);
-    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] =
-        Simd::mul(f, Simd::load(block.out[row + r] + d + j * kWidth));
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) acc[r][j] = Simd::load(out + r * t.dim + j * kWidth);
   }
-  for (uint32_t at = 0; at < positions; at += kPanel) {
+  for (uint32_t at = 0; at < block.count; at += kPanel) {
     const uint8_t* panel = block.v + at / kPanel * bytes;
     if (d == 0) fetch_panel(panel + kPanelsAhead * bytes, bytes);
     alignas(64) float all[kMostBlocks * kPanel], weight[kBlocks][MR][kPanel];
-    const auto* halves = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(block.head_dim));
+    const auto* halves = reinterpret_cast<const uint16_t*>(panel + kv_scale_offset(t.head_dim));
     for (uint32_t b = 0; b < blocks; ++b) Simd::store(all + b * kPanel, Simd::load_f16(halves + b * kPanel));
     SMEPILOT_UNROLL for (uint32_t b = 0; b < kBlocks; ++b) {
       const Vec scale = blocks == 1 ? Simd::load(all) : _mm512_i32gather_ps(index, all + d / kQ8Block + b, 4);
       SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) Simd::store(
-          weight[b][r],
-          Simd::mul(scale, Simd::load(block.scores + at / kPanel * block.panel_stride + (row + r) * kPanel)));
+          weight[b][r], Simd::mul(scale, Simd::load(t.scores + static_cast<size_t>(at) * t.rows + (row + r) * kPanel)));
     }
     const auto* v = reinterpret_cast<const int8_t*>(panel) + d;
-    const uint32_t count = smaller(kPanel, positions - at);
-    for (uint32_t i = 0; i < count; ++i, v += block.head_dim) {
+    const uint32_t count = smaller(kPanel, block.count - at);
+    for (uint32_t i = 0; i < count; ++i, v += t.head_dim) {
       SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) {
         const Vec value = Simd::load_i8(v + j * kWidth);
         SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) acc[r][j] =
@@ -148,21 +140,21 @@ SMEPILOT_INLINE void q8_values(const Block& block, uint32_t row, uint32_t positi
     }
   }
   SMEPILOT_UNROLL for (uint32_t r = 0; r < MR; ++r) {
-    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) Simd::store(block.out[row + r] + d + j * kWidth, acc[r][j]);
+    SMEPILOT_UNROLL for (uint32_t j = 0; j < NV; ++j) Simd::store(out + r * t.dim + j * kWidth, acc[r][j]);
   }
 }
 
 template <uint32_t MR>
-void q8_value_rows(const Block& block, uint32_t row, uint32_t positions, const float* factor) noexcept {
+void q8_value_rows(const Tile& t, const Block& block, uint32_t row) noexcept {
   uint32_t d = 0;
-  for (; d + kChunkVectors * kWidth <= block.head_dim; d += kChunkVectors * kWidth)
-    q8_values<MR, kChunkVectors>(block, row, positions, d, factor);
-  if (d < block.head_dim) q8_values<MR, kVectorsOfBlock>(block, row, positions, d, factor);
+  for (; d + kChunkVectors * kWidth <= t.head_dim; d += kChunkVectors * kWidth)
+    q8_values<MR, kChunkVectors>(t, block, row, d);
+  if (d < t.head_dim) q8_values<MR, kVectorsOfBlock>(t, block, row, d);
 }
 
 struct FewRowsFns {
-  void (*scores)(const Block&, const QuantisedQueries&, uint32_t row, uint32_t panels) noexcept;
-  void (*values)(const Block&, uint32_t row, uint32_t positions, const float* factor) noexcept;
+  void (*scores)(const Tile&, const Block&, const QuantisedQueries&, uint32_t row) noexcept;
+  void (*values)(const Tile&, const Block&, uint32_t row) noexcept;
 };
 constexpr FewRowsFns kFewRowsFns[] = {{nullptr, nullptr},
                                       {integer_score_rows<1>, q8_value_rows<1>},
@@ -174,19 +166,19 @@ void attention_online_vnni(const AttentionArgs* args) noexcept {
   if (args->rows > kFewRows) return attention_online<Q8Cache>(args);
   QuantisedQueries queries;
   quantise_queries(*args, queries);
-  const Call<Q8Cache> call(*args);
-  State state;
-  call.start(state);
+  const Call<Q8Cache> call(*args, args->kv_tile, false);
+  for (uint32_t i = 0; i < call.tiles; ++i) call.start(call.tile[i]);
   for (uint32_t begin = 0; begin < call.end; begin += args->kv_tile) {
-    const uint32_t count = smaller(args->kv_tile, call.end - begin);
-    const Block b = call.block(begin, args->scratch);
-    for (uint32_t row = 0; row < args->rows; row += kRowsAtOnce)
-      kFewRowsFns[smaller(kRowsAtOnce, args->rows - row)].scores(b, queries, row, (count + kPanel - 1) / kPanel);
-    call.softmax(b, begin, count, state);
-    for (uint32_t row = 0; row < args->rows; row += kRowsAtOnce)
-      kFewRowsFns[smaller(kRowsAtOnce, args->rows - row)].values(b, row, count, state.factor);
+    const Block b = call.block(begin, args->kv_tile, 0);
+    for (const Tile* t = call.tile; t < call.tile + call.tiles; ++t) {
+      for (uint32_t row = 0; row < t->rows; row += kRowsAtOnce)
+        kFewRowsFns[smaller(kRowsAtOnce, t->rows - row)].scores(*t, b, queries, row);
+      call.softmax(*t, b);
+      for (uint32_t row = 0; row < t->rows; row += kRowsAtOnce)
+        kFewRowsFns[smaller(kRowsAtOnce, t->rows - row)].values(*t, b, row);
+    }
   }
-  call.finish(state);
+  for (uint32_t i = 0; i < call.tiles; ++i) call.finish(call.tile[i], 0, args->head_dim);
 }
 
 }  // namespace

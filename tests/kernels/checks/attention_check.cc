@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <limits>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/abi/half.h"
@@ -18,6 +21,7 @@ struct Case {
   uint32_t rows, head_dim, kv_len, kv_tile;
   uint32_t split;  // 0: one whole call. else: partial calls [0, split) and [split, kv_len), merged as the driver does
   Edge edge;
+  float growth = 0;  // what the keys grow by per position; then queries have one sign, by rows
 };
 
 // One KV head with its cache, and query rows of a causal block: the last rows see kv_len positions, earlier ones fewer.
@@ -33,6 +37,8 @@ class Problem {
         k_cache_(kv_bytes(dtype, c.kv_len, c.head_dim), 32, c.edge),
         v_cache_(kv_bytes(dtype, c.kv_len, c.head_dim), 32, c.edge) {
     random_.fill_uniform(keys_.data(), keys_.size(), -2, 2);
+    for (uint32_t i = 0; i < c.kv_len; ++i)
+      for (uint32_t d = 0; d < c.head_dim; ++d) keys_[size_t{i} * c.head_dim + d] += c.growth * static_cast<float>(i);
     random_.fill_uniform(values_.data(), values_.size(), -1, 1);
     // NaN wherever nothing is written: the positions beyond kv_len of the last panels.
     std::fill_n(k_cache_.as<uint8_t>(), k_cache_.size(), uint8_t{0xff});
@@ -42,7 +48,10 @@ class Problem {
     pack_value_rows(dtype, values_.data(), c.head_dim, c.kv_len, c.head_dim, 0, v_cache_.as<std::byte>());
     unpack_value_rows(dtype, v_cache_.as<std::byte>(), 0, c.kv_len, c.head_dim, values_.data());
     for (uint32_t r = 0; r < c.rows; ++r) {
-      random_.fill_uniform(q_.as<float>() + r * q_stride_, c.head_dim, -2, 2);
+      float* const q = q_.as<float>() + r * q_stride_;
+      random_.fill_uniform(q, c.head_dim, -2, 2);
+      if (c.growth != 0)
+        for (uint32_t d = 0; d < c.head_dim; ++d) q[d] = r % 3 == 2 ? -std::fabs(q[d]) : std::fabs(q[d]);
       rows_.push_back(q_.as<float>() + r * q_stride_);
       // Grouped heads of one token share a limit; every limit from 1 up occurs where there are enough rows.
       const uint32_t back = (c.rows - 1 - r) / 2;
@@ -88,6 +97,27 @@ class Problem {
     std::copy_n(sum_out.as<float>(), case_.rows, sum);
   }
 
+  // Only these rows, on all positions.
+  void run_some(const KernelVariant& v, uint32_t first, uint32_t rows, uint32_t kv_tile, float* out) {
+    std::vector<float*> out_rows;
+    for (uint32_t r = 0; r < rows; ++r) out_rows.push_back(out + size_t{r} * case_.head_dim);
+    GuardedBuffer scratch(attention_scratch_floats(rows, case_.head_dim, case_.kv_len, kv_tile) * sizeof(float), 64,
+                          case_.edge);
+    AttentionArgs args{};
+    args.q = rows_.data() + first;
+    args.out = out_rows.data();
+    args.limit = limits_.data() + first;
+    args.k = k_cache_.as<std::byte>();
+    args.v = v_cache_.as<std::byte>();
+    args.scratch = scratch.as<float>();
+    args.rows = rows;
+    args.head_dim = case_.head_dim;
+    args.kv_end = limits_[first + rows - 1];
+    args.kv_tile = kv_tile;
+    args.scale = scale();
+    v.attention(&args);
+  }
+
   void compare(const KernelVariant& v, const double* out, Comparator& comparator) const {
     for (uint32_t r = 0; r < case_.rows; ++r) {
       const reference::AttentionRow expected =
@@ -102,8 +132,8 @@ class Problem {
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(case_.head_dim)); }
   std::string name(const KernelVariant& v) const {
-    return fmt::format("{} rows={} head_dim={} kv_len={} kv_tile={} split={}", v.id, case_.rows, case_.head_dim,
-                       case_.kv_len, case_.kv_tile, case_.split);
+    return fmt::format("{} rows={} head_dim={} kv_len={} kv_tile={} split={} growth={}", v.id, case_.rows,
+                       case_.head_dim, case_.kv_len, case_.kv_tile, case_.split, case_.growth);
   }
 
  private:
@@ -143,6 +173,27 @@ void check_case(const KernelVariant& v, const Case& c, Comparator& comparator) {
   problem.compare(v, merged.data(), comparator);
 }
 
+// A variant that does not round gives a row the same bits in any company and in steps of any size.
+void check_company(const KernelVariant& v, Comparator& comparator) {
+  const Case all{std::min(v.tile.mr, 61u), 96, 211, 64, 0, Edge::kEnd, 0.02f};
+  const size_t dim = all.head_dim;
+  std::vector<float> together(all.rows * dim), max(all.rows), sum(all.rows);
+  Problem problem(v.rhs, all);
+  problem.run(v, 0, all.kv_len, false, together.data(), max.data(), sum.data(), comparator);
+  for (const auto& [first, rows] : {std::pair{0u, 1u}, {7u, 3u}, {20u, 5u}, {30u, 8u}, {40u, 13u}})
+    for (const uint32_t kv_tile : {16u, 48u, 512u}) {
+      if (first + rows > all.rows) continue;
+      std::vector<float> some(rows * dim);
+      problem.run_some(v, first, rows, kv_tile, some.data());
+      for (size_t i = 0; i < some.size(); ++i)
+        if (std::memcmp(&some[i], &together[first * dim + i], sizeof(float)) != 0) {
+          comparator.fail(fmt::format("{}: rows {} .. {} in steps of {} alone are not what they are among others", v.id,
+                                      first, first + rows, kv_tile));
+          break;
+        }
+    }
+}
+
 }  // namespace
 
 AttentionTolerance attention_tolerance(const KernelVariant& v, const reference::AttentionRow& row, size_t head_dim,
@@ -159,14 +210,16 @@ AttentionTolerance attention_tolerance(const KernelVariant& v, const reference::
 }
 
 void check_attention(const KernelVariant& v, Comparator& comparator) {
+  if (v.lhs == DType::kF32) check_company(v, comparator);
   const uint32_t limit = v.max_m == 0 ? v.tile.mr : std::min(v.max_m, v.tile.mr);
   const auto rows = [&](uint32_t r) { return std::min(r, limit); };
   Edge edge = Edge::kEnd;
   Sample sample(v);
-  const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split) {
+  const auto run = [&](uint32_t r, uint32_t head_dim, uint32_t kv_len, uint32_t kv_tile, uint32_t split,
+                       float growth = 0) {
     if (!sample.takes_next()) return;
     head_dim = (head_dim + v.tile.kr - 1) / v.tile.kr * v.tile.kr;
-    check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge}, comparator);
+    check_case(v, {rows(r), head_dim, kv_len, kv_tile, split, edge, growth}, comparator);
     edge = edge == Edge::kEnd ? Edge::kBegin : Edge::kEnd;
   };
   for (uint32_t r = 1; r <= std::min(limit, 17u); ++r) run(r, 64, 37, 32, 0);
@@ -175,6 +228,12 @@ void check_attention(const KernelVariant& v, Comparator& comparator) {
   for (uint32_t head_dim : {64u, 100u, 256u, 260u}) run(limit, head_dim, 150, 64, 0);
   run(limit, 80, 700, 1024, 0);
   run(rows(27), 36, 600, 640, 320);
+  // Scores that rise or fall by a hundred powers of two and more: what earlier positions added up has to be rescaled.
+  for (uint32_t r : {1u, 3u, 6u, 8u, 20u, limit}) {
+    run(r, 64, 150, 64, 0, 0.1f);
+    run(r, 32, 150, 512, 0, 0.5f);
+    run(r, 36, 150, 48, 64, 0.2f);
+  }
   for (uint32_t head_dim : {4u, 8u, 12u, 16u, 20u, 36u, 48u, 64u, 80u, 128u, 256u}) {
     run(1, head_dim, 19, 16, 0);
     run(3, head_dim, 50, 32, 0);
