@@ -3,11 +3,10 @@
 // linkage.
 //
 // Rows are cut into register tiles. What a tile owns lies in scratch without gaps: its queries; its outputs, not
-// normalised; and its scores of a block of positions as [panel of 16
-// positions][row][16], so that a register tile addresses both scores (stored 16 positions at a time) and probabilities
-// (broadcast one at a time) from one pointer with constant offsets. Both products are register tiles of several rows:
-// a vector of K or V is converted from f16 once and used by all of them, which is what keeps the decode step of a GQA
-// group at the speed of memory.
+// normalised; and its scores of a block of positions as [panel of 16 positions][row][16], so that a register tile
+// addresses both scores (stored 16 positions at a time) and probabilities (broadcast one at a time) from one pointer
+// with constant offsets. Both products are register tiles of several rows: a vector of K or V is converted from f16
+// once and used by all of them, which is what keeps the decode step of a GQA group at the speed of memory.
 //
 // Scores become probabilities before they leave the registers: 2^(score * scale - reference), scale having log2(e) in
 // it, where the reference of a row is the integer next to the largest exponent of its first panel. It is raised, and
