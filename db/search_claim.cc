@@ -1,6 +1,7 @@
 #include "db/search_claim.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,10 @@ struct flock byte_lock(short type, int64_t byte, int64_t count = 1) {
 }
 
 }  // namespace
+
+std::string process_name(int64_t id) {
+  return id > 0 ? fmt::format("process {}", id) : "another process";
+}
 
 Result<SearchClaims> SearchClaims::open(const std::string& database_path) {
   if (database_path == ":memory:") return SearchClaims("", -1);

@@ -4,13 +4,15 @@
 // a process or a boot is compared. The file stays empty, and stays.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "kernels/base/status.h"
 
 namespace smepilot {
+
+// "process 123"; "another process" for 0, a number that is not known.
+std::string process_name(int64_t id);
 
 // One object per process and database: closing it gives up all claims of the process, whichever object took them.
 class SearchClaims {

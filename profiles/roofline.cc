@@ -50,8 +50,9 @@ class Curve {
   double low_ = 0, high_ = 0;
 };
 
-// `ideal_ns`: what the ceilings alone would take.
-void finish(Price& p, double flops, double ideal_ns) noexcept {
+// `ideal_ns`: what the ceilings alone would take. `exposed`: the share of the shorter time that is not hidden.
+void finish(Price& p, double flops, double ideal_ns, double exposed) noexcept {
+  if (exposed > 0) p.exposed_ns = exposed * std::min(p.compute_ns, p.memory_ns);
   const double work_ns = std::max(p.compute_ns, p.memory_ns) + p.exposed_ns;
   p.ns = work_ns + p.overhead_ns;
   p.roof_gflops = ideal_ns > 0 ? flops / ideal_ns : 0;
@@ -232,8 +233,7 @@ Price Roofline::price(const OperatorShape& shape, const KernelVariant& variant, 
   const Efficiency kept = efficiency(shape, variant, workers);
   out.compute_ns /= kept.compute;
   out.memory_ns /= kept.memory;
-  if (kept.exposed > 0) out.exposed_ns = kept.exposed * std::min(out.compute_ns, out.memory_ns);
-  finish(out, flops, ideal_ns);
+  finish(out, flops, ideal_ns, kept.exposed);
   return out;
 }
 
@@ -394,9 +394,8 @@ Price Roofline::coop_price(const OperatorShape& shape, const CoopSides& sides, c
   take(kept_rates(ceilings, shape, sides));
   const double exposed = std::max(efficiency(shape, *sides.matrix, sides.matrix_workers).exposed,
                                   efficiency(shape, *sides.cpu, sides.cpu_workers).exposed);
-  if (exposed > 0) out.exposed_ns = exposed * std::min(out.compute_ns, out.memory_ns);
   out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers) + entry_ns(*sides.matrix);
-  finish(out, flops, ideal_ns);
+  finish(out, flops, ideal_ns, exposed);
   return out;
 }
 
@@ -413,7 +412,7 @@ Price Roofline::pipeline_price(const OperatorShape& shape, const CoopSides& side
   out.compute_ns = std::max(r.matrix_gflops > 0 ? flops / r.matrix_gflops : kInfinity, exp_ns);
   out.memory_ns = out.roof_gbps > 0 ? bytes / out.roof_gbps : kInfinity;
   out.overhead_ns = fork_join_ns(sides.matrix_workers + sides.cpu_workers) + entry_ns(*sides.matrix);
-  finish(out, flops, std::max(out.compute_ns, out.memory_ns));
+  finish(out, flops, std::max(out.compute_ns, out.memory_ns), 0);
   return out;
 }
 

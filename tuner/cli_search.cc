@@ -350,7 +350,7 @@ int search_verb(const Cli& cli, const Options& options) {
   if (result->beside)
     out += wrap(fmt::format("Warning: {} ran another search of this database meanwhile. Each took the cores from the "
                             "other: search again with --fresh, one after the other.",
-                            *result->beside > 0 ? fmt::format("process {}", *result->beside) : "another process"),
+                            process_name(*result->beside)),
                 80, 2) +
            "\n";
   if (evaluator.repeated() > 0 || result->disturbed > 0) {

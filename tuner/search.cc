@@ -208,7 +208,7 @@ class SearchRun {
     return error(
         "{}: search {} of model {} is being run by {}: wait until it has ended, or give --fresh for a search of its "
         "own",
-        db_.path(), id, model_.name, *holder > 0 ? fmt::format("process {}", *holder) : "another process");
+        db_.path(), id, model_.name, process_name(*holder));
   }
 
   // Whether another process measures for the same database now.

@@ -4,16 +4,13 @@
 
 #include <cstdlib>
 
+#include "kernels/base/integer.h"
 #include "kernels/base/os.h"
 
 namespace smepilot {
 namespace {
 
 constexpr size_t kHuge = AlignedBuffer::kHugePage;
-
-size_t round_up_to(size_t bytes, size_t alignment) noexcept {
-  return (bytes + alignment - 1) / alignment * alignment;
-}
 
 bool is_mapped(size_t bytes) noexcept {
   return bytes >= kHuge;
@@ -37,7 +34,7 @@ std::byte* map_pages(size_t bytes) noexcept {
 AlignedBuffer::~AlignedBuffer() {
   if (data_ == nullptr) return;
   if (is_mapped(size_))
-    ::munmap(data_, round_up_to(size_, kHuge));
+    ::munmap(data_, round_up(size_, kHuge));
   else
     std::free(data_);
 }
@@ -46,10 +43,10 @@ Result<AlignedBuffer> AlignedBuffer::allocate_uninitialized(size_t bytes) {
   if (bytes > SIZE_MAX - 2 * kHuge) return error("out of memory: {} bytes asked for", bytes);
   AlignedBuffer buffer;
   if (is_mapped(bytes))
-    buffer.data_ = map_pages(round_up_to(bytes, kHuge));
+    buffer.data_ = map_pages(round_up(bytes, kHuge));
   else
-    buffer.data_ = static_cast<std::byte*>(
-        std::aligned_alloc(kAlignment, bytes == 0 ? kAlignment : round_up_to(bytes, kAlignment)));
+    buffer.data_ =
+        static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes == 0 ? kAlignment : round_up(bytes, kAlignment)));
   if (buffer.data_ == nullptr) return error("out of memory: {} bytes asked for", bytes);
   buffer.size_ = bytes;
   return buffer;

@@ -1,56 +1,32 @@
 // smetune platforms, search --platform and simulate, as programs: labels, refusals, exit codes.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 
 #include "db/calibration_store.h"
 #include "db/session_store.h"
+#include "tests/tuner/smetune_fixture.h"
 
 namespace smepilot {
 namespace {
 
-namespace fs = std::filesystem;
-
-struct Ran {
-  int code = -1;
-  std::string out;  // both streams
-};
-
-class SmetunePredict : public testing::Test {
+class SmetunePredict : public SmetuneTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "smetune-predict-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string path(const char* name) const { return (folder_ / name).string(); }
 
+  // Words separated by spaces. `out` of the result holds both streams.
   Ran run(const std::string& args) {
-    std::string emulator = SMEPILOT_EMULATOR;
-    for (char& c : emulator)
-      if (c == '|') c = ' ';
-    const std::string command = emulator + " " + SMEPILOT_SMETUNE + " --db " + path("t.db") + " " + args + " 2>&1";
-    std::FILE* pipe = popen(command.c_str(), "r");  // NOLINT(cert-env33-c)
-    Ran r;
-    if (pipe == nullptr) return r;
-    std::array<char, 4096> buffer;
-    for (size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) r.out.append(buffer.data(), n);
-    const int status = pclose(pipe);
-    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    std::istringstream words(args);
+    Ran r = with_db({std::istream_iterator<std::string>(words), {}});
+    r.out += r.err;
     return r;
   }
   static bool has(const Ran& r, const std::string& text) { return r.out.find(text) != std::string::npos; }
-
-  fs::path folder_;
 };
 
 TEST_F(SmetunePredict, PlatformsAreListedWithWhatTheyLack) {
