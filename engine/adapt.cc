@@ -23,13 +23,15 @@ double sure_after(uint32_t pairs) noexcept {
 }  // namespace
 
 std::string describe(const AdaptSetting& s) {
-  if (s.mode == ExecutionMode::kCoop) return fmt::format("coop, {:.0f} % on the matrix unit", 100 * s.share);
+  if (s.mode == ExecutionMode::kCoop)
+    return fmt::format("coop, {:.0f} % on the matrix unit{}", 100 * s.share, s.dynamic ? ", dynamic" : "");
   return fmt::format("{}, {} worker{}", kModeNames[static_cast<size_t>(s.mode)], s.workers, s.workers == 1 ? "" : "s");
 }
 
 const char* adapt_reason_name(AdaptReason reason) noexcept {
   switch (reason) {
     case AdaptReason::kBalance: return "one side waited for the other";
+    case AdaptReason::kByTurns: return "the sides waited for each other by turns";
     case AdaptReason::kOneSide: return "one side alone promised to be faster than both";
     case AdaptReason::kFewerWorkers: return "workers waited for the slowest";
     case AdaptReason::kProbe: return "tried again";
@@ -150,6 +152,7 @@ std::optional<AdaptController::Proposal> AdaptController::propose() const {
   if (wait_ == 0) {
     p = propose_balance();
     if (!p) p = propose_one_side();
+    if (!p) p = propose_dynamic();
     if (!p) p = propose_fewer();
   }
   if (!p) p = propose_probe();
@@ -172,6 +175,15 @@ std::optional<AdaptController::Proposal> AdaptController::propose_balance() cons
   AdaptSetting to = current_;
   to.share += step;
   return Proposal{to, AdaptReason::kBalance};
+}
+
+// What no share avoids: a side that is held up now and then.
+std::optional<AdaptController::Proposal> AdaptController::propose_dynamic() const {
+  if (current_.mode != ExecutionMode::kCoop || current_.dynamic || !limits_.dynamic) return {};
+  if (imbalance_.count() < policy_.settle || waiting_.value() < policy_.worthwhile) return {};
+  AdaptSetting to = current_;
+  to.dynamic = true;
+  return Proposal{to, AdaptReason::kByTurns};
 }
 
 std::optional<AdaptController::Proposal> AdaptController::propose_one_side() const {
@@ -199,7 +211,8 @@ std::optional<AdaptController::Proposal> AdaptController::propose_fewer() const 
 
 // Where both units share the work, its division shows by itself what has recovered.
 std::optional<AdaptController::Proposal> AdaptController::propose_probe() const {
-  const bool away = current_.mode != home_.mode || current_.workers != home_.workers;
+  const bool away =
+      current_.mode != home_.mode || current_.workers != home_.workers || current_.dynamic != home_.dynamic;
   if (!away || probe_wait_ > 0 || debt_ns_ > 0) return {};
   if (home_.mode == ExecutionMode::kCoop && probe_last_coop_) return Proposal{last_coop_, AdaptReason::kProbe};
   return Proposal{home_, AdaptReason::kProbe};
@@ -255,9 +268,8 @@ AdaptEvent AdaptController::end_trial(bool changed, double ratio, double error) 
 
 void AdaptController::take(const AdaptSetting& to) {
   // A share that goes back and forth waits longer each time.
-  const int direction = to.mode != ExecutionMode::kCoop || current_.mode != ExecutionMode::kCoop ? 0
-                        : to.share > current_.share                                              ? 1
-                                                                                                 : -1;
+  const bool moves = to.mode == ExecutionMode::kCoop && current_.mode == ExecutionMode::kCoop;
+  const int direction = moves ? (to.share > current_.share) - (to.share < current_.share) : 0;
   if (direction * direction_ < 0)
     hold_ = std::min(2 * hold_, policy_.longest_wait);
   else if (calls_of_current_ > 16 * uint64_t{hold_})

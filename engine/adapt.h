@@ -1,12 +1,13 @@
 // Runtime adaptation of one operator: decides from what its calls took how the next ones are to be executed. Pure: it
 // has no clock and no threads and is fed with observations, so that it is tested on synthetic series.
 //
-// What it may move is the matrix unit's share of a call that both units execute, whether both take part at all, and how
-// many workers do. None of these changes a layout. A change is proposed by evidence (one side waits for the other; one
-// side alone would be faster than both with their barrier) or, where something else than the plan runs, rarely by
-// schedule, to notice that the machine has recovered. Every proposal is put to trial: old and new alternate from call
-// to call (ABBA), and the new one is taken only if the ratio of their summed times says so beyond its error. What
-// trials by schedule have cost may not exceed a hundredth of the running time.
+// What it may move is the matrix unit's share of a call that both units execute, whether the side that is ready first
+// helps the other, whether both take part at all, and how many workers do. None of these changes a layout. A change is
+// proposed by evidence (one side waits for the other; they wait by turns; one side alone would be faster than both with
+// their barrier) or, where something else than the plan runs, rarely by schedule, to notice that the machine has
+// recovered. Every proposal is put to trial: old and new alternate from call to call (ABBA), and the new one is taken
+// only if the ratio of their summed times says so beyond its error. What trials by schedule have cost may not exceed a
+// hundredth of the running time.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -21,15 +22,17 @@ struct AdaptSetting {
   ExecutionMode mode = ExecutionMode::kCpu;
   double share = 0;      // kCoop: of the work, what the matrix unit is given (0 .. 1)
   uint32_t workers = 1;  // of both sides together
+  bool dynamic = false;  // kCoop: the side that finishes first takes what remains of the other's part
   bool operator==(const AdaptSetting&) const = default;
 };
 
-// "coop, 62 % on the matrix unit", "cpu, 1 worker"
+// "coop, 62 % on the matrix unit", the same with ", dynamic" behind it, "cpu, 1 worker"
 std::string describe(const AdaptSetting& setting);
 
 struct AdaptLimits {
   double min_share = 0, max_share = 1;  // kCoop: at least a panel on either side
   bool alone = false;                   // whether either side's kernel may execute everything
+  bool dynamic = false;                 // whether one side's may execute what remains of the other's part
   uint32_t matrix_workers = 1;          // of a coop call; also when the matrix unit is alone
   uint32_t cpu_workers = 1;             // when the cores are alone; all that there are
 };
@@ -59,7 +62,7 @@ struct AdaptObservation {
   double waiting = 0;  // share of the workers' time that was spent waiting for the last one
 };
 
-enum class AdaptReason : uint8_t { kBalance, kOneSide, kFewerWorkers, kProbe };
+enum class AdaptReason : uint8_t { kBalance, kByTurns, kOneSide, kFewerWorkers, kProbe };
 const char* adapt_reason_name(AdaptReason reason) noexcept;
 
 // Work per nanosecond; 0: not known.
@@ -143,6 +146,7 @@ class AdaptController {
   void learn(const AdaptObservation& o);
   std::optional<Proposal> propose() const;
   std::optional<Proposal> propose_balance() const;
+  std::optional<Proposal> propose_dynamic() const;
   std::optional<Proposal> propose_one_side() const;
   std::optional<Proposal> propose_fewer() const;
   std::optional<Proposal> propose_probe() const;

@@ -25,7 +25,8 @@ bool move_entry(PlanEntry& e, const AdaptSetting& to) {
         const uint32_t split = round_split(to.share, e.coop.split_of);
         if (split == 0) return false;
         e.coop.split = split;
-        return split != before.coop.split;
+        e.coop.dynamic = to.dynamic;
+        return split != before.coop.split || e.coop.dynamic != before.coop.dynamic;
       }
       case ExecutionMode::kMatrix:
         e.variant = before.coop.variant;

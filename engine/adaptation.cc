@@ -50,6 +50,8 @@ Home home_of(std::span<const MatmulCall> calls, unsigned workers) {
     const CoopShare& coop = call.config.coop;
     const double size = divided_size(call), panel = kPanel / size;
     home.setting.mode = ExecutionMode::kCoop;
+    home.setting.dynamic = home.setting.dynamic || coop.dynamic;
+    home.limits.dynamic = true;
     home.limits.min_share = std::max(home.limits.min_share, std::min(panel, 0.5));
     home.limits.matrix_workers = coop.workers;
     apart = std::max<uint32_t>(apart, coop.workers + call.config.workers);
@@ -76,7 +78,10 @@ void apply(const AdaptSetting& setting, MatmulCall& call) noexcept {
     return;
   }
   switch (setting.mode) {
-    case ExecutionMode::kCoop: c.coop.split = round_split(setting.share, divided_size(call)); return;
+    case ExecutionMode::kCoop:
+      c.coop.split = round_split(setting.share, divided_size(call));
+      c.coop.dynamic = setting.dynamic;
+      return;
     case ExecutionMode::kMatrix:
       c.variant = c.coop.variant;
       c.mc = c.coop.mc;
@@ -89,8 +94,8 @@ void apply(const AdaptSetting& setting, MatmulCall& call) noexcept {
 }
 
 std::string setting_json(const AdaptSetting& s) {
-  return fmt::format(R"({{"mode": "{}", "share": {:.4f}, "workers": {}}})", kModeNames[static_cast<size_t>(s.mode)],
-                     s.share, s.workers);
+  return fmt::format(R"({{"mode": "{}", "share": {:.4f}, "workers": {}, "dynamic": {}}})",
+                     kModeNames[static_cast<size_t>(s.mode)], s.share, s.workers, s.dynamic);
 }
 std::string rates_json(const AdaptRates& r) {
   return fmt::format(R"({{"matrix": {:.3f}, "vector": {:.3f}, "whole": {:.3f}}})", 2 * r.matrix, 2 * r.vector,

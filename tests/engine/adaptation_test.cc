@@ -77,11 +77,12 @@ class SlowSide : public testing::Test {
       if (moved(adaptation.operators()[0]->controller.current())) return;
     }
   }
+  // By its share, or because the other side helps it.
   static bool less_for_matrix(const AdaptSetting& s) {
-    return s.mode == ExecutionMode::kCpu || (s.mode == ExecutionMode::kCoop && s.share < 0.5);
+    return s.mode == ExecutionMode::kCpu || (s.mode == ExecutionMode::kCoop && (s.dynamic || s.share < 0.5));
   }
   static bool more_for_matrix(const AdaptSetting& s) {
-    return s.mode == ExecutionMode::kMatrix || (s.mode == ExecutionMode::kCoop && s.share > 0.5);
+    return s.mode == ExecutionMode::kMatrix || (s.mode == ExecutionMode::kCoop && (s.dynamic || s.share > 0.5));
   }
   void step(Adaptation& adaptation) {
     std::fill(dst_.begin(), dst_.end(), -1.0f);
@@ -229,6 +230,7 @@ TEST_F(SlowSide, IsLearned) {
   EXPECT_EQ(e.mode, now.mode);
   if (e.mode == ExecutionMode::kCoop) {
     EXPECT_EQ(e.coop.split, round_split(now.share, kN));
+    EXPECT_EQ(e.coop.dynamic, now.dynamic);
     EXPECT_EQ(e.coop.variant, "matrix");
   } else {
     EXPECT_EQ(e.coop, CoopPart{});
