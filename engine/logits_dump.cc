@@ -14,7 +14,7 @@ int32_t argmax(std::span<const float> row) {
 }  // namespace
 
 Result<std::vector<int32_t>> dump_logits(Engine& engine, const std::vector<int32_t>& prompt, uint32_t n,
-                                         const std::string& path) {
+                                         const std::string& path, const std::atomic<bool>& cancel) {
   if (prompt.empty()) return error("--dump-logits needs a prompt");
   SMEPILOT_ASSIGN(KvCache cache, engine.new_cache());
   const size_t vocab = engine.vocab(), rows = prompt.size() + std::max(n, 1u) - 1;
@@ -28,14 +28,14 @@ Result<std::vector<int32_t>> dump_logits(Engine& engine, const std::vector<int32
   file.write(header, sizeof header);
 
   std::vector<int32_t> tokens = prompt;
-  SMEPILOT_ASSIGN(std::span<const float> logits, engine.evaluate(prompt, cache, Transformer::Logits::kAll));
+  SMEPILOT_ASSIGN(std::span<const float> logits, engine.evaluate(prompt, cache, Transformer::Logits::kAll, &cancel));
   for (size_t i = 0; i < prompt.size(); ++i) put(prompt[i], logits.subspan(i * vocab, vocab));
   logits = logits.last(vocab);
   for (uint32_t i = 0; i < n; ++i) {
     const int32_t token = argmax(logits);
     tokens.push_back(token);
     if (i + 1 == n) break;
-    SMEPILOT_ASSIGN(logits, engine.evaluate({&token, 1}, cache));
+    SMEPILOT_ASSIGN(logits, engine.evaluate({&token, 1}, cache, Transformer::Logits::kLast, &cancel));
     put(token, logits);
   }
   SMEPILOT_TRY(file.commit());

@@ -61,7 +61,7 @@ int run_bench_mode(RunOptions& options) {
   if (!session.ok()) return fail(session.status());
   Engine& engine = *session->engine;
 
-  const std::atomic<bool>& cancel = catch_interrupts();
+  const std::atomic<bool>& cancel = *session->cancel;
   std::vector<BenchTest> tests;
   for (const uint32_t p : *prompts) tests.push_back({p, 0, options.depth, 1});
   for (const uint32_t n : *lengths)
@@ -131,12 +131,13 @@ int run_dump_mode(RunOptions& options) {
   if (!prompt.ok()) return fail(prompt.status());
   Result<Session> session = open_session(options);
   if (!session.ok()) return fail(session.status());
+  const std::atomic<bool>& cancel = *session->cancel;
   Result<Tokenizer> tokenizer = Tokenizer::from_gguf(session->engine->gguf());
   if (!tokenizer.ok()) return fail(tokenizer.status());
   Result<std::vector<TokenId>> tokens = tokenizer->encode(*prompt, true, true);
   if (!tokens.ok()) return fail(tokens.status());
-  Result<std::vector<int32_t>> all = dump_logits(*session->engine, *tokens, *n, options.dump_logits);
-  if (!all.ok()) return fail(all.status());
+  Result<std::vector<int32_t>> all = dump_logits(*session->engine, *tokens, *n, options.dump_logits, cancel);
+  if (!all.ok()) return cancel.load() ? kExitInterrupted : fail(all.status());
   std::string ids;
   for (const int32_t t : *all) ids += fmt::format("{}{}", ids.empty() ? "" : " ", t);
   if (const Status written = print_out(ids + "\n" + tokenizer->decode(*all, true) + "\n"); !written.ok())
@@ -158,7 +159,7 @@ int run_perplexity_mode(RunOptions& options) {
   Result<std::vector<TokenId>> tokens = tokenizer->encode(*text, true, false);
   if (!tokens.ok()) return fail(tokens.status());
 
-  const std::atomic<bool>& cancel = catch_interrupts();
+  const std::atomic<bool>& cancel = *session->cancel;
   ProgressLine line;
   const auto on_chunk = [&](const Perplexity& p) {
     const double left = p.seconds / p.chunks * (p.all_chunks - p.chunks);

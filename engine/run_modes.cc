@@ -128,7 +128,7 @@ int run_batch_mode(RunOptions& options) {
     texts[i] = {std::move(tokens).value(), &samplers.back()};
   }
 
-  const std::atomic<bool>& cancel = catch_interrupts();
+  const std::atomic<bool>& cancel = *session->cancel;
   ProgressLine line;
   const uint32_t most = options.generate.max_tokens != 0 ? options.generate.max_tokens : engine.context();
   Result<BatchGenerated> generated = generate_batch(
@@ -158,7 +158,7 @@ int run_generate_mode(RunOptions& options) {
   if (!made.ok()) return fail(made.status());
   Speaker& speaker = **made;
 
-  const std::atomic<bool>& cancel = catch_interrupts();
+  const std::atomic<bool>& cancel = *session->cancel;
   Status written;
   const Generator::OnText on_text = [&](const std::string& piece) {
     if (written.ok()) written = print_out(piece);
@@ -192,7 +192,7 @@ int run_chat_mode(RunOptions& options) {
   Speaker& speaker = **made;
   Chat chat(*speaker.generator, *speaker.chat_template, speaker.tokenizer, options.system);
 
-  std::atomic<bool>& cancel = catch_interrupts();
+  std::atomic<bool>& cancel = *session->cancel;
   const bool human = terminal(STDIN_FILENO);
   if (human)
     fmt::print(stderr, "Chat with {}. Ctrl-C stops an answer; /clear forgets, /exit or Ctrl-D ends.\n",

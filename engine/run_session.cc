@@ -119,6 +119,7 @@ Result<Session> open_session(const RunOptions& options) {
     line.update(fraction, stage, fraction > 0 && passed > 0.5 ? passed * (1 - fraction) / fraction : -1);
   };
   SMEPILOT_ASSIGN(s.engine, Engine::open(engine_options));
+  s.cancel = &catch_interrupts();
   line.clear();
   for (const std::string& text : s.engine->weights().report().notes) note(text);
   s.load_seconds = static_cast<double>(now_ns() - begin) * 1e-9;

@@ -1,6 +1,7 @@
 // What the modes of smepilot-run have in common: opening the engine with its progress shown, reading the options that
 // are text, and printing what ran.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -15,13 +16,15 @@ namespace smepilot {
 // The engine and what every mode needs beside it.
 struct Session {
   std::unique_ptr<Engine> engine;
-  double load_seconds = 0;  // from the start until it could take the first token
+  std::atomic<bool>* cancel = nullptr;  // an interrupt sets it
+  double load_seconds = 0;              // from the start until it could take the first token
   std::unique_ptr<Stats> stats;
   std::unique_ptr<Adaptation> adaptation;  // nullptr: without --adapt
   std::shared_ptr<std::FILE> adapt_log;    // likewise without --adapt-log
 };
 
-// Says on standard error what the user should know about the plan and the file.
+// Says on standard error what the user should know about the plan and the file. While it loads, an interrupt ends the
+// program; from the first thing on that would be lost by it, it sets `cancel`.
 Result<Session> open_session(const RunOptions& options);
 
 // Prints the error; returns the exit code.

@@ -305,7 +305,8 @@ TEST_F(EngineTest, DumpHasEveryRowAndAppearsWhole) {
   ASSERT_NE(engine, nullptr);
   const Tokens prompt = some_tokens(6);
   const std::string file = folder_ / "logits.bin";
-  const auto tokens = dump_logits(*engine, prompt, 4, file);
+  std::atomic<bool> cancel{false};
+  const auto tokens = dump_logits(*engine, prompt, 4, file, cancel);
   ASSERT_TRUE(tokens.ok()) << tokens.message();
   ASSERT_EQ(tokens->size(), 10u);
   EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), tokens->begin()));
@@ -326,10 +327,13 @@ TEST_F(EngineTest, DumpHasEveryRowAndAppearsWhole) {
     }
   }
   EXPECT_GE(cosine(dumped, all_logits(*engine, {tokens->begin(), tokens->end() - 1})), 0.999);
-  expect_error(dump_logits(*engine, {}, 1, file).status(), {"prompt"});
-  expect_error(dump_logits(*engine, prompt, 1, folder_ / "no/such/folder.bin").status(), {"no/such/folder.bin"});
+  expect_error(dump_logits(*engine, {}, 1, file, cancel).status(), {"prompt"});
+  expect_error(dump_logits(*engine, prompt, 1, folder_ / "no/such/folder.bin", cancel).status(),
+               {"no/such/folder.bin"});
   // A run that fails leaves the old file as it was, and nothing beside it.
-  expect_error(dump_logits(*engine, Tokens{5, 9999}, 1, file).status(), {"9999"});
+  expect_error(dump_logits(*engine, Tokens{5, 9999}, 1, file, cancel).status(), {"9999"});
+  cancel.store(true);
+  expect_error(dump_logits(*engine, prompt, 1, file, cancel).status(), {"cancelled"});
   EXPECT_EQ(test::read_text(file), bytes);
   EXPECT_FALSE(std::filesystem::exists(file + ".part"));
 }
