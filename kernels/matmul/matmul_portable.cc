@@ -196,7 +196,7 @@ struct WeightsQ8_0 {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
     constexpr uint32_t kFlip = kQ8Zero == 128 ? 0 : 128;  // to value + 128
-    const uint8_t* q = panel + p.quants + size_t{block} * 512;
+    const uint8_t* q = panel + p.quants_at(block);
     for (uint32_t i = 0; i < 8; ++i) {
       for (uint32_t v = 0; v < kVectors; ++v) {
         const U32x4 word = load_u32(q + i * 64 + v * 16);
@@ -204,67 +204,67 @@ struct WeightsQ8_0 {
           store_f32(d->w + (4 * i + j) * kPanel + 4 * v, to_f32((word >> (8 * j) & 255u) ^ kFlip) - 128.0f);
       }
     }
-    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+    load_halves(panel + p.scale_at(block), d->scale);
   }
 };
 
 struct WeightsQ4_0 {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_nibbles(panel + p.quants + size_t{block} * 256, 8, d->w);
-    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+    decode_nibbles(panel + p.quants_at(block), 8, d->w);
+    load_halves(panel + p.scale_at(block), d->scale);
   }
 };
 
 struct WeightsQ4_1 {
   static constexpr uint32_t kMinima = 1;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_nibbles(panel + p.quants + size_t{block} * 256, 0, d->w);
-    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
-    load_halves(panel + p.min + size_t{block} * 32, d->min[0]);
+    decode_nibbles(panel + p.quants_at(block), 0, d->w);
+    load_halves(panel + p.scale_at(block), d->scale);
+    load_halves(panel + p.min_at(block), d->min[0]);
   }
 };
 
 struct WeightsQ5_0 {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_five_bits(panel + p.quants + size_t{block} * 256, panel + p.high + size_t{block} * 64, 16, d->w);
-    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+    decode_five_bits(panel + p.quants_at(block), panel + p.high_at(block), 16, d->w);
+    load_halves(panel + p.scale_at(block), d->scale);
   }
 };
 
 struct WeightsQ5_1 {
   static constexpr uint32_t kMinima = 1;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_five_bits(panel + p.quants + size_t{block} * 256, panel + p.high + size_t{block} * 64, 0, d->w);
-    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
-    load_halves(panel + p.min + size_t{block} * 32, d->min[0]);
+    decode_five_bits(panel + p.quants_at(block), panel + p.high_at(block), 0, d->w);
+    load_halves(panel + p.scale_at(block), d->scale);
+    load_halves(panel + p.min_at(block), d->min[0]);
   }
 };
 
 struct WeightsIq4Nl {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    const uint8_t* q = panel + p.quants + size_t{block} * 256;
+    const uint8_t* q = panel + p.quants_at(block);
     for (uint32_t e = 0; e < kBlock; ++e) {
       for (uint32_t c = 0; c < kPanel; ++c) {
         const NibblePlace place = nibble_place(c, e);
         d->w[e * kPanel + c] = kIq4NlValues[q[place.byte] >> place.shift & 15];
       }
     }
-    load_halves(panel + p.scale + size_t{block} * 32, d->scale);
+    load_halves(panel + p.scale_at(block), d->scale);
   }
 };
 
 struct WeightsQ2_K {
   static constexpr uint32_t kMinima = 2;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    const uint8_t* q = panel + p.quants + size_t{block} * 128;
+    const uint8_t* q = panel + p.quants_at(block);
     float super_min[kPanel];
-    load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
-    load_halves(panel + p.super_min + size_t{block / 8} * 32, super_min);
+    load_halves(panel + p.super_at(block), d->scale);
+    load_halves(panel + p.super_min_at(block), super_min);
     for (uint32_t half = 0; half < 2; ++half) {
-      const uint8_t* scales = panel + p.scale + size_t{block} * 32 + half * 16;
+      const uint8_t* scales = panel + p.scale_at(block) + half * 16;
       float scale[kPanel];
       for (uint32_t c = 0; c < kPanel; ++c) {
         scale[c] = static_cast<float>(scales[c] & 15);
@@ -282,9 +282,9 @@ struct WeightsQ2_K {
 struct WeightsQ3_K {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    const uint8_t* q = panel + p.quants + size_t{block} * 128;
-    const uint8_t* low = panel + p.scale + size_t{block} * 16;
-    const uint8_t* high = panel + p.scale_high + size_t{block / 2} * 16;
+    const uint8_t* q = panel + p.quants_at(block);
+    const uint8_t* low = panel + p.scale_at(block);
+    const uint8_t* high = panel + p.scale_high_at(block);
     for (uint32_t half = 0; half < 2; ++half) {
       float scale[kPanel];
       for (uint32_t c = 0; c < kPanel; ++c) {
@@ -292,7 +292,7 @@ struct WeightsQ3_K {
         scale[c] = static_cast<float>(bits - 32);
       }
       for (uint32_t v = 0; v < kVectors; ++v) {
-        const U32x4 bits = load_u32(panel + p.high + size_t{block} * 64 + v * 16);
+        const U32x4 bits = load_u32(panel + p.high_at(block) + v * 16);
         for (uint32_t i = 0; i < 4; ++i) {
           for (uint32_t j = 0; j < 4; ++j) {
             const U32x4 three = bit_pairs(q, half, i, j, v) | (bits >> (8 * j + 4 * half + i) & 1u) << 2;
@@ -302,23 +302,23 @@ struct WeightsQ3_K {
         }
       }
     }
-    load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
+    load_halves(panel + p.super_at(block), d->scale);
   }
 };
 
 inline void decode_k_scales(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-  load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
-  load_halves(panel + p.super_min + size_t{block / 8} * 32, d->min[0]);
+  load_halves(panel + p.super_at(block), d->scale);
+  load_halves(panel + p.super_min_at(block), d->min[0]);
   for (uint32_t c = 0; c < kPanel; ++c) {
-    d->scale[c] *= static_cast<float>(panel[p.scale + size_t{block} * 16 + c]);
-    d->min[0][c] *= -static_cast<float>(panel[p.min + size_t{block} * 16 + c]);
+    d->scale[c] *= static_cast<float>(panel[p.scale_at(block) + c]);
+    d->min[0][c] *= -static_cast<float>(panel[p.min_at(block) + c]);
   }
 }
 
 struct WeightsQ4_K {
   static constexpr uint32_t kMinima = 1;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_nibbles(panel + p.quants + size_t{block} * 256, 0, d->w);
+    decode_nibbles(panel + p.quants_at(block), 0, d->w);
     decode_k_scales(panel, p, block, d);
   }
 };
@@ -326,7 +326,7 @@ struct WeightsQ4_K {
 struct WeightsQ5_K {
   static constexpr uint32_t kMinima = 1;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    decode_five_bits(panel + p.quants + size_t{block} * 256, panel + p.high + size_t{block} * 64, 0, d->w);
+    decode_five_bits(panel + p.quants_at(block), panel + p.high_at(block), 0, d->w);
     decode_k_scales(panel, p, block, d);
   }
 };
@@ -334,12 +334,11 @@ struct WeightsQ5_K {
 struct WeightsQ6_K {
   static constexpr uint32_t kMinima = 0;
   static void decode(const uint8_t* panel, const RhsPlanes& p, uint32_t block, Decoded* d) noexcept {
-    const uint8_t* low = panel + p.quants + size_t{block} * 256;
+    const uint8_t* low = panel + p.quants_at(block);
     for (uint32_t half = 0; half < 2; ++half) {
-      const uint8_t* high = panel + p.high + size_t{block} * 128 + half * 64;
+      const uint8_t* high = panel + p.high_at(block) + half * 64;
       float scale[kPanel];
-      for (uint32_t c = 0; c < kPanel; ++c)
-        scale[c] = static_cast<int8_t>(panel[p.scale + size_t{block} * 32 + half * 16 + c]);
+      for (uint32_t c = 0; c < kPanel; ++c) scale[c] = static_cast<int8_t>(panel[p.scale_at(block) + half * 16 + c]);
       for (uint32_t i = 0; i < 4; ++i) {
         for (uint32_t v = 0; v < kVectors; ++v) {
           const U32x4 nibbles = nibble_words(low, 4 * half + i, v), bits = load_u32(high + v * 16);
@@ -350,7 +349,7 @@ struct WeightsQ6_K {
         }
       }
     }
-    load_halves(panel + p.super + size_t{block / 8} * 32, d->scale);
+    load_halves(panel + p.super_at(block), d->scale);
   }
 };
 

@@ -33,10 +33,9 @@ struct alignas(64) Scratch {
 
 // One block of a panel to signed bytes and its vectors of scales.
 template <DType D>
-SMEPILOT_INLINE void unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb, int8_t (*w)[64],
-                            float (*scale)[kPanel]) noexcept {
+SMEPILOT_INLINE void unpack(const RhsBlock<D>& from, int8_t (*w)[64], float (*scale)[kPanel]) noexcept {
   Block b;
-  load_block<D>(panel, at, kb, b);
+  load_block<D>(from, b);
   SMEPILOT_UNROLL
   for (int i = 0; i < 8; ++i) {
     if constexpr (kZeroPoint<D> != 0)
@@ -176,17 +175,17 @@ template <DType D, int R, int L, int P>
 void panels(const MatmulArgs* args, const Rows& rows, const uint8_t* panel, float* dst, __mmask16 mask,
             Scratch& scratch) noexcept {
   using Whole = Turn<D, R, L, P>;
-  const RhsPlanes at = rhs_planes(D, args->k);
   const size_t blocks = args->k / kQ8Block, lhs_stride = lhs_q8_bytes(kPanel, args->k);
   Chunk chunk;
   for (chunk.kb = 0; chunk.kb < blocks; chunk.kb += Whole::kBlocks) {
     chunk.blocks = blocks - chunk.kb < Whole::kBlocks ? blocks - chunk.kb : Whole::kBlocks;
     chunk.first = chunk.kb == 0;
     chunk.last = chunk.kb + chunk.blocks == blocks;
-    for (int p = 0; p < P; ++p)
-      for (size_t kb = 0; kb < chunk.blocks; ++kb)
-        unpack<D>(panel + static_cast<size_t>(p) * args->rhs_stride, at, chunk.kb + kb, scratch.w[p][kb],
-                  scratch.scale[p][kb]);
+    for (int p = 0; p < P; ++p) {
+      RhsBlock<D> from(panel + static_cast<size_t>(p) * args->rhs_stride, chunk.kb);
+      for (size_t kb = 0; kb < chunk.blocks; ++kb, from.advance())
+        unpack<D>(from, scratch.w[p][kb], scratch.scale[p][kb]);
+    }
     const uint8_t* lhs =
         static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(rows.m0, args->k) + chunk.kb * R * kLhsQ8BlockBytes;
     Output out{dst + rows.m0 * args->dst_stride, args->dst_stride, rows.m0, mask};

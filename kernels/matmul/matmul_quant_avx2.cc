@@ -70,9 +70,9 @@ SMEPILOT_INLINE __m256i move_bits(__m256i bytes, int from, int to, int mask) noe
 
 // Step i of a block (0 .. 7: k = 4i .. 4i+3), columns 8h .. 8h+7, unsigned unless kSigned.
 template <DType D>
-SMEPILOT_INLINE __m256i unpack(const uint8_t* panel, const RhsPlanes& at, size_t kb, int i, int h) noexcept {
-  const uint8_t* quants = panel + kb * kQuantBytes<D> + h * 32;
-  const uint8_t* high = panel + at.high + kb * kHighBytes<D> + h * 32;
+SMEPILOT_INLINE __m256i unpack(const RhsBlock<D>& from, int i, int h) noexcept {
+  const uint8_t* quants = from.quants() + h * 32;
+  const uint8_t* high = from.high + h * 32;
   if constexpr (D == DType::kQ8_0) return _mm256_xor_si256(load(quants + i * 64), _mm256_set1_epi8(-128));
   if constexpr (kHasIntegerScales<D>) {
     const __m256i pair = move_bits(load(quants + i / 4 * 64), i % 4 * 2, 0, 3);
@@ -92,16 +92,16 @@ SMEPILOT_INLINE __m256i unpack(const uint8_t* panel, const RhsPlanes& at, size_t
 
 // The integer scales of half a block for columns 8h .. 8h+7, each twice: what vpmaddwd multiplies two 16-bit sums with.
 template <DType D>
-SMEPILOT_INLINE __m256i integer_scale(const uint8_t* panel, const RhsPlanes& at, size_t kb, int h, int half) noexcept {
+SMEPILOT_INLINE __m256i integer_scale(const RhsBlock<D>& from, int h, int half) noexcept {
   const auto bytes = [](const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); };
   __m256i s;
   if constexpr (D == DType::kQ2_K) {
-    s = _mm256_cvtepu8_epi32(bytes(panel + at.scale + kb * 32 + half * 16 + h * 8));
+    s = _mm256_cvtepu8_epi32(bytes(from.scale() + half * 16 + h * 8));
     s = _mm256_and_si256(s, _mm256_set1_epi32(15));
   } else {
-    const __m256i low = _mm256_cvtepu8_epi32(bytes(panel + at.scale + kb * 16 + h * 8));
-    const __m256i high = _mm256_cvtepu8_epi32(bytes(panel + at.scale_high + kb / 2 * 16 + h * 8));
-    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(kb % 2 * 4) + half * 2);
+    const __m256i low = _mm256_cvtepu8_epi32(bytes(from.scale() + h * 8));
+    const __m256i high = _mm256_cvtepu8_epi32(bytes(from.scale_high() + h * 8));
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(from.in_group % 2 * 4) + half * 2);
     const __m256i top = _mm256_and_si256(_mm256_srl_epi32(high, shift), _mm256_set1_epi32(3));
     s = _mm256_and_si256(half == 0 ? low : _mm256_srli_epi32(low, 4), _mm256_set1_epi32(15));
     s = _mm256_sub_epi32(_mm256_or_si256(s, _mm256_slli_epi32(top, 4)), _mm256_set1_epi32(32));
@@ -113,26 +113,24 @@ SMEPILOT_INLINE __m256i integer_scale(const uint8_t* panel, const RhsPlanes& at,
 // the minimum (q4_k, q5_k), so that all are added, or the scale of the block's second half (q6_k). q2_k has minima for
 // both halves, second and third, to be multiplied with d * n32a and d * n32b.
 template <DType D>
-SMEPILOT_INLINE __m256 scale(const uint8_t* panel, const RhsPlanes& at, size_t kb, int h, int which) noexcept {
+SMEPILOT_INLINE __m256 scale(const RhsBlock<D>& from, int h, int which) noexcept {
   if constexpr (kHasIntegerScales<D>) {
-    if (which == 0) return load_half(panel + at.super + kb / 8 * 32 + h * 16);
-    const uint8_t* sub = panel + at.scale + kb * 32 + (which - 1) * 16 + h * 8;
+    if (which == 0) return load_half(from.super() + h * 16);
+    const uint8_t* sub = from.scale() + (which - 1) * 16 + h * 8;
     const __m256i min =
         _mm256_srli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(sub))), 4);
-    const __m256 dmin =
-        _mm256_mul_ps(load_half(panel + at.super_min + kb / 8 * 32 + h * 16), _mm256_set1_ps(1.0f / 32));
+    const __m256 dmin = _mm256_mul_ps(load_half(from.super_min() + h * 16), _mm256_set1_ps(1.0f / 32));
     return _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(min));
   }
   if constexpr (D == DType::kQ4_K || D == DType::kQ5_K) {
-    const size_t super = (which == 0 ? at.super : at.super_min) + kb / 8 * 32 + static_cast<size_t>(h) * 16;
-    const size_t sub = (which == 0 ? at.scale : at.min) + kb * 16 + static_cast<size_t>(h) * 8;
-    const __m256 s = _mm256_mul_ps(load_half(panel + super), bytes_to_f32(panel + sub, false));
+    const uint8_t* super = (which == 0 ? from.super() : from.super_min()) + h * 16;
+    const uint8_t* sub = (which == 0 ? from.scale() : from.min()) + h * 8;
+    const __m256 s = _mm256_mul_ps(load_half(super), bytes_to_f32(sub, false));
     return which == 0 ? s : _mm256_sub_ps(_mm256_setzero_ps(), s);
   }
   if constexpr (D == DType::kQ6_K)
-    return _mm256_mul_ps(load_half(panel + at.super + kb / 8 * 32 + h * 16),
-                         bytes_to_f32(panel + at.scale + kb * 32 + which * 16 + h * 8, true));
-  return load_half(panel + (which == 0 ? at.scale : at.min) + kb * 32 + h * 16);
+    return _mm256_mul_ps(load_half(from.super() + h * 16), bytes_to_f32(from.scale() + which * 16 + h * 8, true));
+  return load_half((which == 0 ? from.scale() : from.min()) + h * 16);
 }
 
 // Has the value computed here and kept in a register. Both compilers otherwise reorder a whole block's steps and spill
@@ -151,27 +149,23 @@ struct alignas(64) Scratch {
 // A block's weights as the tile reads them: from the panel, for calls of few rows, or unpacked already.
 template <DType D>
 struct FromPanel {
-  const uint8_t* panel;
-  const RhsPlanes& at;
-  SMEPILOT_INLINE __m256i weights(size_t kb, int i, int h) const noexcept { return unpack<D>(panel, at, kb, i, h); }
-  SMEPILOT_INLINE __m256 scales(size_t kb, int h, int which) const noexcept {
-    return scale<D>(panel, at, kb, h, which);
-  }
-  SMEPILOT_INLINE __m256i integer_scales(size_t kb, int h, int half) const noexcept {
-    return integer_scale<D>(panel, at, kb, h, half);
-  }
+  RhsBlock<D> block;
+  SMEPILOT_INLINE __m256i weights(int i, int h) const noexcept { return unpack<D>(block, i, h); }
+  SMEPILOT_INLINE __m256 scales(int h, int which) const noexcept { return scale<D>(block, h, which); }
+  SMEPILOT_INLINE __m256i integer_scales(int h, int half) const noexcept { return integer_scale<D>(block, h, half); }
+  SMEPILOT_INLINE void advance() noexcept { block.advance(); }
 };
 struct FromScratch {
   const Scratch& scratch;
-  SMEPILOT_INLINE __m256i weights(size_t kb, int i, int h) const noexcept {
-    return load(&scratch.w[kb][i * 64 + h * 32]);
-  }
-  SMEPILOT_INLINE __m256 scales(size_t kb, int h, int which) const noexcept {
+  size_t kb = 0;
+  SMEPILOT_INLINE __m256i weights(int i, int h) const noexcept { return load(&scratch.w[kb][i * 64 + h * 32]); }
+  SMEPILOT_INLINE __m256 scales(int h, int which) const noexcept {
     return _mm256_load_ps(&scratch.scale[kb][which][h * 8]);
   }
-  SMEPILOT_INLINE __m256i integer_scales(size_t kb, int h, int half) const noexcept {
+  SMEPILOT_INLINE __m256i integer_scales(int h, int half) const noexcept {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(&scratch.integer_scale[kb][half][h * 16]));
   }
+  SMEPILOT_INLINE void advance() noexcept { ++kb; }
 };
 
 // Rows of an lhs panel as the tile reads them.
@@ -183,9 +177,9 @@ struct Lhs {
 
 // Adds `blocks` blocks of R rows to sum.
 template <DType D, int R, typename Source>
-SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __m256 (*sum)[2]) noexcept {
+SMEPILOT_INLINE void add_blocks(Source source, Lhs lhs, size_t blocks, __m256 (*sum)[2]) noexcept {
   const __m256i ones = _mm256_set1_epi16(1);
-  for (size_t kb = 0; kb < blocks; ++kb) {
+  for (size_t kb = 0; kb < blocks; ++kb, source.advance()) {
     const auto plane = [&](size_t which, int r) { return lhs.plane + lhs.height * which + r * 4; };
     __m256i dot[R][2], narrow[R][2];
     SMEPILOT_UNROLL
@@ -205,13 +199,13 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
       }
       __m256i integer[2] = {};
       if constexpr (kHasIntegerScales<D>) {
-        integer[0] = source.integer_scales(kb, 0, half);
-        integer[1] = source.integer_scales(kb, 1, half);
+        integer[0] = source.integer_scales(0, half);
+        integer[1] = source.integer_scales(1, half);
       }
       SMEPILOT_UNROLL
       for (int step = 0; step < 4; ++step) {
         const int i = half * 4 + step;
-        const __m256i w[2] = {source.weights(kb, i, 0), source.weights(kb, i, 1)};
+        const __m256i w[2] = {source.weights(i, 0), source.weights(i, 1)};
         SMEPILOT_UNROLL
         for (int r = 0; r < R; ++r) {
           const __m256i a = bcast_i32(lhs.q + r * 32 + i * 4);
@@ -236,7 +230,7 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
       if (half == 0 && !kHasHalves<D>) continue;
       SMEPILOT_UNROLL
       for (int h = 0; h < 2; ++h) {
-        const __m256 s = source.scales(kb, h, kHasHalves<D> ? half : 0);
+        const __m256 s = source.scales(h, kHasHalves<D> ? half : 0);
         SMEPILOT_UNROLL
         for (int r = 0; r < R; ++r) {
           __m256i x = dot[r][h];
@@ -247,12 +241,12 @@ SMEPILOT_INLINE void add_blocks(const Source& source, Lhs lhs, size_t blocks, __
           sum[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(x), d, sum[r][h]);
         }
         if constexpr (kHasMin<D>) {
-          const __m256 m = source.scales(kb, h, 1);
+          const __m256 m = source.scales(h, 1);
           SMEPILOT_UNROLL
           for (int r = 0; r < R; ++r) sum[r][h] = _mm256_fmadd_ps(m, bcast_f32(plane(kPlaneDs, r)), sum[r][h]);
         }
         if constexpr (kHasHalfMins<D>) {
-          const __m256 min_a = source.scales(kb, h, 1), min_b = source.scales(kb, h, 2);
+          const __m256 min_a = source.scales(h, 1), min_b = source.scales(h, 2);
           SMEPILOT_UNROLL
           for (int r = 0; r < R; ++r) {
             const __m256 sum_a = _mm256_cvtepi32_ps(bcast_i32(plane(kPlaneN32a, r)));
@@ -292,14 +286,13 @@ SMEPILOT_INLINE void clear(__m256 (*sum)[2]) noexcept {
 // Calls of R rows, as many as a register tile has: weights are unpacked in registers.
 template <DType D, int R>
 void few_rows(const MatmulArgs* args) noexcept {
-  const RhsPlanes at = rhs_planes(D, args->k);
   const uint8_t* lhs = static_cast<const uint8_t*>(args->lhs);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
   for (uint32_t left = args->n;; left -= kPanel) {
     __m256 sum[R][2];
     clear<R>(sum);
-    add_blocks<D, R>(FromPanel<D>{panel, at}, Lhs{lhs, lhs, R}, args->k / kQ8Block, sum);
+    add_blocks<D, R>(FromPanel<D>{{panel, 0}}, Lhs{lhs, lhs, R}, args->k / kQ8Block, sum);
     store<R>(sum, dst, args->dst_stride, left);
     if (left <= kPanel) return;
     panel += args->rhs_stride;
@@ -346,7 +339,6 @@ void many_rows(const MatmulArgs* args) noexcept {
   using StepFn = void (*)(const Step&, const Scratch&) noexcept;
   static constexpr StepFn kSteps[kRows] = {chunk_step<D, 1>, chunk_step<D, 2>, chunk_step<D, 3>, chunk_step<D, 4>};
   Scratch scratch;
-  const RhsPlanes at = rhs_planes(D, args->k);
   const size_t blocks = args->k / kQ8Block;
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
@@ -358,23 +350,22 @@ void many_rows(const MatmulArgs* args) noexcept {
       s.left = left;
       s.first = kb0 == 0;
       s.last = kb0 + s.blocks == blocks;
-      for (size_t kb = 0; kb < s.blocks; ++kb) {
+      RhsBlock<D> from(panel, kb0);
+      for (size_t kb = 0; kb < s.blocks; ++kb, from.advance()) {
         SMEPILOT_UNROLL
         for (int h = 0; h < 2; ++h) {
           SMEPILOT_UNROLL
           for (int i = 0; i < 8; ++i)
-            _mm256_store_si256(reinterpret_cast<__m256i*>(&scratch.w[kb][i * 64 + h * 32]),
-                               unpack<D>(panel, at, kb0 + kb, i, h));
-          _mm256_store_ps(&scratch.scale[kb][0][h * 8], scale<D>(panel, at, kb0 + kb, h, 0));
+            _mm256_store_si256(reinterpret_cast<__m256i*>(&scratch.w[kb][i * 64 + h * 32]), unpack<D>(from, i, h));
+          _mm256_store_ps(&scratch.scale[kb][0][h * 8], scale<D>(from, h, 0));
           if constexpr (kHasMin<D> || kHasHalves<D> || kHasHalfMins<D>)
-            _mm256_store_ps(&scratch.scale[kb][1][h * 8], scale<D>(panel, at, kb0 + kb, h, 1));
-          if constexpr (kHasHalfMins<D>)
-            _mm256_store_ps(&scratch.scale[kb][2][h * 8], scale<D>(panel, at, kb0 + kb, h, 2));
+            _mm256_store_ps(&scratch.scale[kb][1][h * 8], scale<D>(from, h, 1));
+          if constexpr (kHasHalfMins<D>) _mm256_store_ps(&scratch.scale[kb][2][h * 8], scale<D>(from, h, 2));
           if constexpr (kHasIntegerScales<D>) {
             SMEPILOT_UNROLL
             for (int half = 0; half < 2; ++half)
               _mm256_store_si256(reinterpret_cast<__m256i*>(&scratch.integer_scale[kb][half][h * 16]),
-                                 integer_scale<D>(panel, at, kb0 + kb, h, half));
+                                 integer_scale<D>(from, h, half));
           }
         }
       }

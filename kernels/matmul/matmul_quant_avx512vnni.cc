@@ -17,48 +17,8 @@ namespace {
 SMEPILOT_INLINE void fetch_line(const uint8_t* p) noexcept {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
-// Weights are asked into the second-level cache, which has room for more lines on the way than the first (measured from
-// memory on Zen 4, m = 1, one core: q4_0 19.8 GB/s become 24, q4_k 15 become 23, q6_k 18 become 25).
-SMEPILOT_INLINE void fetch_weights(const uint8_t* p) noexcept {
+SMEPILOT_INLINE void fetch_weights(const uint8_t* p) noexcept {  // into the second-level cache
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
-
-// Asks for block kb of a panel, or of the `next` one of the range where this one ends before. The hardware's
-// prefetchers stop at every page and do not know where a plane continues in the next panel. This: all planes but that
-// of the quants.
-template <DType D>
-SMEPILOT_INLINE void prefetch_scales(const uint8_t* panel, const uint8_t* next, const RhsPlanes& at, size_t kb,
-                                     size_t blocks) noexcept {
-  if (kb >= blocks) {
-    panel = next;
-    kb -= blocks;
-  }
-  SMEPILOT_UNROLL
-  for (size_t line = 0; line < kHighBytes<D>; line += 64) fetch_weights(panel + at.high + kb * kHighBytes<D> + line);
-  fetch_weights(panel + at.scale + kb * kScaleBytes<D>);
-  if constexpr (kHasMin<D>) fetch_weights(panel + at.min + kb * kScaleBytes<D>);
-  if constexpr (D == DType::kQ3_K) fetch_weights(panel + at.scale_high + kb / 2 * 16);
-  if constexpr (traits(D).block_elems == kQ8SuperBlock) fetch_weights(panel + at.super + kb / 8 * 32);
-  if constexpr (kHasHalfMins<D> || (kHasMin<D> && traits(D).block_elems == kQ8SuperBlock))
-    fetch_weights(panel + at.super_min + kb / 8 * 32);
-}
-// Where few rows read long runs of each of several panels, every other line is asked for: the hardware brings its
-// neighbour, which leaves room for more on the way (q8_0 from memory on Zen 4, m = 1: 25.8 GB/s a core become 31, what
-// reading alone gives, and 48 become 55 on two cores of 58. Types with half as many lines in a row, and one panel at a
-// time, lose by it).
-template <DType D, int Streams>
-constexpr size_t kLineStep = Streams > 1 && kQuantBytes<D> > 256 ? 128 : 64;
-template <DType D, int Streams>
-constexpr size_t kAhead = kLineStep<D, Streams> > 64 ? 4 : 8;  // blocks from prefetch to use
-
-template <DType D, int Streams>
-SMEPILOT_INLINE void prefetch_block(const uint8_t* panel, const uint8_t* next, const RhsPlanes& at, size_t kb,
-                                    size_t blocks) noexcept {
-  const bool over = kb >= blocks;
-  const uint8_t* quants = (over ? next : panel) + (over ? kb - blocks : kb) * kQuantBytes<D>;
-  SMEPILOT_UNROLL
-  for (size_t line = 0; line < kQuantBytes<D>; line += kLineStep<D, Streams>) fetch_weights(quants + line);
-  prefetch_scales<D>(panel, next, at, kb, blocks);
 }
 
 // Whether the kernel of a type has a form for activations of which kQ8SuperBlock share a scale, too.
@@ -68,10 +28,10 @@ constexpr size_t kWideRun = kQ8SuperBlock / kQ8Block;  // blocks
 // What makes of a minimum the factor of the integer -8 * sum(q), where the sum itself is wanted.
 constexpr float kMinOfN8 = -1.0f / 8;
 
-// Block kb of a panel as add_rows() takes it.
+// A block as add_rows() takes it.
 template <DType D, bool Wide>
-SMEPILOT_INLINE void load_for(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
-  load_block<D>(panel, at, kb, b);
+SMEPILOT_INLINE void load_for(const RhsBlock<D>& from, Block& b) noexcept {
+  load_block<D>(from, b);
   if constexpr (Wide && kHasMin<D>) b.s1 = _mm512_mul_ps(b.s1, _mm512_set1_ps(kMinOfN8));
 }
 
@@ -133,16 +93,16 @@ SMEPILOT_INLINE __m512i start_of_dot(const Lhs& lhs, int half, int r) noexcept {
 }
 
 // Adds one block of R rows times P panels to acc, with all dot products side by side. Wide: without the scale of the
-// activations.
+// activations. A single dot product is made in two halves, so that it does not wait for itself.
 template <DType D, bool Wide, int R, int P, typename Source>
 SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc)[P]) noexcept {
-  constexpr int kHalves = kHasHalves<D> ? 2 : 1, kSteps = 8 / kHalves;
+  constexpr int kHalves = kHasHalves<D> || R * P == 1 ? 2 : 1, kSteps = 8 / kHalves;
   __m512i dot[kHalves][R][P];
   SMEPILOT_UNROLL
   for (int half = 0; half < kHalves; ++half) {
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m512i start = start_of_dot<D>(lhs, half, r);
+      const __m512i start = half == 0 || kHasHalves<D> ? start_of_dot<D>(lhs, half, r) : _mm512_setzero_si512();
       SMEPILOT_UNROLL
       for (int p = 0; p < P; ++p) dot[half][r][p] = start;
     }
@@ -165,6 +125,7 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
       }
     }
   }
+  if constexpr (kHalves == 2 && !kHasHalves<D>) dot[0][0][0] = _mm512_add_epi32(dot[0][0][0], dot[1][0][0]);
   SMEPILOT_UNROLL
   for (int p = 0; p < P; ++p) {
     const __m512 s = source.scale(p, 0);
@@ -235,13 +196,45 @@ struct InRegisters {
   SMEPILOT_INLINE __m512 scale(int, int j) const noexcept { return j == 0 ? b.s0 : j == 1 ? b.s1 : b.s2; }
 };
 
+// One row takes as long as its weights take to arrive. It reads them in a single line, which the hardware's prefetchers
+// follow by themselves if lines are first touched in their order: so the scales of a long group are asked for when it
+// begins (measured from memory on Zen 4, GB/s a core, of 32 that reading alone gives: q4_0 33, q4_k 29, q6_k 30,
+// without asking 12). More rows take longer for each line, and the hardware is not as far ahead then (q4_0, 4 rows: 16
+// GB/s). So they ask for it themselves, and few of them read four panels side by side (23).
+template <int R>
+constexpr int kStreams = R > 1 && R <= 4 ? 4 : 1;
+// Bytes of a panel from prefetch to use.
+template <int R>
+constexpr size_t kAheadOfRow = R == 1   ? 0
+                               : R <= 4 ? 2048
+                                        : 4096;
+// Long runs of several panels: every other line is asked for, and the hardware brings its neighbour.
+template <DType D, int R>
+constexpr size_t kLineStep = kStreams<R> > 1 && kQuantBytes<D> > 256 ? 128 : 64;
+
+template <DType D, int R>
+SMEPILOT_INLINE void prefetch_block(const RhsBlock<D>& from, size_t jump) noexcept {
+  using At = RhsBlock<D>;
+  if (At::kBlocks > 2 && from.in_group == 0) {
+    SMEPILOT_UNROLL
+    for (size_t line = 0; line < At::kScales; line += 64) fetch_line(from.group + line);
+  }
+  if constexpr (kAheadOfRow<R> > 0) {
+    const uint8_t* ahead = from.high + kAheadOfRow<R> + jump;
+    SMEPILOT_UNROLL
+    for (size_t line = 0; line < At::kAt.quants_step; line += kLineStep<D, R>) fetch_weights(ahead + line);
+    if (from.in_group + 1 < At::kBlocks) return;
+    SMEPILOT_UNROLL
+    for (size_t line = 0; line < At::kScales; line += 64) fetch_weights(ahead + At::kAt.quants_step + line);
+  }
+}
+
 // R rows times Streams panels that are read side by side. Wide as in tile(), and with the same roundings: what a row
 // gives does not depend on how many rows there are.
 template <DType D, bool Wide, int R, int Streams>
-SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, const uint8_t* panel, uint32_t left,
-                                   float* dst) noexcept {
+SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const uint8_t* panel, uint32_t left, float* dst) noexcept {
   const size_t blocks = args->k / kQ8Block, stride = args->rhs_stride;
-  const uint8_t* next = left > Streams * kPanel ? panel + Streams * stride : panel;
+  const uint8_t* turn = panel + stride - kAheadOfRow<R>;  // what is asked for from here on is of the next panels
   alignas(64) float sums[Wide ? Streams : 1][Wide ? R : 1][kPanel];
   __m512 acc[Streams][R][1];
   const auto each = [](auto body) __attribute__((always_inline)) {
@@ -256,21 +249,24 @@ SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, 
     if constexpr (Wide) _mm512_store_ps(sums[s][r], _mm512_setzero_ps());
   });
   Lhs lhs(static_cast<const uint8_t*>(args->lhs), R, 0);
+  RhsBlock<D> first(panel, 0);
   for (size_t begin = 0, end; begin < blocks; begin = end) {
     end = Wide ? begin + kWideRun : blocks;
-    const Lhs first = lhs;
-    for (size_t kb = begin; kb < end; ++kb, lhs.advance()) {
+    const Lhs shared = lhs;
+    for (size_t kb = begin; kb < end; ++kb, lhs.advance(), first.advance()) {
+      const size_t jump = Streams > 1 && first.high >= turn ? (Streams - 1) * stride : 0;
       SMEPILOT_UNROLL
       for (size_t s = 0; s < Streams; ++s) {
-        prefetch_block<D, Streams>(panel + s * stride, next + s * stride, at, kb + kAhead<D, Streams>, blocks);
+        const RhsBlock<D> from = first.of_panel(s * stride);
+        prefetch_block<D, R>(from, jump);
         Block b;
-        load_for<D, Wide>(panel + s * stride, at, kb, b);
+        load_for<D, Wide>(from, b);
         add_block<D, Wide, R, 1>(InRegisters{b}, lhs, acc[s]);
       }
     }
     if constexpr (Wide)
       each([&](int s, int r) __attribute__((always_inline)) {
-        const __m512 d = bcast_f32(first.plane(kPlaneD, r));
+        const __m512 d = bcast_f32(shared.plane(kPlaneD, r));
         _mm512_store_ps(sums[s][r], _mm512_fmadd_ps(acc[s][r][0], d, _mm512_load_ps(sums[s][r])));
         acc[s][r][0] = _mm512_setzero_ps();
       });
@@ -282,27 +278,23 @@ SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const RhsPlanes& at, 
   });
 }
 
-// Few rows read several panels side by side: the hardware's prefetchers follow each, and together they ask for more
-// lines at a time than one does (measured from memory: 14.8 GB/s a core become 17).
-template <int R>
-constexpr int kStreams = R <= 4 ? 4 : 1;
-
 template <DType D, bool Wide, int R>
 void one_panel(const MatmulArgs* args) noexcept {
-  const RhsPlanes at = rhs_planes(D, args->k);
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
   uint32_t left = args->n;
   constexpr uint32_t kTogether = kStreams<R> * kPanel;
   for (; left > kTogether - kPanel; left -= left < kTogether ? left : kTogether) {
-    stream_panels<D, Wide, R, kStreams<R>>(args, at, panel, left, dst);
+    stream_panels<D, Wide, R, kStreams<R>>(args, panel, left, dst);
     panel += kStreams<R> * args->rhs_stride;
     dst += kTogether;
   }
-  for (; left > 0; left -= left < kPanel ? left : kPanel) {
-    stream_panels<D, Wide, R, 1>(args, at, panel, left, dst);
-    panel += args->rhs_stride;
-    dst += kPanel;
+  if constexpr (kStreams<R> > 1) {
+    for (; left > 0; left -= left < kPanel ? left : kPanel) {
+      stream_panels<D, Wide, R, 1>(args, panel, left, dst);
+      panel += args->rhs_stride;
+      dst += kPanel;
+    }
   }
 }
 
@@ -330,10 +322,13 @@ struct alignas(64) Scratch {
   float sums[kMr][2][kPanel];
 };
 
-// Quants of the chunk to come are asked for by this one's register tiles, a bit with each block, into the second-level
-// cache: all of them together, before the chunk, would have to be waited for, and would not stay in the first level
-// (measured on Zen 4: with the next, 66 % of the VNNI peak become 71 %).
+// The chunk to come is asked for by this one's register tiles, a bit with each block, into the second-level cache: all
+// of it together, before the chunk, would have to be waited for, and would not stay in the first level (measured on Zen
+// 4: with the next, 66 % of the VNNI peak become 71 %).
 constexpr size_t kAheadBytes = 128, kAheadOfTile = kAheadBytes * kChunk;
+template <DType D>
+constexpr size_t kChunkBytes = kChunk / RhsBlock<D>::kBlocks * RhsBlock<D>::kAt.group_bytes;  // of a panel
+static_assert(kChunk % RhsBlock<DType::kQ6_K>::kBlocks == 0 && kChunk % RhsBlock<DType::kQ4_0>::kBlocks == 0);
 
 // What the register tiles of one chunk share.
 struct Chunk {
@@ -345,6 +340,7 @@ struct Chunk {
   __mmask16 mask[2];
 };
 
+template <DType D>
 struct Unpacked {
   const uint8_t* w[2];
   const float (*scales)[3][kPanel];  // of the first panel; the second one's are kChunk further on
@@ -352,7 +348,7 @@ struct Unpacked {
   SMEPILOT_INLINE __m512 scale(int p, int j) const noexcept {
     return _mm512_load_ps(scales[static_cast<size_t>(p) * kChunk][j]);
   }
-  template <DType D>
+  size_t step = 512;                              // to the next block
   SMEPILOT_INLINE Block block() const noexcept {  // of the first panel
     Block b;
     SMEPILOT_UNROLL
@@ -363,8 +359,12 @@ struct Unpacked {
     return b;
   }
   SMEPILOT_INLINE void advance() noexcept {
-    w[0] += 512;
-    w[1] += 512;
+    w[0] += step;
+    w[1] += step;
+    if constexpr (D == DType::kQ8_0) {  // straight from the panel, where every second block is followed by scales
+      static_assert(RhsBlock<D>::kBlocks == 2);
+      step ^= 512 ^ (512 + RhsBlock<D>::kScales);
+    }
     ++scales;
     __asm__("" : "+r"(w[0]), "+r"(w[1]), "+r"(scales));
   }
@@ -389,7 +389,7 @@ void tile(const Chunk& chunk, Lhs lhs, const uint8_t* ahead, float (*sums)[2][kP
                                                     static_cast<size_t>(p) * kPanel));
     }
   }
-  Unpacked source{{chunk.w[0], chunk.w[1]}, chunk.scratch.scale[0]};
+  Unpacked<D> source{{chunk.w[0], chunk.w[1]}, chunk.scratch.scale[0]};
   const auto add_blocks = [&](size_t count) __attribute__((always_inline)) {
     for (; count > 0; --count, ahead += kAheadBytes) {
       SMEPILOT_UNROLL
@@ -398,7 +398,7 @@ void tile(const Chunk& chunk, Lhs lhs, const uint8_t* ahead, float (*sums)[2][kP
         lhs.prefetch<D>(2, R);
         add_block<D, Wide, R, P>(source, lhs, acc);
       } else {
-        add_block<D, Wide, R, P>(InRegisters{source.template block<D>()}, lhs, acc);
+        add_block<D, Wide, R, P>(InRegisters{source.block()}, lhs, acc);
       }
       lhs.advance();
       source.advance();
@@ -459,7 +459,6 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
       tile_fn<D, Wide, 9, P>(),  tile_fn<D, Wide, 10, P>(), tile_fn<D, Wide, 11, P>(), tile_fn<D, Wide, 12, P>(),
       tile_fn<D, Wide, 13, P>(), tile_fn<D, Wide, 14, P>(), tile_fn<D, Wide, 15, P>(), tile_fn<D, Wide, 16, P>()};
   const size_t blocks = args->k / kQ8Block;
-  const RhsPlanes at = rhs_planes(D, args->k);
   Chunk chunk{{scratch.w[0][0][0], scratch.w[1][0][0]}, scratch, 0, true, false, args->dst_stride, {}};
   for (uint32_t p = 0; p < P; ++p) chunk.mask[p] = column_mask(left - p * kPanel);
   const uint8_t* next_panel = left > P * kPanel ? panel + P * args->rhs_stride : panel;
@@ -468,13 +467,11 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
     chunk.first = kb0 == 0;
     chunk.last = kb0 + chunk.blocks == blocks;
     for (int p = 0; p < P; ++p) {
-      const uint8_t* from = panel + static_cast<size_t>(p) * args->rhs_stride;
-      const uint8_t* next = next_panel + static_cast<size_t>(p) * args->rhs_stride;
-      if constexpr (D == DType::kQ8_0) chunk.w[p] = from + kb0 * 512;
-      for (size_t kb = 0; kb < chunk.blocks; ++kb) {
-        prefetch_scales<D>(from, next, at, kb0 + kb + kChunk, blocks);
+      RhsBlock<D> from(panel + static_cast<size_t>(p) * args->rhs_stride, kb0);
+      if constexpr (D == DType::kQ8_0) chunk.w[p] = from.quants();
+      for (size_t kb = 0; kb < chunk.blocks; ++kb, from.advance()) {
         Block b;
-        load_for<D, Wide>(from, at, kb0 + kb, b);
+        load_for<D, Wide>(from, b);
         if constexpr (D != DType::kQ8_0) {
           SMEPILOT_UNROLL
           for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[p][kb][i], b.w[i]);
@@ -484,8 +481,8 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
         if constexpr (kScaleVectors<D> > 2) _mm512_store_ps(scratch.scale[p][kb][2], b.s2);
       }
     }
-    const uint8_t* coming = chunk.last ? next_panel : panel + (kb0 + kChunk) * kQuantBytes<D>;
-    constexpr size_t kOfPanel = kQuantBytes<D> * kChunk / kAheadOfTile;  // tiles that ask for one panel's
+    const uint8_t* coming = chunk.last ? next_panel : panel + (kb0 / kChunk + 1) * kChunkBytes<D>;
+    constexpr size_t kOfPanel = (kChunkBytes<D> + kAheadOfTile - 1) / kAheadOfTile;  // tiles that ask for one panel's
     size_t number = 0;
     for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
       const uint32_t height = args->m - m0 < kPanel ? args->m - m0 : kPanel;

@@ -109,38 +109,38 @@ SMEPILOT_INLINE __m512i twice_epi16(__m128i bytes) noexcept {
 }
 
 // q2_k: weights times their scale, 0 .. 45, so that one dot product takes both halves of the block.
-SMEPILOT_INLINE void load_q2_k(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
-  const __m512 super_min = _mm512_mul_ps(load_half(panel + at.super_min + kb / 8 * 32), _mm512_set1_ps(1.0f / 32));
+SMEPILOT_INLINE void load_q2_k(const RhsBlock<DType::kQ2_K>& from, Block& b) noexcept {
+  const __m512 super_min = _mm512_mul_ps(load_half(from.super_min()), _mm512_set1_ps(1.0f / 32));
   __m512 min[2];
   SMEPILOT_UNROLL
   for (int half = 0; half < 2; ++half) {
-    const __m512i q = load_zmm(panel + kb * 128 + 64 * half);
-    const __m512i sc = twice_epi16(load_xmm(panel + at.scale + kb * 32 + 16 * half));
+    const __m512i q = load_zmm(from.quants() + 64 * half);
+    const __m512i sc = twice_epi16(load_xmm(from.scale() + 16 * half));
     const __m512i table =
         _mm512_mullo_epi16(_mm512_and_si512(sc, _mm512_set1_epi16(15)), _mm512_set1_epi32(0x03020100));
     min[half] = _mm512_mul_ps(super_min, _mm512_cvtepi32_ps(_mm512_srli_epi32(sc, 20)));
     SMEPILOT_UNROLL
     for (int i = 0; i < 4; ++i) b.w[4 * half + i] = _mm512_shuffle_epi8(table, pair_index(q, i));
   }
-  b.s0 = load_half(panel + at.super + kb / 8 * 32);
+  b.s0 = load_half(from.super());
   b.s1 = min[0];
   b.s2 = min[1];
 }
 
 // q3_k: 128 minus weights (-4 .. 3) times their scale (-32 .. 31), which are 0 .. 252, and so minus the scale of 256.
-SMEPILOT_INLINE void load_q3_k(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
-  const __m128i low = load_xmm(panel + at.scale + kb * 16);
+SMEPILOT_INLINE void load_q3_k(const RhsBlock<DType::kQ3_K>& from, Block& b) noexcept {
+  const __m128i low = load_xmm(from.scale());
   const __m128i high =
-      _mm_srl_epi16(load_xmm(panel + at.scale_high + kb / 2 * 16), _mm_cvtsi32_si128(static_cast<int>(kb % 2 * 4)));
+      _mm_srl_epi16(load_xmm(from.scale_high()), _mm_cvtsi32_si128(static_cast<int>(from.in_group % 2 * 4)));
   const __m128i nibble = _mm_set1_epi8(0x0f), pair = _mm_set1_epi8(0x30);
   const __m128i sc[2] = {
       _mm_or_si128(_mm_and_si128(low, nibble), _mm_and_si128(_mm_slli_epi16(high, 4), pair)),
       _mm_or_si128(_mm_and_si128(_mm_srli_epi16(low, 4), nibble), _mm_and_si128(_mm_slli_epi16(high, 2), pair))};
-  const __m512i third = load_zmm(panel + at.high + kb * 64);
+  const __m512i third = load_zmm(from.high);
   const __m512i first_byte = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
   SMEPILOT_UNROLL
   for (int half = 0; half < 2; ++half) {
-    const __m512i q = load_zmm(panel + kb * 128 + 64 * half);
+    const __m512i q = load_zmm(from.quants() + 64 * half);
     // Of s, the scale minus 32: bytes 128 + 4s, 128 + 3s, 128 + 2s, 128 + s, for pairs 0 .. 3. All are within 0 .. 255,
     // so multiplications and additions of the 16 bits of two give both.
     constexpr uint32_t kPlusLow = (0x8080u - 32 * 0x0304u) & 0xffffu, kPlusHigh = 0x8080u - 32 * 0x0102u;
@@ -155,74 +155,76 @@ SMEPILOT_INLINE void load_q3_k(const uint8_t* panel, const RhsPlanes& at, size_t
       b.w[4 * half + i] = _mm512_mask_sub_epi8(w, set, w, four);
     }
   }
-  b.s0 = _mm512_sub_ps(_mm512_setzero_ps(), load_half(panel + at.super + kb / 8 * 32));
+  b.s0 = _mm512_sub_ps(_mm512_setzero_ps(), load_half(from.super()));
 }
 
-SMEPILOT_INLINE void load_k_scales(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
-  const __m512 d = load_half(panel + at.super + kb / 8 * 32);
-  const __m512 dmin = load_half(panel + at.super_min + kb / 8 * 32);
-  const __m512 sc = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.scale + kb * 16)));
-  const __m512 mn = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(panel + at.min + kb * 16)));
+template <DType D>
+SMEPILOT_INLINE void load_k_scales(const RhsBlock<D>& from, Block& b) noexcept {
+  const __m512 d = load_half(from.super());
+  const __m512 dmin = load_half(from.super_min());
+  const __m512 sc = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(from.scale())));
+  const __m512 mn = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(from.min())));
   b.s0 = _mm512_mul_ps(d, sc);
   b.s1 = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), mn);  // added, as the minimum of q4_1 is
 }
 
+// In the order in which they lie: where memory is read front to back, the hardware's prefetchers follow.
 template <DType D>
-SMEPILOT_INLINE void load_block(const uint8_t* panel, const RhsPlanes& at, size_t kb, Block& b) noexcept {
+SMEPILOT_INLINE void load_block(const RhsBlock<D>& from, Block& b) noexcept {
   if constexpr (D == DType::kQ8_0) {
+    b.s0 = load_half(from.scale());
     SMEPILOT_UNROLL
-    for (int i = 0; i < 8; ++i) b.w[i] = load_zmm(panel + kb * 512 + 64 * i);
-    b.s0 = load_half(panel + at.scale + kb * 32);
+    for (int i = 0; i < 8; ++i) b.w[i] = load_zmm(from.quants() + 64 * i);
   } else if constexpr (D == DType::kQ4_0) {
-    unpack_nibbles(panel + kb * 256, b.w);
-    b.s0 = load_half(panel + at.scale + kb * 32);
+    b.s0 = load_half(from.scale());
+    unpack_nibbles(from.quants(), b.w);
   } else if constexpr (D == DType::kQ4_1) {
-    unpack_nibbles(panel + kb * 256, b.w);
-    b.s0 = load_half(panel + at.scale + kb * 32);
-    b.s1 = load_half(panel + at.min + kb * 32);
+    b.s0 = load_half(from.scale());
+    b.s1 = load_half(from.min());
+    unpack_nibbles(from.quants(), b.w);
   } else if constexpr (D == DType::kQ5_0) {  // weights times 8, so that their zero point, 16, is one that n128 corrects
-    unpack_five_bits<3>(panel + kb * 256, panel + at.high + kb * 64, b.w);
-    b.s0 = _mm512_mul_ps(load_half(panel + at.scale + kb * 32), _mm512_set1_ps(1.0f / 8));
+    b.s0 = _mm512_mul_ps(load_half(from.scale()), _mm512_set1_ps(1.0f / 8));
+    unpack_five_bits<3>(from.quants(), from.high, b.w);
   } else if constexpr (D == DType::kQ5_1) {
-    unpack_five_bits<0>(panel + kb * 256, panel + at.high + kb * 64, b.w);
-    b.s0 = load_half(panel + at.scale + kb * 32);
-    b.s1 = load_half(panel + at.min + kb * 32);
+    b.s0 = load_half(from.scale());
+    b.s1 = load_half(from.min());
+    unpack_five_bits<0>(from.quants(), from.high, b.w);
   } else if constexpr (D == DType::kIQ4_NL) {
-    unpack_nibbles(panel + kb * 256, b.w);
+    b.s0 = load_half(from.scale());
+    unpack_nibbles(from.quants(), b.w);
     const __m128i values = load_xmm(reinterpret_cast<const uint8_t*>(kIq4NlValues));
     const __m512i table = _mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8(-128)));  // plus 128
     SMEPILOT_UNROLL
     for (int i = 0; i < 8; ++i) b.w[i] = _mm512_shuffle_epi8(table, b.w[i]);
-    b.s0 = load_half(panel + at.scale + kb * 32);
   } else if constexpr (D == DType::kQ2_K) {
-    load_q2_k(panel, at, kb, b);
+    load_q2_k(from, b);
   } else if constexpr (D == DType::kQ3_K) {
-    load_q3_k(panel, at, kb, b);
+    load_q3_k(from, b);
   } else if constexpr (D == DType::kQ4_K) {
-    unpack_nibbles(panel + kb * 256, b.w);
-    load_k_scales(panel, at, kb, b);
+    load_k_scales(from, b);
+    unpack_nibbles(from.quants(), b.w);
   } else if constexpr (D == DType::kQ5_K) {
-    unpack_five_bits<0>(panel + kb * 256, panel + at.high + kb * 64, b.w);
-    load_k_scales(panel, at, kb, b);
+    load_k_scales(from, b);
+    unpack_five_bits<0>(from.quants(), from.high, b.w);
   } else {
     static_assert(D == DType::kQ6_K);
+    const __m512 d = load_half(from.super());
+    const uint8_t* sc = from.scale();
+    b.s0 = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc))));
+    b.s1 = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc + 16))));
     const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8(0x30);
-    const __m512i h0 = load_zmm(panel + at.high + kb * 128), h1 = load_zmm(panel + at.high + kb * 128 + 64);
+    const __m512i h0 = load_zmm(from.high), h1 = load_zmm(from.high + 64);
     // The pairs of high bits, moved to bits 4..5 of each byte; the mask removes what 16-bit shifts drag along.
     const __m512i shifted[8] = {_mm512_slli_epi16(h0, 4), _mm512_slli_epi16(h0, 2), h0, _mm512_srli_epi16(h0, 2),
                                 _mm512_slli_epi16(h1, 4), _mm512_slli_epi16(h1, 2), h1, _mm512_srli_epi16(h1, 2)};
     constexpr int kOrAnd = 0xf8;  // a | (b & c)
     SMEPILOT_UNROLL
     for (int i = 0; i < 4; ++i) {
-      const __m512i raw = load_zmm(panel + kb * 256 + 64 * i);
+      const __m512i raw = load_zmm(from.quants() + 64 * i);
       b.w[i] = _mm512_ternarylogic_epi32(_mm512_and_si512(raw, low), shifted[i], high, kOrAnd);
       b.w[i + 4] =
           _mm512_ternarylogic_epi32(_mm512_and_si512(_mm512_srli_epi16(raw, 4), low), shifted[i + 4], high, kOrAnd);
     }
-    const __m512 d = load_half(panel + at.super + kb / 8 * 32);
-    const uint8_t* sc = panel + at.scale + kb * 32;
-    b.s0 = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc))));
-    b.s1 = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc + 16))));
   }
 }
 

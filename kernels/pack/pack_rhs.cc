@@ -65,26 +65,26 @@ struct PackQ8_0 {
   static constexpr DType kType = DType::kQ8_0;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
     constexpr uint32_t kFlip = kQ8Zero == 128 ? 0x80808080u : 0;
-    uint8_t* q = panel + p.quants + at * 512;
+    uint8_t* q = panel + p.quants_at(at);
     for (size_t i = 0; i < 8; ++i) store32(q + i * 64 + col * 4, load32(b + 2 + 4 * i) ^ kFlip);
-    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+    store16(panel + p.scale_at(at) + col * 2, load16(b));
   }
 };
 
 struct PackQ4_0 {
   static constexpr DType kType = DType::kQ4_0;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
-    nibble_words(b + 2, panel + p.quants + at * 256, col);
-    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+    nibble_words(b + 2, panel + p.quants_at(at), col);
+    store16(panel + p.scale_at(at) + col * 2, load16(b));
   }
 };
 
 struct PackQ4_1 {
   static constexpr DType kType = DType::kQ4_1;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
-    nibble_words(b + 4, panel + p.quants + at * 256, col);
-    store16(panel + p.scale + at * 32 + col * 2, load16(b));
-    store16(panel + p.min + at * 32 + col * 2, load16(b + 2));
+    nibble_words(b + 4, panel + p.quants_at(at), col);
+    store16(panel + p.scale_at(at) + col * 2, load16(b));
+    store16(panel + p.min_at(at) + col * 2, load16(b + 2));
   }
 };
 
@@ -117,19 +117,19 @@ inline void pair_words(const uint8_t* bytes, size_t which, uint8_t* dst, size_t 
 struct PackQ5_0 {
   static constexpr DType kType = DType::kQ5_0;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
-    nibble_words(b + 6, panel + p.quants + at * 256, col);
-    store32(panel + p.high + at * 64 + col * 4, spread_bits(load32(b + 2)));
-    store16(panel + p.scale + at * 32 + col * 2, load16(b));
+    nibble_words(b + 6, panel + p.quants_at(at), col);
+    store32(panel + p.high_at(at) + col * 4, spread_bits(load32(b + 2)));
+    store16(panel + p.scale_at(at) + col * 2, load16(b));
   }
 };
 
 struct PackQ5_1 {
   static constexpr DType kType = DType::kQ5_1;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
-    nibble_words(b + 8, panel + p.quants + at * 256, col);
-    store32(panel + p.high + at * 64 + col * 4, spread_bits(load32(b + 4)));
-    store16(panel + p.scale + at * 32 + col * 2, load16(b));
-    store16(panel + p.min + at * 32 + col * 2, load16(b + 2));
+    nibble_words(b + 8, panel + p.quants_at(at), col);
+    store32(panel + p.high_at(at) + col * 4, spread_bits(load32(b + 4)));
+    store16(panel + p.scale_at(at) + col * 2, load16(b));
+    store16(panel + p.min_at(at) + col * 2, load16(b + 2));
   }
 };
 
@@ -143,10 +143,10 @@ struct PackIq4Nl {
 struct PackQ2_K {
   static constexpr DType kType = DType::kQ2_K;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
-    for (size_t i = 0; i < 8; ++i) pair_words(b + 16 + i / 4 * 32, i % 4, panel + p.quants + (at * 8 + i) * 128, col);
-    for (size_t i = 0; i < 16; ++i) panel[p.scale + at * 256 + i * 16 + col] = b[i];
-    store16(panel + p.super + at * 32 + col * 2, load16(b + 80));
-    store16(panel + p.super_min + at * 32 + col * 2, load16(b + 82));
+    for (size_t i = 0; i < 8; ++i) pair_words(b + 16 + i / 4 * 32, i % 4, panel + p.quants_at(at * 8 + i), col);
+    for (size_t i = 0; i < 16; ++i) panel[p.scale_at(at * 8) + i * 16 + col] = b[i];
+    store16(panel + p.super_at(at * 8) + col * 2, load16(b + 80));
+    store16(panel + p.super_min_at(at * 8) + col * 2, load16(b + 82));
   }
 };
 
@@ -155,17 +155,17 @@ struct PackQ3_K {
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
     const uint8_t* s = b + 96;
     for (size_t i = 0; i < 8; ++i) {
-      pair_words(b + 32 + i / 4 * 32, i % 4, panel + p.quants + (at * 8 + i) * 128, col);
-      store32(panel + p.high + (at * 8 + i) * 64 + col * 4, gather_bits(b, i));
+      pair_words(b + 32 + i / 4 * 32, i % 4, panel + p.quants_at(at * 8 + i), col);
+      store32(panel + p.high_at(at * 8 + i) + col * 4, gather_bits(b, i));
       // Scales 2i and 2i+1: low four bits from the same half of two bytes, high two bits from the same pair.
       const int first = s[2 * i % 8] >> (i / 4 * 4) & 15, second = s[2 * i % 8 + 1] >> (i / 4 * 4) & 15;
-      panel[p.scale + (at * 8 + i) * 16 + col] = static_cast<uint8_t>(first | second << 4);
+      panel[p.scale_at(at * 8 + i) + col] = static_cast<uint8_t>(first | second << 4);
     }
     const auto high = [s](size_t i) { return s[8 + i % 4] >> (i / 4 * 2) & 3; };
     for (size_t i = 0; i < 4; ++i)
-      panel[p.scale_high + (at * 4 + i) * 16 + col] =
+      panel[p.scale_high_at(at * 8 + 2 * i) + col] =
           static_cast<uint8_t>(high(4 * i) | high(4 * i + 1) << 2 | high(4 * i + 2) << 4 | high(4 * i + 3) << 6);
-    store16(panel + p.super + at * 32 + col * 2, load16(b + 108));
+    store16(panel + p.super_at(at * 8) + col * 2, load16(b + 108));
   }
 };
 
@@ -174,24 +174,24 @@ inline void pack_q4_k(const uint8_t* b, const uint8_t* quants, uint8_t* panel, c
                       size_t col) noexcept {
   constexpr uint32_t kLow = 0x0f0f0f0fu, kHigh = 0xf0f0f0f0u;
   for (size_t pair = 0; pair < 4; ++pair) {  // two blocks of 32 share 32 bytes: one low halves, one high halves
-    uint8_t* q = panel + p.quants + (at * 8 + pair * 2) * 256;
+    uint8_t* q[2] = {panel + p.quants_at(at * 8 + pair * 2), panel + p.quants_at(at * 8 + pair * 2 + 1)};
     for (size_t i = 0; i < 4; ++i) {
       const uint32_t first = load32(quants + pair * 32 + 4 * i), second = load32(quants + pair * 32 + 16 + 4 * i);
-      store_nibbles(q, i, col, (first & kLow) | (second & kLow) << 4);
-      store_nibbles(q + 256, i, col, (first >> 4 & kLow) | (second & kHigh));
+      store_nibbles(q[0], i, col, (first & kLow) | (second & kLow) << 4);
+      store_nibbles(q[1], i, col, (first >> 4 & kLow) | (second & kHigh));
     }
   }
   const uint8_t* s = b + 4;
-  uint8_t* scale = panel + p.scale + at * 8 * 16 + col;
-  uint8_t* min = panel + p.min + at * 8 * 16 + col;
+  uint8_t* scale = panel + p.scale_at(at * 8) + col;
+  uint8_t* min = panel + p.min_at(at * 8) + col;
   for (size_t i = 0; i < 4; ++i) {
     scale[i * 16] = s[i] & 63;
     min[i * 16] = s[i + 4] & 63;
     scale[(i + 4) * 16] = static_cast<uint8_t>((s[i + 8] & 15) | s[i] >> 6 << 4);
     min[(i + 4) * 16] = static_cast<uint8_t>(s[i + 8] >> 4 | s[i + 4] >> 6 << 4);
   }
-  store16(panel + p.super + at * 32 + col * 2, load16(b));
-  store16(panel + p.super_min + at * 32 + col * 2, load16(b + 2));
+  store16(panel + p.super_at(at * 8) + col * 2, load16(b));
+  store16(panel + p.super_min_at(at * 8) + col * 2, load16(b + 2));
 }
 
 struct PackQ4_K {
@@ -205,7 +205,7 @@ struct PackQ5_K {
   static constexpr DType kType = DType::kQ5_K;
   static void block(const uint8_t* b, uint8_t* panel, const Planes& p, size_t at, size_t col) noexcept {
     pack_q4_k(b, b + 48, panel, p, at, col);
-    for (size_t i = 0; i < 8; ++i) store32(panel + p.high + (at * 8 + i) * 64 + col * 4, gather_bits(b + 16, i));
+    for (size_t i = 0; i < 8; ++i) store32(panel + p.high_at(at * 8 + i) + col * 4, gather_bits(b + 16, i));
   }
 };
 
@@ -219,19 +219,19 @@ struct PackQ6_K {
         const size_t block32 = at * 8 + half * 4 + run;
         const uint8_t* run_low = low + run % 2 * 32;
         const unsigned nibble = run < 2 ? 0 : 4;
-        uint8_t* q = panel + p.quants + block32 * 256;
+        uint8_t* q = panel + p.quants_at(block32);
         for (size_t i = 0; i < 4; ++i) {
           const uint32_t first = load32(run_low + 4 * i) >> nibble & 0x0f0f0f0fu;
           const uint32_t second = load32(run_low + 16 + 4 * i) >> nibble & 0x0f0f0f0fu;
           store_nibbles(q, i, col, first | second << 4);
         }
-        pair_words(high, run, panel + p.high + block32 * 128, col);
-        uint8_t* scale = panel + p.scale + block32 * 32 + col;
+        pair_words(high, run, panel + p.high_at(block32), col);
+        uint8_t* scale = panel + p.scale_at(block32) + col;
         scale[0] = b[192 + half * 8 + run * 2];
         scale[16] = b[192 + half * 8 + run * 2 + 1];
       }
     }
-    store16(panel + p.super + at * 32 + col * 2, load16(b + 208));
+    store16(panel + p.super_at(at * 8) + col * 2, load16(b + 208));
   }
 };
 
@@ -240,6 +240,9 @@ void pack_blocks(const Source (&rows)[kPanel], size_t k, uint8_t* panel) noexcep
   constexpr DTypeTraits kTraits = traits(Pack::kType);
   const Planes planes = rhs_planes(Pack::kType, k);
   const size_t blocks = k / kTraits.block_elems;
+  // The last group may have room for the scales of more blocks than there are.
+  if (const size_t all = k / kQ8Block; kRhsGroups && all % planes.group_blocks != 0)
+    std::memset(panel + planes.group_at(all), 0, planes.quants - rhs_block_bytes(Pack::kType).high);
   for (size_t at = 0; at < blocks; ++at)
     for (size_t col = 0; col < kPanel; ++col)
       Pack::block(rows[col].at + at * kTraits.block_bytes * rows[col].step, panel, planes, at, col);

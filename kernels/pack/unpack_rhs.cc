@@ -35,7 +35,7 @@ size_t in_pairs(size_t k, size_t col) noexcept {
 }
 
 float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, size_t k) noexcept {
-  const size_t block = k / 32, e = k % 32, super = k / 256;
+  const size_t block = k / 32, e = k % 32;
   switch (type) {
     case DType::kF32: {
       float v;
@@ -49,63 +49,59 @@ float element(DType type, const uint8_t* panel, const RhsPlanes& p, size_t col, 
       return bf16_to_f32(v);
     }
     case DType::kQ8_0: {
-      const uint8_t byte = panel[p.quants + block * 512 + e / 4 * 64 + col * 4 + e % 4];
+      const uint8_t byte = panel[p.quants_at(block) + e / 4 * 64 + col * 4 + e % 4];
       const int q = kQ8Zero == 0 ? static_cast<int8_t>(byte) : byte - kQ8Zero;
-      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
+      return half_at(panel + p.scale_at(block), col) * static_cast<float>(q);
     }
     case DType::kQ4_0: {
-      const int q = nibble_at(panel + p.quants + block * 256, col, e) - 8;
-      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
+      const int q = nibble_at(panel + p.quants_at(block), col, e) - 8;
+      return half_at(panel + p.scale_at(block), col) * static_cast<float>(q);
     }
     case DType::kQ4_1: {
-      const int q = nibble_at(panel + p.quants + block * 256, col, e);
-      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q) +
-             half_at(panel + p.min, block * 16 + col);
+      const int q = nibble_at(panel + p.quants_at(block), col, e);
+      return half_at(panel + p.scale_at(block), col) * static_cast<float>(q) + half_at(panel + p.min_at(block), col);
     }
     case DType::kQ5_0: {
-      const int q = nibble_at(panel + p.quants + block * 256, col, e) | bit_at(panel + p.high + block * 64, col, e)
-                                                                            << 4;
-      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q - 16);
+      const int q = nibble_at(panel + p.quants_at(block), col, e) | bit_at(panel + p.high_at(block), col, e) << 4;
+      return half_at(panel + p.scale_at(block), col) * static_cast<float>(q - 16);
     }
     case DType::kQ5_1: {
-      const int q = nibble_at(panel + p.quants + block * 256, col, e) | bit_at(panel + p.high + block * 64, col, e)
-                                                                            << 4;
-      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q) +
-             half_at(panel + p.min, block * 16 + col);
+      const int q = nibble_at(panel + p.quants_at(block), col, e) | bit_at(panel + p.high_at(block), col, e) << 4;
+      return half_at(panel + p.scale_at(block), col) * static_cast<float>(q) + half_at(panel + p.min_at(block), col);
     }
     case DType::kIQ4_NL: {
-      const int8_t q = kIq4NlValues[nibble_at(panel + p.quants + block * 256, col, e)];
-      return half_at(panel + p.scale, block * 16 + col) * static_cast<float>(q);
+      const int8_t q = kIq4NlValues[nibble_at(panel + p.quants_at(block), col, e)];
+      return half_at(panel + p.scale_at(block), col) * static_cast<float>(q);
     }
     case DType::kQ2_K: {
-      const int q = pair_at(panel + p.quants + block * 128, col, e);
-      const int scale_and_min = panel[p.scale + block * 32 + e / 16 * 16 + col];
-      const float scale = half_at(panel + p.super, super * 16 + col) * static_cast<float>(scale_and_min & 15);
-      const float min = half_at(panel + p.super_min, super * 16 + col) * static_cast<float>(scale_and_min >> 4);
+      const int q = pair_at(panel + p.quants_at(block), col, e);
+      const int scale_and_min = panel[p.scale_at(block) + e / 16 * 16 + col];
+      const float scale = half_at(panel + p.super_at(block), col) * static_cast<float>(scale_and_min & 15);
+      const float min = half_at(panel + p.super_min_at(block), col) * static_cast<float>(scale_and_min >> 4);
       return scale * static_cast<float>(q) - min;
     }
     case DType::kQ3_K: {
-      const int low = pair_at(panel + p.quants + block * 128, col, e);
-      const int high = bit_at(panel + p.high + block * 64, col, e);
+      const int low = pair_at(panel + p.quants_at(block), col, e);
+      const int high = bit_at(panel + p.high_at(block), col, e);
       const size_t half = e / 16;
-      const int scale_low = panel[p.scale + block * 16 + col] >> (half * 4) & 15;
-      const int scale_high = panel[p.scale_high + block / 2 * 16 + col] >> (block % 2 * 4 + half * 2) & 3;
-      return half_at(panel + p.super, super * 16 + col) *
+      const int scale_low = panel[p.scale_at(block) + col] >> (half * 4) & 15;
+      const int scale_high = panel[p.scale_high_at(block) + col] >> (block % 2 * 4 + half * 2) & 3;
+      return half_at(panel + p.super_at(block), col) *
              static_cast<float>(((scale_low | scale_high << 4) - 32) * (low + 4 * high - 4));
     }
     case DType::kQ4_K:
     case DType::kQ5_K: {
-      int q = nibble_at(panel + p.quants + block * 256, col, e);
-      if (type == DType::kQ5_K) q |= bit_at(panel + p.high + block * 64, col, e) << 4;
-      const float scale = half_at(panel + p.super, super * 16 + col) * panel[p.scale + block * 16 + col];
-      const float min = half_at(panel + p.super_min, super * 16 + col) * panel[p.min + block * 16 + col];
+      int q = nibble_at(panel + p.quants_at(block), col, e);
+      if (type == DType::kQ5_K) q |= bit_at(panel + p.high_at(block), col, e) << 4;
+      const float scale = half_at(panel + p.super_at(block), col) * panel[p.scale_at(block) + col];
+      const float min = half_at(panel + p.super_min_at(block), col) * panel[p.min_at(block) + col];
       return scale * static_cast<float>(q) - min;
     }
     case DType::kQ6_K: {
-      const int low = nibble_at(panel + p.quants + block * 256, col, e);
-      const int high = pair_at(panel + p.high + block * 128, col, e);
-      const auto scale = static_cast<int8_t>(panel[p.scale + block * 32 + e / 16 * 16 + col]);
-      return half_at(panel + p.super, super * 16 + col) * static_cast<float>(scale * ((low | high << 4) - 32));
+      const int low = nibble_at(panel + p.quants_at(block), col, e);
+      const int high = pair_at(panel + p.high_at(block), col, e);
+      const auto scale = static_cast<int8_t>(panel[p.scale_at(block) + e / 16 * 16 + col]);
+      return half_at(panel + p.super_at(block), col) * static_cast<float>(scale * ((low | high << 4) - 32));
     }
     case DType::kQ8:
     case DType::kCount: SMEPILOT_DCHECK(false && "not a weight type"); break;

@@ -33,22 +33,39 @@ constexpr bool packed_is_no_larger_than_the_file() {
 }
 static_assert(packed_is_no_larger_than_the_file());
 
-// Planes that do not overlap, each on a boundary that its loads like, and nothing after the last one.
-TEST(Layout, PlanesFollowEachOther) {
+// What belongs to a block overlaps nothing else, on a boundary that its loads like, and there is nothing after the last
+// one. Where panels are cut into groups, scales come before what they scale, close to it.
+TEST(Layout, PlanesDoNotOverlap) {
   for (const DType type : kWeightTypes) {
-    for (const size_t k : {256, 512, 1280, 11008}) {
+    const RhsBlockBytes bytes = rhs_block_bytes(type);
+    if (bytes.quants == 0) continue;
+    for (const size_t k : {256, 512, 768, 1280, 11008}) {
+      SCOPED_TRACE(testing::Message() << traits(type).name << " k=" << k);
       const RhsPlanes p = rhs_planes(type, k);
-      EXPECT_LE(p.used_bytes, p.panel_bytes) << traits(type).name;
-      EXPECT_LT(p.panel_bytes - p.used_bytes, 64u) << traits(type).name;
-      EXPECT_EQ(p.quants, 0u);
-      size_t last = 0;
-      for (const size_t plane : {p.high, p.scale, p.scale_high, p.min, p.super, p.super_min}) {
-        if (plane == 0) continue;
-        EXPECT_GT(plane, last) << traits(type).name;
-        EXPECT_EQ(plane % 32, 0u) << traits(type).name;
-        last = plane;
+      EXPECT_EQ(p.panel_bytes, (p.used_bytes + 63) / 64 * 64);
+      std::vector<int> used(p.used_bytes);
+      const auto mark = [&](size_t begin, size_t count, size_t boundary) {
+        EXPECT_EQ(begin % boundary, 0u);
+        ASSERT_LE(begin + count, p.used_bytes);
+        for (size_t i = begin; i < begin + count; ++i) ++used[i];
+      };
+      for (size_t kb = 0; kb < k / 32; ++kb) {
+        mark(p.quants_at(kb), bytes.quants, 64);
+        if (bytes.high != 0) mark(p.high_at(kb), bytes.high, 64);
+        mark(p.scale_at(kb), bytes.scale, 16);
+        if (bytes.min) mark(p.min_at(kb), bytes.scale, 16);
+        if (bytes.scale_high && kb % 2 == 0) mark(p.scale_high_at(kb), 16, 16);
+        if (bytes.supers > 0 && kb % 8 == 0) mark(p.super_at(kb), 32, 32);
+        if (bytes.supers > 1 && kb % 8 == 0) mark(p.super_min_at(kb), 32, 32);
+        if (!kRhsGroups) continue;
+        EXPECT_LT(p.scale_at(kb), p.quants_at(kb));
+        EXPECT_LT(p.quants_at(kb) - p.scale_at(kb), 8192u);
+        if (kb > 0) EXPECT_GT(p.quants_at(kb), p.quants_at(kb - 1));
       }
-      EXPECT_LT(last, p.used_bytes);
+      EXPECT_EQ(std::count_if(used.begin(), used.end(), [](int n) { return n > 1; }), 0);
+      // Of the last group, the scales of blocks that are not there.
+      EXPECT_LE(static_cast<size_t>(std::count(used.begin(), used.end(), 0)), kRhsGroups ? p.quants : 0);
+      EXPECT_EQ(used.back(), 1);
     }
   }
 }
@@ -227,6 +244,20 @@ TEST(Activations, DequantisedIsCloseInEveryPanel) {
   }
 }
 
+// Padding and the scales of blocks that a last group does not have are zero, whatever was there before.
+TEST(Layout, EveryByteIsWritten) {
+  for (const DType type : kWeightTypes) {
+    const size_t block = traits(type).block_elems;
+    for (const size_t k : {block, 3 * block, 4 * block}) {
+      const std::vector<std::byte> file(5 * file_bytes(type, k), std::byte{0x2c});
+      std::vector<std::byte> a(rhs_bytes(type, 5, k), std::byte{0x55}), b(a.size(), std::byte{0xaa});
+      pack_rhs(type, file.data(), file_bytes(type, k), 5, k, a.data());
+      pack_rhs(type, file.data(), file_bytes(type, k), 5, k, b.data());
+      EXPECT_EQ(a, b) << traits(type).name << " k=" << k;
+    }
+  }
+}
+
 // Nibbles of a panel, spelled out for both kinds of machine.
 TEST(Layout, NibblesOfAPanel) {
   // Element e of column c is (5c + 3e) % 16, in every block.
@@ -237,6 +268,7 @@ TEST(Layout, NibblesOfAPanel) {
       for (size_t i = 0; i < 16; ++i)
         file[(c * 2 + b) * 18 + 2 + i] = static_cast<std::byte>(value(c, i) | value(c, 16 + i) << 4);
   pack_rhs(DType::kQ4_0, file.data(), 36, 16, 64, packed.data());
+  const RhsPlanes planes = rhs_planes(DType::kQ4_0, 64);
   for (size_t b = 0; b < 2; ++b)
     for (size_t i = 0; i < 4; ++i)
       for (size_t at = 0; at < 64; ++at) {
@@ -247,7 +279,8 @@ TEST(Layout, NibblesOfAPanel) {
         } else {  // [16][4] bytes, of both halves of the block
           low = value(at / 4, 4 * i + at % 4), high = value(at / 4, 16 + 4 * i + at % 4);
         }
-        ASSERT_EQ(std::to_integer<unsigned>(packed[b * 256 + i * 64 + at]), low | high << 4) << b << i << at;
+        ASSERT_EQ(std::to_integer<unsigned>(packed[planes.quants_at(b) + i * 64 + at]), low | high << 4)
+            << b << i << at;
       }
 }
 
