@@ -219,8 +219,8 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
       p.quants_step = p.high_step = block.quants + block.high;
       p.group_blocks = n;
       p.group_bytes = at + n * p.quants_step;
-      const size_t before = blocks == 0 ? 0 : (blocks - 1) / n;  // groups before the last one
-      at = blocks == 0 ? 0 : before * p.group_bytes + at + (blocks - before * n) * p.quants_step;
+      const size_t scales = at, rest = blocks % n;
+      at = blocks / n * p.group_bytes + (rest > 0 ? scales + rest * p.quants_step : 0);
     } else {
       p.quants = plane(blocks * block.quants);
       if (block.high != 0) p.high = plane(blocks * block.high);

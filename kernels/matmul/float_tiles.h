@@ -219,7 +219,7 @@ void matmul(const MatmulArgs* args) noexcept {
   float* dst = args->dst;
   uint32_t left = args->n;
   if constexpr (Simd::kPanels == 2) {
-    while (left > kPanel) {
+    while (left > kPanel && args->m > 1) {  // a single row reads one panel after the other, as memory likes it best
       const uint32_t columns = left < 2 * kPanel ? left : 2 * kPanel;
       panels<Simd, D, 2>(args, panel, dst, columns, scratch);
       panel += 2 * args->rhs_stride;

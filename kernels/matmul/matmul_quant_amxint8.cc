@@ -35,7 +35,7 @@ struct alignas(64) Scratch {
 template <DType D>
 SMEPILOT_INLINE void unpack(const RhsBlock<D>& from, int8_t (*w)[64], float (*scale)[kPanel]) noexcept {
   Block b;
-  load_block<D>(from, b);
+  load_block<D>(from, load_supers<D>(from), b);
   SMEPILOT_UNROLL
   for (int i = 0; i < 8; ++i) {
     if constexpr (kZeroPoint<D> != 0)

@@ -153,6 +153,10 @@ struct FromPanel {
   SMEPILOT_INLINE __m256i weights(int i, int h) const noexcept { return unpack<D>(block, i, h); }
   SMEPILOT_INLINE __m256 scales(int h, int which) const noexcept { return scale<D>(block, h, which); }
   SMEPILOT_INLINE __m256i integer_scales(int h, int half) const noexcept { return integer_scale<D>(block, h, half); }
+  SMEPILOT_INLINE void begin() const noexcept {
+    if (block.in_group == 0) block.fetch_scales();
+    block.fetch_high();
+  }
   SMEPILOT_INLINE void advance() noexcept { block.advance(); }
 };
 struct FromScratch {
@@ -165,6 +169,7 @@ struct FromScratch {
   SMEPILOT_INLINE __m256i integer_scales(int h, int half) const noexcept {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(&scratch.integer_scale[kb][half][h * 16]));
   }
+  SMEPILOT_INLINE void begin() const noexcept {}
   SMEPILOT_INLINE void advance() noexcept { ++kb; }
 };
 
@@ -180,6 +185,7 @@ template <DType D, int R, typename Source>
 SMEPILOT_INLINE void add_blocks(Source source, Lhs lhs, size_t blocks, __m256 (*sum)[2]) noexcept {
   const __m256i ones = _mm256_set1_epi16(1);
   for (size_t kb = 0; kb < blocks; ++kb, source.advance()) {
+    source.begin();
     const auto plane = [&](size_t which, int r) { return lhs.plane + lhs.height * which + r * 4; };
     __m256i dot[R][2], narrow[R][2];
     SMEPILOT_UNROLL

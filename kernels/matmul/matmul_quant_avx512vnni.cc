@@ -25,15 +25,9 @@ SMEPILOT_INLINE void fetch_weights(const uint8_t* p) noexcept {  // into the sec
 template <DType D>
 constexpr bool kHasWide = traits(D).block_elems == kQ8SuperBlock;
 constexpr size_t kWideRun = kQ8SuperBlock / kQ8Block;  // blocks
-// What makes of a minimum the factor of the integer -8 * sum(q), where the sum itself is wanted.
-constexpr float kMinOfN8 = -1.0f / 8;
-
-// A block as add_rows() takes it.
-template <DType D, bool Wide>
-SMEPILOT_INLINE void load_for(const RhsBlock<D>& from, Block& b) noexcept {
-  load_block<D>(from, b);
-  if constexpr (Wide && kHasMin<D>) b.s1 = _mm512_mul_ps(b.s1, _mm512_set1_ps(kMinOfN8));
-}
+// Minima are added times the sum of the activations. Where a scale is yet to come, that is the integer -8 * sum(q).
+template <bool Wide>
+constexpr float kMinFactor = Wide ? -1.0f / 8 : 1;
 
 // Four activations to every lane, and their dot product with four weights of each column. In assembly, because both
 // compilers otherwise hoist the broadcasts of a whole block and spill to make room.
@@ -93,16 +87,16 @@ SMEPILOT_INLINE __m512i start_of_dot(const Lhs& lhs, int half, int r) noexcept {
 }
 
 // Adds one block of R rows times P panels to acc, with all dot products side by side. Wide: without the scale of the
-// activations. A single dot product is made in two halves, so that it does not wait for itself.
+// activations.
 template <DType D, bool Wide, int R, int P, typename Source>
 SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc)[P]) noexcept {
-  constexpr int kHalves = kHasHalves<D> || R * P == 1 ? 2 : 1, kSteps = 8 / kHalves;
+  constexpr int kHalves = kHasHalves<D> ? 2 : 1, kSteps = 8 / kHalves;
   __m512i dot[kHalves][R][P];
   SMEPILOT_UNROLL
   for (int half = 0; half < kHalves; ++half) {
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m512i start = half == 0 || kHasHalves<D> ? start_of_dot<D>(lhs, half, r) : _mm512_setzero_si512();
+      const __m512i start = start_of_dot<D>(lhs, half, r);
       SMEPILOT_UNROLL
       for (int p = 0; p < P; ++p) dot[half][r][p] = start;
     }
@@ -125,7 +119,6 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
       }
     }
   }
-  if constexpr (kHalves == 2 && !kHasHalves<D>) dot[0][0][0] = _mm512_add_epi32(dot[0][0][0], dot[1][0][0]);
   SMEPILOT_UNROLL
   for (int p = 0; p < P; ++p) {
     const __m512 s = source.scale(p, 0);
@@ -153,7 +146,7 @@ SMEPILOT_INLINE void add_rows(const Source& source, const Lhs& lhs, __m512 (*acc
       const __m512 min = source.scale(p, 1);
       SMEPILOT_UNROLL
       for (int r = 0; r < R; ++r) {
-        const __m512 sum = Wide ? _mm512_cvtepi32_ps(bcast_i32(lhs.plane(kPlaneN8, r)))  // see kMinOfN8
+        const __m512 sum = Wide ? _mm512_cvtepi32_ps(bcast_i32(lhs.plane(kPlaneN8, r)))  // see kMinFactor
                                 : bcast_f32(lhs.plane(kPlaneDs, r));
         acc[r][p] = _mm512_fmadd_ps(min, sum, acc[r][p]);
       }
@@ -215,10 +208,7 @@ constexpr size_t kLineStep = kStreams<R> > 1 && kQuantBytes<D> > 256 ? 128 : 64;
 template <DType D, int R>
 SMEPILOT_INLINE void prefetch_block(const RhsBlock<D>& from, size_t jump) noexcept {
   using At = RhsBlock<D>;
-  if (At::kBlocks > 2 && from.in_group == 0) {
-    SMEPILOT_UNROLL
-    for (size_t line = 0; line < At::kScales; line += 64) fetch_line(from.group + line);
-  }
+  if (At::kBlocks > 2 && from.in_group == 0) from.fetch_scales();
   if constexpr (kAheadOfRow<R> > 0) {
     const uint8_t* ahead = from.high + kAheadOfRow<R> + jump;
     SMEPILOT_UNROLL
@@ -253,6 +243,9 @@ SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const uint8_t* panel,
   for (size_t begin = 0, end; begin < blocks; begin = end) {
     end = Wide ? begin + kWideRun : blocks;
     const Lhs shared = lhs;
+    // For as long as one panel's are the same.
+    Supers supers{};
+    if constexpr (Wide && Streams == 1) supers = load_supers<D>(first, kMinFactor<Wide>);
     for (size_t kb = begin; kb < end; ++kb, lhs.advance(), first.advance()) {
       const size_t jump = Streams > 1 && first.high >= turn ? (Streams - 1) * stride : 0;
       SMEPILOT_UNROLL
@@ -260,7 +253,8 @@ SMEPILOT_INLINE void stream_panels(const MatmulArgs* args, const uint8_t* panel,
         const RhsBlock<D> from = first.of_panel(s * stride);
         prefetch_block<D, R>(from, jump);
         Block b;
-        load_for<D, Wide>(from, b);
+        if constexpr (!Wide || Streams > 1) supers = load_supers<D>(from, kMinFactor<Wide>);
+        load_block<D>(from, supers, b);
         add_block<D, Wide, R, 1>(InRegisters{b}, lhs, acc[s]);
       }
     }
@@ -471,7 +465,7 @@ void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t l
       if constexpr (D == DType::kQ8_0) chunk.w[p] = from.quants();
       for (size_t kb = 0; kb < chunk.blocks; ++kb, from.advance()) {
         Block b;
-        load_for<D, Wide>(from, b);
+        load_block<D>(from, load_supers<D>(from, kMinFactor<Wide>), b);
         if constexpr (D != DType::kQ8_0) {
           SMEPILOT_UNROLL
           for (int i = 0; i < 8; ++i) _mm512_store_si512(scratch.w[p][kb][i], b.w[i]);

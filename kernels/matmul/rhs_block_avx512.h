@@ -108,9 +108,25 @@ SMEPILOT_INLINE __m512i twice_epi16(__m128i bytes) noexcept {
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index);
 }
 
+// The scales of 256 k, which eight blocks of a K-quant share, as those use them. Minima are multiplied with min_factor.
+struct Supers {
+  __m512 scale, min;
+};
+template <DType D>
+SMEPILOT_INLINE Supers load_supers(const RhsBlock<D>& from, float min_factor = 1) noexcept {
+  Supers s{};
+  if constexpr (traits(D).block_elems == kQ8SuperBlock) s.scale = load_half(from.super());
+  // Subtracted, as the integers that are scaled with it are 128 minus those of the weights.
+  if constexpr (D == DType::kQ3_K) s.scale = _mm512_sub_ps(_mm512_setzero_ps(), s.scale);
+  // Added, as the minimum of q4_1 is.
+  if constexpr (kHasMin<D> && traits(D).block_elems == kQ8SuperBlock)
+    s.min = _mm512_mul_ps(load_half(from.super_min()), _mm512_set1_ps(-min_factor));
+  if constexpr (kHasHalfMins<D>) s.min = _mm512_mul_ps(load_half(from.super_min()), _mm512_set1_ps(1.0f / 32));
+  return s;
+}
+
 // q2_k: weights times their scale, 0 .. 45, so that one dot product takes both halves of the block.
-SMEPILOT_INLINE void load_q2_k(const RhsBlock<DType::kQ2_K>& from, Block& b) noexcept {
-  const __m512 super_min = _mm512_mul_ps(load_half(from.super_min()), _mm512_set1_ps(1.0f / 32));
+SMEPILOT_INLINE void load_q2_k(const RhsBlock<DType::kQ2_K>& from, const Supers& supers, Block& b) noexcept {
   __m512 min[2];
   SMEPILOT_UNROLL
   for (int half = 0; half < 2; ++half) {
@@ -118,17 +134,17 @@ SMEPILOT_INLINE void load_q2_k(const RhsBlock<DType::kQ2_K>& from, Block& b) noe
     const __m512i sc = twice_epi16(load_xmm(from.scale() + 16 * half));
     const __m512i table =
         _mm512_mullo_epi16(_mm512_and_si512(sc, _mm512_set1_epi16(15)), _mm512_set1_epi32(0x03020100));
-    min[half] = _mm512_mul_ps(super_min, _mm512_cvtepi32_ps(_mm512_srli_epi32(sc, 20)));
+    min[half] = _mm512_mul_ps(supers.min, _mm512_cvtepi32_ps(_mm512_srli_epi32(sc, 20)));
     SMEPILOT_UNROLL
     for (int i = 0; i < 4; ++i) b.w[4 * half + i] = _mm512_shuffle_epi8(table, pair_index(q, i));
   }
-  b.s0 = load_half(from.super());
+  b.s0 = supers.scale;
   b.s1 = min[0];
   b.s2 = min[1];
 }
 
 // q3_k: 128 minus weights (-4 .. 3) times their scale (-32 .. 31), which are 0 .. 252, and so minus the scale of 256.
-SMEPILOT_INLINE void load_q3_k(const RhsBlock<DType::kQ3_K>& from, Block& b) noexcept {
+SMEPILOT_INLINE void load_q3_k(const RhsBlock<DType::kQ3_K>& from, const Supers& supers, Block& b) noexcept {
   const __m128i low = load_xmm(from.scale());
   const __m128i high =
       _mm_srl_epi16(load_xmm(from.scale_high()), _mm_cvtsi32_si128(static_cast<int>(from.in_group % 2 * 4)));
@@ -155,22 +171,20 @@ SMEPILOT_INLINE void load_q3_k(const RhsBlock<DType::kQ3_K>& from, Block& b) noe
       b.w[4 * half + i] = _mm512_mask_sub_epi8(w, set, w, four);
     }
   }
-  b.s0 = _mm512_sub_ps(_mm512_setzero_ps(), load_half(from.super()));
+  b.s0 = supers.scale;
 }
 
 template <DType D>
-SMEPILOT_INLINE void load_k_scales(const RhsBlock<D>& from, Block& b) noexcept {
-  const __m512 d = load_half(from.super());
-  const __m512 dmin = load_half(from.super_min());
+SMEPILOT_INLINE void load_k_scales(const RhsBlock<D>& from, const Supers& supers, Block& b) noexcept {
   const __m512 sc = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(from.scale())));
   const __m512 mn = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_xmm(from.min())));
-  b.s0 = _mm512_mul_ps(d, sc);
-  b.s1 = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), mn);  // added, as the minimum of q4_1 is
+  b.s0 = _mm512_mul_ps(supers.scale, sc);
+  b.s1 = _mm512_mul_ps(supers.min, mn);
 }
 
 // In the order in which they lie: where memory is read front to back, the hardware's prefetchers follow.
 template <DType D>
-SMEPILOT_INLINE void load_block(const RhsBlock<D>& from, Block& b) noexcept {
+SMEPILOT_INLINE void load_block(const RhsBlock<D>& from, [[maybe_unused]] const Supers& supers, Block& b) noexcept {
   if constexpr (D == DType::kQ8_0) {
     b.s0 = load_half(from.scale());
     SMEPILOT_UNROLL
@@ -197,21 +211,20 @@ SMEPILOT_INLINE void load_block(const RhsBlock<D>& from, Block& b) noexcept {
     SMEPILOT_UNROLL
     for (int i = 0; i < 8; ++i) b.w[i] = _mm512_shuffle_epi8(table, b.w[i]);
   } else if constexpr (D == DType::kQ2_K) {
-    load_q2_k(from, b);
+    load_q2_k(from, supers, b);
   } else if constexpr (D == DType::kQ3_K) {
-    load_q3_k(from, b);
+    load_q3_k(from, supers, b);
   } else if constexpr (D == DType::kQ4_K) {
-    load_k_scales(from, b);
+    load_k_scales(from, supers, b);
     unpack_nibbles(from.quants(), b.w);
   } else if constexpr (D == DType::kQ5_K) {
-    load_k_scales(from, b);
+    load_k_scales(from, supers, b);
     unpack_five_bits<0>(from.quants(), from.high, b.w);
   } else {
     static_assert(D == DType::kQ6_K);
-    const __m512 d = load_half(from.super());
     const uint8_t* sc = from.scale();
-    b.s0 = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc))));
-    b.s1 = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc + 16))));
+    b.s0 = _mm512_mul_ps(supers.scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc))));
+    b.s1 = _mm512_mul_ps(supers.scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_xmm(sc + 16))));
     const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8(0x30);
     const __m512i h0 = load_zmm(from.high), h1 = load_zmm(from.high + 64);
     // The pairs of high bits, moved to bits 4..5 of each byte; the mask removes what 16-bit shifts drag along.

@@ -58,6 +58,15 @@ struct RhsBlock {
     b.high += bytes;
     return b;
   }
+  // For kernels that touch quants first: the hardware's prefetchers follow lines that are touched in their order.
+  SMEPILOT_INLINE void fetch_scales() const noexcept {
+    SMEPILOT_UNROLL
+    for (size_t line = 0; line < kScales; line += 64) __builtin_prefetch(group + line);
+  }
+  SMEPILOT_INLINE void fetch_high() const noexcept {
+    SMEPILOT_UNROLL
+    for (size_t line = 0; line < kHighBytes<D>; line += 64) __builtin_prefetch(high + line);
+  }
   SMEPILOT_INLINE void advance() noexcept {
     high += kAt.quants_step;
     if (++in_group < kBlocks) return;
