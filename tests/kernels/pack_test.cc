@@ -60,7 +60,9 @@ TEST(Layout, PlanesDoNotOverlap) {
         if (!kRhsGroups) continue;
         EXPECT_LT(p.scale_at(kb), p.quants_at(kb));
         EXPECT_LT(p.quants_at(kb) - p.scale_at(kb), 8192u);
-        if (kb > 0) EXPECT_GT(p.quants_at(kb), p.quants_at(kb - 1));
+        if (kb > 0) {
+          EXPECT_GT(p.quants_at(kb), p.quants_at(kb - 1));
+        }
       }
       EXPECT_EQ(std::count_if(used.begin(), used.end(), [](int n) { return n > 1; }), 0);
       // Of the last group, the scales of blocks that are not there.
