@@ -191,9 +191,9 @@ struct InRegisters {
 
 // One row takes as long as its weights take to arrive. It reads them in a single line, which the hardware's prefetchers
 // follow by themselves if lines are first touched in their order: so the scales of a long group are asked for when it
-// begins (measured from memory on Zen 4, GB/s a core, of 32 that reading alone gives: q4_0 33, q4_k 29, q6_k 30,
-// without asking 12). More rows take longer for each line, and the hardware is not as far ahead then (q4_0, 4 rows: 16
-// GB/s). So they ask for it themselves, and few of them read four panels side by side (23).
+// begins (measured from memory on Zen 4, GB/s a core, of 33 that reading alone gives: q4_0 34, q4_k 33, q8_0 34, q6_k
+// 33, without asking 12). More rows take longer for each line, and the hardware is not as far ahead then (q4_0, 4 rows:
+// 16 GB/s). So they ask for it themselves, and few of them read four panels side by side (23).
 template <int R>
 constexpr int kStreams = R > 1 && R <= 4 ? 4 : 1;
 // Bytes of a panel from prefetch to use.
