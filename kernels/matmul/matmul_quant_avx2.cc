@@ -10,7 +10,7 @@
 
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
-#include "kernels/matmul/rhs_types.h"
+#include "kernels/matmul/rhs_block_x86.h"
 
 namespace smepilot {
 namespace {

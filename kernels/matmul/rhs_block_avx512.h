@@ -4,7 +4,7 @@
 #include <immintrin.h>
 
 #include "kernels/abi/compiler.h"
-#include "kernels/matmul/rhs_types.h"
+#include "kernels/matmul/rhs_block_x86.h"
 
 namespace smepilot {
 namespace {
