@@ -11,8 +11,7 @@
 namespace smepilot {
 
 // Returns the tokens: the prompt's, then the greedy ones. The last one generated is not evaluated any more, so there
-// are prompt + n - 1 rows. The file appears whole or not at all; once
-// `cancel` is set, not at all.
+// are prompt + n - 1 rows. The file appears whole or not at all; once `cancel` is set, not at all.
 Result<std::vector<int32_t>> dump_logits(Engine& engine, const std::vector<int32_t>& prompt, uint32_t n,
                                          const std::string& path, const std::atomic<bool>& cancel);
 

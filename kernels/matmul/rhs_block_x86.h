@@ -34,7 +34,8 @@ struct RhsBlock {
     b.high += bytes;
     return b;
   }
-  // For kernels that touch quants first: the hardware's prefetchers follow lines that are touched in their order.
+  // The hardware's prefetchers follow lines that are first touched in their order: for kernels that come to quants
+  // before high bits, or to the scales of a long group one by one.
   SMEPILOT_INLINE void fetch_scales() const noexcept {
     SMEPILOT_UNROLL
     for (size_t line = 0; line < kScales; line += 64) __builtin_prefetch(group + line);
