@@ -1,4 +1,6 @@
 // A search that is killed or interrupted loses nothing, and only one process runs it.
+#include <sys/wait.h>
+
 #include <chrono>
 #include <csignal>
 #include <functional>
@@ -6,6 +8,7 @@
 #include <thread>
 
 #include "db/measurement_store.h"
+#include "db/sqlite.h"
 #include "tests/tuner/smetune_fixture.h"
 #include "tuner/search_space.h"
 
@@ -85,7 +88,17 @@ TEST_F(SmetuneTest, TwoProcessesDoNotRunTheSameSearch) {
   const pid_t first = start(args);
   for (int i = 0; i < 4000 && total(stored_samples(db_)) < 40; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  ASSERT_EQ(kill(first, SIGSTOP), 0);  // it is there, and stays so
+  {
+    // It is there, and stays so. The test writes meanwhile, so that the search is not stopped as it holds the lock.
+    auto connection = sqlite::Connection::open(db_.string(), {.write = true});
+    ASSERT_TRUE(connection.ok()) << connection.message();
+    auto writing = sqlite::Transaction::begin(**connection);
+    ASSERT_TRUE(writing.ok()) << writing.message();
+    ASSERT_EQ(kill(first, SIGSTOP), 0);
+    int status = 0;
+    ASSERT_EQ(waitpid(first, &status, WUNTRACED), first);
+    ASSERT_TRUE(WIFSTOPPED(status)) << "the search ended before it could be stopped";
+  }
   const Ran second = smetune(args);
   EXPECT_EQ(second.code, 1) << second.out << second.err;
   for (const std::string& part :
