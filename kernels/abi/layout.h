@@ -48,6 +48,10 @@ inline constexpr Layout kLhsQ8Layout = Layout::kLhsQ8Panel16;
 inline constexpr bool kRhsGroups = true;
 #endif
 
+inline constexpr size_t kLine = 64;  // bytes of a cache line, of which panels are whole ones
+static constexpr size_t to_lines(size_t bytes) noexcept {
+  return (bytes + kLine - 1) / kLine * kLine;
+}
 inline constexpr uint32_t kPanel = 16;          // rows of an lhs panel, columns of an rhs panel, positions of a K panel
 inline constexpr uint32_t kQ8Block = 32;        // k elements of one block of quantised activations
 inline constexpr uint32_t kQ8SuperBlock = 256;  // k elements that share a scale where every consumer is a K-quant
@@ -207,9 +211,13 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
     };
     const size_t blocks = k / kQ8Block;
     if (kRhsGroups) {
-      // One super-block of q3_k and q6_k has half a line of scales too much.
-      const size_t super_blocks = t == DType::kQ3_K || t == DType::kQ6_K ? 2 : 1;
-      const size_t n = block.supers != 0 ? super_blocks * (kQ8SuperBlock / kQ8Block) : 2;
+      const auto scales_of = [&block](size_t count) {
+        return count * block.scale * (block.min ? 2 : 1) + (block.scale_high ? count / 2 * 16 : 0) +
+               count / 8 * 32 * block.supers;
+      };
+      const size_t least = block.supers != 0 ? kQ8SuperBlock / kQ8Block : 1;
+      size_t n = least;
+      while (scales_of(n) % kLine != 0) n += least;
       if (block.supers > 0) p.super = plane(n / 8 * 32);
       if (block.supers > 1) p.super_min = plane(n / 8 * 32);
       p.scale = plane(n * block.scale);
@@ -238,7 +246,7 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
     p.scale_step = block.scale;
   }
   p.used_bytes = at;
-  p.panel_bytes = (at + 63) / 64 * 64;
+  p.panel_bytes = to_lines(at);
   return p;
 }
 
@@ -254,8 +262,7 @@ static constexpr size_t rhs_bytes(DType t, size_t n, size_t k) noexcept {
 //   V q8_0   i8  q[16][head_dim]                              f16 d[16][head_dim/32]
 // q8_0 (head_dim a multiple of 32): blocks of 32 elements of one position, value = q * d, as in a GGUF file.
 static constexpr size_t kv_panel_bytes(DType t, size_t head_dim) noexcept {
-  return t == DType::kQ8_0 ? (kPanel * head_dim + kPanel * (head_dim / kQ8Block) * 2 + 63) / 64 * 64
-                           : kPanel * head_dim * 2;
+  return t == DType::kQ8_0 ? to_lines(kPanel * head_dim + kPanel * (head_dim / kQ8Block) * 2) : kPanel * head_dim * 2;
 }
 static constexpr size_t kv_scale_offset(size_t head_dim) noexcept {  // of the plane d in a panel of q8_0
   return kPanel * head_dim;

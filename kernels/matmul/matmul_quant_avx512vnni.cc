@@ -17,7 +17,7 @@ namespace {
 SMEPILOT_INLINE void fetch_line(const uint8_t* p) noexcept {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
-SMEPILOT_INLINE void fetch_weights(const uint8_t* p) noexcept {  // into the second-level cache
+SMEPILOT_INLINE void fetch_later(const uint8_t* p) noexcept {  // into the second-level cache
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
 }
 
@@ -212,10 +212,10 @@ SMEPILOT_INLINE void prefetch_block(const RhsBlock<D>& from, size_t jump) noexce
   if constexpr (kAheadOfRow<R> > 0) {
     const uint8_t* ahead = from.high + kAheadOfRow<R> + jump;
     SMEPILOT_UNROLL
-    for (size_t line = 0; line < At::kAt.quants_step; line += kLineStep<D, R>) fetch_weights(ahead + line);
+    for (size_t line = 0; line < At::kAt.quants_step; line += kLineStep<D, R>) fetch_later(ahead + line);
     if (from.in_group + 1 < At::kBlocks) return;
     SMEPILOT_UNROLL
-    for (size_t line = 0; line < At::kScales; line += 64) fetch_weights(ahead + At::kAt.quants_step + line);
+    for (size_t line = 0; line < At::kScales; line += 64) fetch_later(ahead + At::kAt.quants_step + line);
   }
 }
 
@@ -374,20 +374,20 @@ void tile(const Chunk& chunk, Lhs lhs, const uint8_t* ahead, float (*sums)[2][kP
     SMEPILOT_UNROLL
     for (int p = 0; p < P; ++p) acc[r][p] = Wide || chunk.first ? _mm512_setzero_ps() : _mm512_load_ps(sums[r][p]);
   }
-  if (chunk.last) {  // where the sums go, so that stores need not wait for it
-    SMEPILOT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      SMEPILOT_UNROLL
-      for (int p = 0; p < P; ++p)
-        fetch_line(reinterpret_cast<const uint8_t*>(dst + static_cast<size_t>(r) * chunk.dst_stride +
-                                                    static_cast<size_t>(p) * kPanel));
-    }
-  }
+  // Where the sums will go, so that stores need not wait for it: a row with each block, as all rows at once would keep
+  // weights waiting (measured on Zen 4, 8192 columns: 73.3 instead of 71.3 % of the VNNI peak, q6_k 70.7 instead of
+  // 67.8). Into the second level, as rows that are a multiple of 4 KiB apart share one set of the first.
+  const float* to = dst;
+  const float* const to_last = chunk.last ? dst + (R - 1) * chunk.dst_stride : dst;
+  const size_t to_step = chunk.dst_stride;
   Unpacked<D> source{{chunk.w[0], chunk.w[1]}, chunk.scratch.scale[0]};
   const auto add_blocks = [&](size_t count) __attribute__((always_inline)) {
     for (; count > 0; --count, ahead += kAheadBytes) {
       SMEPILOT_UNROLL
-      for (size_t line = 0; line < kAheadBytes; line += 64) fetch_weights(ahead + line);
+      for (size_t line = 0; line < kAheadBytes; line += 64) fetch_later(ahead + line);
+      SMEPILOT_UNROLL
+      for (int p = 0; p < P; ++p) fetch_later(reinterpret_cast<const uint8_t*>(to + p * static_cast<int>(kPanel)));
+      to = to < to_last ? to + to_step : to_last;
       if constexpr (P == 2) {
         lhs.prefetch<D>(2, R);
         add_block<D, Wide, R, P>(source, lhs, acc);
