@@ -7,6 +7,13 @@
 
 Each round runs every engine once, in an order that reverses from round to round, so that a drift of the machine hits
 all alike. Printed: the median rate of each engine and the median of the per-round ratios, with its range.
+
+  scripts/compare_engines.py ... -p 0 -n 64 -r 20 --by-placement
+
+The cores of a virtual machine may be moved between parts of the processor that share a cache, which changes what memory
+gives them. --by-placement asks tests/bench/bench_pool before and after every run how long two workers take to start and
+to end together ("fork/join"), and sorts the runs by that; a run during which it changed by more than a third counts for
+no place. Printed for each place: the median rate of each engine and the ratios of the medians.
 """
 import argparse
 import json
@@ -15,6 +22,9 @@ import shlex
 import statistics
 import subprocess
 import sys
+
+
+PLACES_APART = 4 / 3  # ratio of fork and join
 
 
 def fail(message):
@@ -50,6 +60,47 @@ def measure(engine, model, test, options):
     return rows[0]["avg_ts"]
 
 
+def fork_join(options):
+    """Nanoseconds that two workers take to start and to end together."""
+    rows = run([options.bench_pool, "--benchmark_filter=^fork_join/workers=2/", "--benchmark_min_time=0.002",
+                "--benchmark_repetitions=5", "--benchmark_format=json"], "bench_pool")
+    medians = [1e9 / row["items_per_second"] for row in rows["benchmarks"] if row.get("aggregate_name") == "median"]
+    if not medians:
+        fail(f"{options.bench_pool}: no median of fork_join/workers=2: --by-placement needs two cores")
+    return medians[0]
+
+
+def places(samples):
+    """Bounds of fork and join, of one place or of two: where sorted samples lie apart."""
+    ordered = sorted(samples)
+    gap, at = max(((b / a, i + 1) for i, (a, b) in enumerate(zip(ordered, ordered[1:]))), default=(1, 0))
+    bounds = [ordered[at]] if gap > PLACES_APART else []
+    return list(zip([0, *bounds], [*bounds, float("inf")]))
+
+
+def line(name, test, samples, ratios):
+    """Of the table: the median of each engine's samples, and of each peer's ratios, with their range if they are several."""
+    cells = [f"{statistics.median(values):.1f}" if values else "-" for values in samples.values()]
+    for values in ratios:
+        text = f"{statistics.median(values):.2f}" if values else "-"
+        cells.append(f"{text} ({min(values):.2f}-{max(values):.2f})" if len(values) > 1 else text)
+    return f"| {name} | {test} | " + " | ".join(cells) + " |"
+
+
+def lines_by_place(name, test, samples, around, peers):
+    """Of the table, one for each place. around: of each run of each engine, fork and join before and after it."""
+    for low, high in places([ns for pairs in around.values() for pair in pairs for ns in pair]):
+        inside = {e: [i for i, pair in enumerate(around[e]) if all(low <= ns < high for ns in pair)] for e in samples}
+        if not any(inside.values()):
+            continue
+        chosen = {e: [samples[e][i] for i in inside[e]] for e in samples}
+        ns = statistics.median(ns for e in samples for i in inside[e] for ns in around[e][i])
+        ratios = [[statistics.median(chosen["smepilot"]) / statistics.median(chosen[e])] if chosen["smepilot"] and chosen[e] else []
+                  for e in peers]
+        runs = ", ".join(str(len(values)) for values in chosen.values())
+        yield line(name, f"{test}, fork/join {ns:.0f} ns, {runs} runs", chosen, ratios)
+
+
 def named(values, option):
     out = {}
     for value in values:
@@ -69,16 +120,18 @@ def main():
     p.add_argument("--llama-bench", action="append", required=True, metavar="[NAME=]PATH", help="peer; repeatable")
     p.add_argument("--peer-args", action="append", default=[], metavar="NAME=ARGS", help="more arguments for a peer")
     p.add_argument("--smepilot-run", default=os.path.join(here, "build/release/engine/smepilot-run"), metavar="PATH")
+    p.add_argument("--bench-pool", default=os.path.join(here, "build/release/tests/bench/bench_pool"), metavar="PATH")
     p.add_argument("--plan", default="auto", help="smepilot-run's --plan (default: auto)")
     p.add_argument("--db", help="smepilot-run's --db")
     p.add_argument("-p", "--n-prompt", default="512", help="prompt lengths, comma-separated, 0: none (default: 512)")
     p.add_argument("-n", "--n-gen", default="64", help="generation lengths, comma-separated, 0: none (default: 64)")
     p.add_argument("-t", "--threads", type=int, default=os.cpu_count())
     p.add_argument("-r", "--rounds", type=int, default=5, help="rounds (default: 5)")
+    p.add_argument("--by-placement", action="store_true", help="sort runs by where the cores were, see above")
     p.add_argument("--json", metavar="FILE", help="also write all samples")
     o = p.parse_args()
     o.peers, o.peer_args = named(o.llama_bench, "--llama-bench"), named(o.peer_args, "--peer-args")
-    for path in [o.smepilot_run, *o.peers.values()]:
+    for path in [o.smepilot_run, *o.peers.values(), *([o.bench_pool] if o.by_placement else [])]:
         if not os.access(path, os.X_OK):
             fail(f"{path}: not a program")
     tests = [("pp", int(x)) for x in o.n_prompt.split(",") if int(x)] + [("tg", int(x)) for x in o.n_gen.split(",") if int(x)]
@@ -90,20 +143,27 @@ def main():
     print(header + "\n|" + " --- |" * header.count(" | ") + " --- |", flush=True)
     for model in o.model:
         for test in tests:
-            samples = {e: [] for e in engines}
+            samples, around = {e: [] for e in engines}, {e: [] for e in engines}
             for i in range(o.rounds):
                 for e in engines if i % 2 == 0 else reversed(engines):
+                    before = fork_join(o) if o.by_placement else 0
                     samples[e].append(measure(e, model, test, o))
+                    if o.by_placement:
+                        around[e].append((before, fork_join(o)))
                     if sys.stderr.isatty():
                         print(f"\r{os.path.basename(model)} {test[0]}{test[1]}: round {i + 1} of {o.rounds} ", end="", file=sys.stderr)
             if sys.stderr.isatty():
                 print("\r" + " " * 78 + "\r", end="", file=sys.stderr)
-            cells = [f"{statistics.median(samples[e]):.1f}" for e in engines]
-            for e in o.peers:
-                ratios = [a / b for a, b in zip(samples["smepilot"], samples[e])]
-                cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-            print(f"| {os.path.basename(model)} | {test[0]}{test[1]} | " + " | ".join(cells) + " |", flush=True)
-            results.append({"model": model, "test": f"{test[0]}{test[1]}", "threads": o.threads, "samples_ts": samples})
+            name, text = os.path.basename(model), f"{test[0]}{test[1]}"
+            result = {"model": model, "test": text, "threads": o.threads, "samples_ts": samples}
+            if o.by_placement:
+                result["fork_join_ns"] = around
+                for printed in lines_by_place(name, text, samples, around, o.peers):
+                    print(printed, flush=True)
+            else:
+                ratios = [[a / b for a, b in zip(samples["smepilot"], samples[e])] for e in o.peers]
+                print(line(name, text, samples, ratios), flush=True)
+            results.append(result)
     if o.json:
         with open(o.json, "w", encoding="utf-8") as f:
             json.dump(results, f, indent=1)

@@ -229,7 +229,7 @@ class Run(ProgramTest):
             with self.subTest(file=file, command=" ".join(words)):
                 env = dict(self.env, XDG_DATA_HOME=folder, XDG_CACHE_HOME=folder)
                 p = subprocess.run([sys.executable, "-B", os.path.join(SOURCE, "scripts", words[0]), *words[1:], "-r",
-                                    "1", "-p", "8", "-n", "4", "--smepilot-run", RUN[-1]], capture_output=True,
+                                    "2", "-p", "8", "-n", "4", "--smepilot-run", RUN[-1]], capture_output=True,
                                    text=True, cwd=folder, timeout=100, env=env)
                 self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
         self.assertEqual(mentioned, MENTIONS | PATTERNS, "they stand nowhere any more")
