@@ -130,6 +130,14 @@ void chunk_step(const Step& s) noexcept {
       sum[r][v] = s.first ? Simd::zero()
                           : Simd::load_f32(reinterpret_cast<const uint8_t*>(s.sums + (r * T::kV + v) * Simd::kLanes));
   }
+  if (s.last) {  // where the sums go, so that stores need not wait for it
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      SMEPILOT_UNROLL
+      for (int p = 0; p < P; ++p)
+        __builtin_prefetch(s.dst + static_cast<size_t>(r) * s.dst_stride + p * static_cast<int>(kPanel), 0, 2);
+    }
+  }
   T::add(s.x, s.x_stride, s.panel, s.panel_stride, s.count, sum);
   if (s.last) {
     T::store(sum, s.dst, s.dst_stride, s.columns);

@@ -327,6 +327,11 @@ void chunk_step(const Step& s, const Scratch& scratch) noexcept {
       sum[r][1] = _mm256_load_ps(s.sums + r * kPanel + 8);
     }
   }
+  if (s.last) {  // where the sums go, so that stores need not wait for it
+    SMEPILOT_UNROLL
+    for (int r = 0; r < R; ++r)
+      _mm_prefetch(reinterpret_cast<const char*>(s.dst + static_cast<size_t>(r) * s.dst_stride), _MM_HINT_T1);
+  }
   add_blocks<D, R>(FromScratch{scratch}, s.lhs, s.blocks, sum);
   if (s.last) {
     store<R>(sum, s.dst, s.dst_stride, s.left);
