@@ -179,7 +179,7 @@ std::optional<AdaptController::Proposal> AdaptController::propose_balance() cons
 
 // What no share avoids: a side that is held up now and then.
 std::optional<AdaptController::Proposal> AdaptController::propose_dynamic() const {
-  if (current_.mode != ExecutionMode::kCoop || current_.dynamic) return {};
+  if (current_.mode != ExecutionMode::kCoop || current_.dynamic || !limits_.dynamic) return {};
   if (imbalance_.count() < policy_.settle || waiting_.value() < policy_.worthwhile) return {};
   AdaptSetting to = current_;
   to.dynamic = true;

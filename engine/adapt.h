@@ -32,6 +32,7 @@ std::string describe(const AdaptSetting& setting);
 struct AdaptLimits {
   double min_share = 0, max_share = 1;  // kCoop: at least a panel on either side
   bool alone = false;                   // whether either side's kernel may execute everything
+  bool dynamic = false;                 // whether one side's may execute what remains of the other's part
   uint32_t matrix_workers = 1;          // of a coop call; also when the matrix unit is alone
   uint32_t cpu_workers = 1;             // when the cores are alone; all that there are
 };

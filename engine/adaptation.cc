@@ -51,6 +51,7 @@ Home home_of(std::span<const MatmulCall> calls, unsigned workers) {
     const double size = divided_size(call), panel = kPanel / size;
     home.setting.mode = ExecutionMode::kCoop;
     home.setting.dynamic = home.setting.dynamic || coop.dynamic;
+    home.limits.dynamic = true;
     home.limits.min_share = std::max(home.limits.min_share, std::min(panel, 0.5));
     home.limits.matrix_workers = coop.workers;
     apart = std::max<uint32_t>(apart, coop.workers + call.config.workers);

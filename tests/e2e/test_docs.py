@@ -224,6 +224,12 @@ class Run(ProgramTest):
         for file, words in commands(r"scripts/compare_engines\.py"):
             if len(words) == 1:
                 continue
+            if "--by-placement" in words:
+                pool = os.path.join(os.path.dirname(RUN[-1]), "..", "tests", "bench", "bench_pool")
+                if not os.path.exists(pool) or len(os.sched_getaffinity(0)) < 2:
+                    left_out.append(" ".join(words) + ": no bench_pool (Google Benchmark), or one core")
+                    continue
+                words = [*words, "--bench-pool", pool]
             folder = tempfile.mkdtemp(dir=self.folder)
             shutil.copytree(self.reader, folder, dirs_exist_ok=True)
             with self.subTest(file=file, command=" ".join(words)):
