@@ -129,7 +129,7 @@ SMEPILOT_INLINE void half_sums_of_rows(const __m512i* pairs, __m512i* h0, __m512
 }
 
 // Passes over a segment of each row, one row or two after the other: rows are often multiples of 4 KiB apart, and of
-// lines that are, the first-level cache holds few (measured on Zen 4: block by block through all rows, 16 instead of 33
+// lines that are, the first-level cache holds few (measured on Zen 4: block by block through all rows, 16 instead of 27
 // GB/s).
 void quantize_whole_panel(const QuantizeArgs* args) noexcept {
   constexpr size_t kBlockBytes = 16 * kLhsQ8BlockBytes;
