@@ -12,8 +12,9 @@ all alike. Printed: the median rate of each engine and the median of the per-rou
 
 The cores of a virtual machine may be moved between parts of the processor that share a cache, which changes what memory
 gives them. --by-placement asks tests/bench/bench_pool before and after every run how long two workers take to start and
-to end together ("fork/join"), and sorts the runs by that; a run during which it changed by more than a third counts for
-no place. Printed for each place: the median rate of each engine and the ratios of the medians.
+to end together ("fork/join"), and sorts the runs by that: what is up to 1.6 times the least is one place, the rest may
+be another. A run during which it changed, or beside which something else had a core, counts for neither. Printed for
+each place: the median rate of each engine and the ratios of the medians.
 """
 import argparse
 import json
@@ -24,7 +25,7 @@ import subprocess
 import sys
 
 
-PLACES_APART = 4 / 3  # ratio of fork and join
+PLACES_APART = 1.6  # ratio of fork and join
 
 
 def fail(message):
@@ -71,11 +72,14 @@ def fork_join(options):
 
 
 def places(samples):
-    """Bounds of fork and join, of one place or of two: where sorted samples lie apart."""
-    ordered = sorted(samples)
-    gap, at = max(((b / a, i + 1) for i, (a, b) in enumerate(zip(ordered, ordered[1:]))), default=(1, 0))
-    bounds = [ordered[at]] if gap > PLACES_APART else []
-    return list(zip([0, *bounds], [*bounds, float("inf")]))
+    """Ranges of fork and join, of one place or of two. Disturbances only add time: so the nearer place has what is little
+    above the least, and the other one, if there are a tenth of all samples for it, what is about their median."""
+    near = min(samples) * PLACES_APART
+    ranges = [(0, near)]
+    others = [ns for ns in samples if ns > near]
+    if 10 * len(others) >= len(samples):
+        ranges.append((near, statistics.median(others) * PLACES_APART))
+    return ranges
 
 
 def line(name, test, samples, ratios):
@@ -90,7 +94,7 @@ def line(name, test, samples, ratios):
 def lines_by_place(name, test, samples, around, peers):
     """Of the table, one for each place. around: of each run of each engine, fork and join before and after it."""
     for low, high in places([ns for pairs in around.values() for pair in pairs for ns in pair]):
-        inside = {e: [i for i, pair in enumerate(around[e]) if all(low <= ns < high for ns in pair)] for e in samples}
+        inside = {e: [i for i, pair in enumerate(around[e]) if all(low < ns <= high for ns in pair)] for e in samples}
         if not any(inside.values()):
             continue
         chosen = {e: [samples[e][i] for i in inside[e]] for e in samples}

@@ -74,6 +74,13 @@ class CompareEngines(unittest.TestCase):
         self.assertEqual(result["samples_ts"]["peer"], [21, 22, 20, 24])
         self.assertEqual([round(ns) for ns in result["fork_join_ns"]["smepilot"][2]], [150, 600])
 
+    def test_disturbed_moments_are_no_place(self):
+        pool = self.pool([140, 150, 140, 140, 30000, 145, 140, 150, 150, 150, 600, 600, 580, 620, 600, 1500])
+        ran = self.compare([20, 30, 24, 44], [21, 22, 24, 24], "--by-placement", "--bench-pool", pool)
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        self.assertIn("| some.gguf | tg8, fork/join 145 ns, 3, 1 runs | 24.0 | 21.0 | 1.14 |", ran.stdout)
+        self.assertIn("| some.gguf | tg8, fork/join 600 ns, 0, 2 runs | - | 24.0 | - |", ran.stdout)
+
     def test_one_place_is_one_line(self):
         ran = self.compare([20, 22], [10, 11], "--by-placement", "--bench-pool", self.pool([140, 150, 160, 145] * 2))
         self.assertEqual(ran.returncode, 0, ran.stderr)
