@@ -211,25 +211,23 @@ static constexpr RhsPlanes rhs_planes(DType t, size_t k) noexcept {
     };
     const size_t blocks = k / kQ8Block;
     if (kRhsGroups) {
-      const auto scales_of = [&block](size_t count) {
-        return count * block.scale * (block.min ? 2 : 1) + (block.scale_high ? count / 2 * 16 : 0) +
-               count / 8 * 32 * block.supers;
-      };
       const size_t least = block.supers != 0 ? kQ8SuperBlock / kQ8Block : 1;
-      size_t n = least;
-      while (scales_of(n) % kLine != 0) n += least;
-      if (block.supers > 0) p.super = plane(n / 8 * 32);
-      if (block.supers > 1) p.super_min = plane(n / 8 * 32);
-      p.scale = plane(n * block.scale);
-      if (block.scale_high) p.scale_high = plane(n / 2 * 16);
-      if (block.min) p.min = plane(n * block.scale);
+      do {
+        p.group_blocks += least;
+        const size_t n = p.group_blocks;
+        at = 0;
+        if (block.supers > 0) p.super = plane(n / 8 * 32);
+        if (block.supers > 1) p.super_min = plane(n / 8 * 32);
+        p.scale = plane(n * block.scale);
+        if (block.scale_high) p.scale_high = plane(n / 2 * 16);
+        if (block.min) p.min = plane(n * block.scale);
+      } while (at % kLine != 0);
       p.high = block.high != 0 ? at : 0;
       p.quants = at + block.high;
       p.quants_step = p.high_step = block.quants + block.high;
-      p.group_blocks = n;
-      p.group_bytes = at + n * p.quants_step;
-      const size_t scales = at, rest = blocks % n;
-      at = blocks / n * p.group_bytes + (rest > 0 ? scales + rest * p.quants_step : 0);
+      p.group_bytes = at + p.group_blocks * p.quants_step;
+      const size_t scales = at, rest = blocks % p.group_blocks;
+      at = blocks / p.group_blocks * p.group_bytes + (rest > 0 ? scales + rest * p.quants_step : 0);
     } else {
       p.quants = plane(blocks * block.quants);
       if (block.high != 0) p.high = plane(blocks * block.high);
