@@ -6,7 +6,7 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <cstdlib>
+#include <vector>
 
 #include "kernels/driver/worker_pool.h"
 #include "profiles/platform.h"
@@ -14,21 +14,16 @@
 namespace smepilot {
 namespace {
 
-constexpr int kCalls = 64;  // of an iteration
-
-void fork_join(benchmark::State& state, WorkerPool& pool, unsigned workers) {
-  for (auto _ : state)
-    for (int i = 0; i < kCalls; ++i)
-      pool.run(workers, [](unsigned, unsigned) noexcept { __asm__ volatile("" ::: "memory"); });
-  state.SetItemsProcessed(state.iterations() * kCalls);
+void fork_join(benchmark::State& state, WorkerPool* pool, unsigned workers) {
+  for (auto _ : state) pool->run(workers, [](unsigned, unsigned) noexcept { __asm__ volatile("" ::: "memory"); });
 }
 
-void barrier(benchmark::State& state, WorkerPool& pool, unsigned workers) {
-  for (auto _ : state)
-    pool.run(workers, [&](unsigned, unsigned n) noexcept {
-      for (int i = 0; i < kCalls; ++i) pool.barrier(n);
+void barrier(benchmark::State& state, WorkerPool* pool, unsigned workers) {
+  constexpr int kBarriers = 64;  // of a fork and join
+  while (state.KeepRunningBatch(kBarriers))
+    pool->run(workers, [pool](unsigned, unsigned n) noexcept {
+      for (int i = 0; i < kBarriers; ++i) pool->barrier(n);
     });
-  state.SetItemsProcessed(state.iterations() * kCalls);
 }
 
 }  // namespace
@@ -46,11 +41,9 @@ int main(int argc, char** argv) {
   const std::vector<int> cpus = platform->worker_cpus();
   WorkerPool pool(static_cast<unsigned>(cpus.size()), cpus);
   for (unsigned workers = 2; workers <= pool.size(); ++workers) {
-    const auto add = [&](const char* what, auto body) {
-      benchmark::RegisterBenchmark(fmt::format("{}/workers={}", what, workers).c_str(), [&pool, body, workers](
-                                                                                            benchmark::State& state) {
-        body(state, pool, workers);
-      })->UseRealTime();
+    const auto add = [&](const char* what, auto* body) {
+      benchmark::RegisterBenchmark(fmt::format("{}/workers={}", what, workers).c_str(), body, &pool, workers)
+          ->UseRealTime();
     };
     add("fork_join", fork_join);
     add("barrier", barrier);

@@ -57,17 +57,22 @@ class CompareEngines(unittest.TestCase):
 
     def pool(self, samples):
         """A bench_pool that finds these fork-and-join times, in ns."""
-        return self.program("pool", [{"benchmarks": [{"aggregate_name": "mean", "items_per_second": 1},
-                                                     {"aggregate_name": "median", "items_per_second": 1e9 / ns}]}
+        return self.program("pool", [{"benchmarks": [{"aggregate_name": "mean", "real_time": 1},
+                                                     {"aggregate_name": "median", "real_time": ns}]}
                                      for ns in samples])
+
+    def by_placement(self, ours, peer, samples):
+        """What it prints where the fork-and-join times before and after each run are these."""
+        ran = self.compare(ours, peer, "--by-placement", "--bench-pool", self.pool(samples))
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        return ran.stdout
 
     def test_sorts_runs_by_where_the_cores_were(self):
         # Four runs near each other (ours 20, peer 21 and 22, ours 22), one that moved (ours 30), and three afar.
-        pool = self.pool([140, 150, 140, 140, 150, 145, 140, 150, 150, 600, 600, 590, 580, 620, 600, 600])
-        ran = self.compare([20, 22, 30, 44], [21, 22, 20, 24], "--by-placement", "--bench-pool", pool)
-        self.assertEqual(ran.returncode, 0, ran.stderr)
-        self.assertIn("| some.gguf | tg8, fork/join 142 ns, 2, 2 runs | 21.0 | 21.5 | 0.98 |", ran.stdout)
-        self.assertIn("| some.gguf | tg8, fork/join 600 ns, 1, 2 runs | 44.0 | 22.0 | 2.00 |", ran.stdout)
+        table = self.by_placement([20, 22, 30, 44], [21, 22, 20, 24],
+                                  [140, 150, 140, 140, 150, 145, 140, 150, 150, 600, 600, 590, 580, 620, 600, 600])
+        self.assertIn("| some.gguf | tg8, fork/join 142 ns, 2, 2 runs | 21.0 | 21.5 | 0.98 |", table)
+        self.assertIn("| some.gguf | tg8, fork/join 600 ns, 1, 2 runs | 44.0 | 22.0 | 2.00 |", table)
         self.assertEqual(self.order()[:3], ["pool", "ours", "pool"])
         with open(os.path.join(self.folder, "out.json"), encoding="utf-8") as f:
             result = json.load(f)[0]
@@ -75,17 +80,15 @@ class CompareEngines(unittest.TestCase):
         self.assertEqual([round(ns) for ns in result["fork_join_ns"]["smepilot"][2]], [150, 600])
 
     def test_disturbed_moments_are_no_place(self):
-        pool = self.pool([140, 150, 140, 140, 30000, 145, 140, 150, 150, 150, 600, 600, 580, 620, 600, 1500])
-        ran = self.compare([20, 30, 24, 44], [21, 22, 24, 24], "--by-placement", "--bench-pool", pool)
-        self.assertEqual(ran.returncode, 0, ran.stderr)
-        self.assertIn("| some.gguf | tg8, fork/join 145 ns, 3, 1 runs | 24.0 | 21.0 | 1.14 |", ran.stdout)
-        self.assertIn("| some.gguf | tg8, fork/join 600 ns, 0, 2 runs | - | 24.0 | - |", ran.stdout)
+        table = self.by_placement([20, 30, 24, 44], [21, 22, 24, 24],
+                                  [140, 150, 140, 140, 30000, 145, 140, 150, 150, 150, 600, 600, 580, 620, 600, 1500])
+        self.assertIn("| some.gguf | tg8, fork/join 145 ns, 3, 1 runs | 24.0 | 21.0 | 1.14 |", table)
+        self.assertIn("| some.gguf | tg8, fork/join 600 ns, 0, 2 runs | - | 24.0 | - |", table)
 
     def test_one_place_is_one_line(self):
-        ran = self.compare([20, 22], [10, 11], "--by-placement", "--bench-pool", self.pool([140, 150, 160, 145] * 2))
-        self.assertEqual(ran.returncode, 0, ran.stderr)
-        self.assertEqual(ran.stdout.count("some.gguf"), 1)
-        self.assertIn("tg8, fork/join 148 ns, 2, 2 runs | 21.0 | 10.5 | 2.00 |", ran.stdout)
+        table = self.by_placement([20, 22], [10, 11], [140, 150, 160, 145] * 2)
+        self.assertEqual(table.count("some.gguf"), 1)
+        self.assertIn("tg8, fork/join 148 ns, 2, 2 runs | 21.0 | 10.5 | 2.00 |", table)
 
     def test_says_what_it_lacks(self):
         ran = self.compare([20], [10], "--by-placement", "--bench-pool", os.path.join(self.folder, "none"))
