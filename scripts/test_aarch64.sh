@@ -45,7 +45,7 @@ scripts/setup_aarch64.sh
 cmake --preset aarch64 "${cmake_options[@]}" -Wno-dev --log-level=WARNING
 targets=(all)
 if [[ ${configurations[*]} != *=all* ]]; then targets=(kernel_variants_test); fi
-if [[ ${configurations[*]} == *=arm* ]]; then targets+=(kernel_tests engine_modes_test engine_engine_test); fi
+if [[ ${configurations[*]} == *=arm* ]]; then targets+=(arm_tests); fi
 cmake --build --preset aarch64 -j "$jobs" --target "${targets[@]}" -- --quiet
 
 logs=build/aarch64/Testing
