@@ -108,19 +108,19 @@ SMEPILOT_INLINE __m512i twice_epi16(__m128i bytes) noexcept {
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index);
 }
 
-// The scales of 256 k, which eight blocks of a K-quant share, as those use them. Minima are multiplied with min_factor.
+// The scales of 256 k, which eight blocks of a K-quant share, as those use them.
 struct Supers {
   __m512 scale, min;
 };
 template <DType D>
-SMEPILOT_INLINE Supers load_supers(const RhsBlock<D>& from, float min_factor = 1) noexcept {
+SMEPILOT_INLINE Supers load_supers(const RhsBlock<D>& from) noexcept {
   Supers s{};
   if constexpr (traits(D).block_elems == kQ8SuperBlock) s.scale = load_half(from.super());
   // Subtracted, as the integers that are scaled with it are 128 minus those of the weights.
   if constexpr (D == DType::kQ3_K) s.scale = _mm512_sub_ps(_mm512_setzero_ps(), s.scale);
   // Added, as the minimum of q4_1 is.
   if constexpr (kHasMin<D> && traits(D).block_elems == kQ8SuperBlock)
-    s.min = _mm512_mul_ps(load_half(from.super_min()), _mm512_set1_ps(-min_factor));
+    s.min = _mm512_sub_ps(_mm512_setzero_ps(), load_half(from.super_min()));
   if constexpr (kHasHalfMins<D>) s.min = _mm512_mul_ps(load_half(from.super_min()), _mm512_set1_ps(1.0f / 32));
   return s;
 }
