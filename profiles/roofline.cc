@@ -70,7 +70,7 @@ std::string_view compute_dtype(const OperatorShape& shape, const KernelVariant& 
   if (variant.lhs_layout == Layout::kLhsF32Panel16) return "f32";
   const bool f16 = variant.rhs == DType::kF16, bf16 = variant.rhs == DType::kBF16;
   if (matrix && (f16 || bf16)) return f16 && (variant.isa & (kIsaSme | kIsaSme2)) != 0 ? "f16" : "bf16";
-  if (bf16 && (variant.isa & kIsaAvx512Bf16) != 0) return "bf16";
+  if (variant.lhs == DType::kBF16 && (variant.isa & kIsaAvx512Bf16) != 0) return "bf16";
   if (f16 && (variant.isa & kIsaFp16) != 0) return "f16";
   return "f32";
 }

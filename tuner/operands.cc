@@ -307,8 +307,9 @@ CheckResult check_matmul(const OperatorShape& whole, const Candidate& candidate,
     reference::dequantize_lhs_q8(q8.data(), m, k, x.data(), form.layout);
   }
   const reference::MatmulResult oracle = reference::matmul(x.data(), weights.data(), m, n, k);
-  // Rounding of k sums in f32, and of activations that are taken in 16 bits.
-  const double rounding = variant.lhs == DType::kBF16 ? 0x1p-8 : variant.lhs == DType::kF16 ? 0x1p-11 : 0;
+  // Rounding of k sums in f32, and of activations, or of both sides of a product, that are taken in 16 bits.
+  const double sides = variant.rhs == variant.lhs ? 1 : 2;
+  const double rounding = variant.lhs == DType::kBF16 ? sides * 0x1p-8 : variant.lhs == DType::kF16 ? 0x1p-11 : 0;
   const double tolerance = (16 + 4 * std::sqrt(static_cast<double>(k))) * 0x1p-24 + rounding;
   for (size_t i = 0; i < dst.size(); ++i) {
     const double allowed = tolerance * oracle.magnitude[i] + 1e-30;

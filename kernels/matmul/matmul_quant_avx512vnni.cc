@@ -10,14 +10,11 @@
 // is applied once for eight blocks, which saves one operation in each. Loads come close to being the limit too: ten per
 // eleven operations.
 #include "kernels/abi/describe.h"
+#include "kernels/matmul/prefetch_x86.h"
 #include "kernels/matmul/rhs_block_avx512.h"
 
 namespace smepilot {
 namespace {
-
-SMEPILOT_INLINE void fetch_later(const uint8_t* p) noexcept {  // into the second-level cache
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
 
 // Whether the kernel of a type has a form for activations of which kQ8SuperBlock share a scale, too.
 template <DType D>
@@ -178,24 +175,6 @@ SMEPILOT_INLINE void prefetch_block(const RhsBlock<D>& from, size_t jump) noexce
     for (size_t line = 0; line < At::kScales; line += 64) fetch_later(ahead + At::kAt.quants_step + line);
   }
 }
-
-// Where rows of sums will go, to be asked for a row with each block: stores need not wait for it then, and weights not
-// for all of it at once. (Measured on Zen 4, 8192 columns, q4_0: 76 instead of 70 % of the VNNI peak, q6_k with all at
-// once 68 instead of 71.) Into the second level, as rows that are a multiple of 4 KiB apart share one set of the first.
-class RowsAhead {
- public:
-  RowsAhead(const float* dst, size_t stride, uint32_t rows) noexcept
-      : to_(dst), stride_(stride), last_(dst + (rows - 1) * stride) {}
-  SMEPILOT_INLINE void fetch_row() noexcept {
-    fetch_later(reinterpret_cast<const uint8_t*>(to_));
-    to_ = to_ < last_ ? to_ + stride_ : last_;
-  }
-
- private:
-  const float* to_;
-  size_t stride_;
-  const float* last_;
-};
 
 // R rows, which are an lhs panel, times Streams panels that are read side by side. Wide as in add_rows(), and with the
 // roundings of tile(): what a row gives does not depend on how many rows there are.

@@ -193,7 +193,10 @@ class MatmulProblem {
       lhs_packed_ = AlignedBuffer::allocate(lhs_bytes(variant.lhs_layout, m, k)).value();
       reference::pack_lhs_float(variant.lhs_layout, lhs_.data(), stride_, m, k, lhs_packed_.data());
     }
-    const double rounding = variant.lhs == DType::kBF16 ? kUnitBf16 : variant.lhs == DType::kF16 ? kUnitF16 : 0;
+    // Weights that are not of the type that activations are rounded to, are, too.
+    const double rounding = variant.lhs == DType::kBF16  ? (variant.rhs == DType::kBF16 ? 1 : 2) * kUnitBf16
+                            : variant.lhs == DType::kF16 ? kUnitF16
+                                                         : 0;
     const double roundings = quantised_ ? 4.0 * k / kQ8Block : k;
     tolerance_ = kUnitF32 * (4 + std::sqrt(roundings)) + rounding;
     expected_ = reference::matmul(dense.data(), weights.data(), m, n, k);

@@ -180,7 +180,8 @@ TEST(Roofline, ComputeDtype) {
   EXPECT_EQ(dtype(kCpu, kIsaAvx2, DType::kF32, DType::kF32), "f32");
   EXPECT_EQ(dtype(kCpu, kIsaAvx2, DType::kF32, DType::kF16), "f32");
   EXPECT_EQ(dtype(kCpu, kIsaAvx512, DType::kF32, DType::kBF16), "f32");
-  EXPECT_EQ(dtype(kCpu, kIsaAvx512Bf16, DType::kF32, DType::kBF16), "bf16");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx512Bf16, DType::kBF16, DType::kBF16), "bf16");
+  EXPECT_EQ(dtype(kCpu, kIsaAvx512Bf16, DType::kBF16, DType::kF16), "bf16") << "weights of f16 are rounded";
   EXPECT_EQ(dtype(kMatrix, kIsaAmxBf16, DType::kF32, DType::kBF16), "bf16");
   EXPECT_EQ(dtype(kMatrix, kIsaAmxBf16, DType::kF32, DType::kF16), "bf16");
   EXPECT_EQ(dtype(kMatrix, kIsaSme2, DType::kF32, DType::kF16), "f16");

@@ -107,7 +107,9 @@ void check_case(const KernelVariant& v, const Shape& s, Edge edge, Values values
     return fmt::format("{} m={} n={} k={}{}", v.id, m, n, k, extreme ? " extreme" : huge ? " huge" : "");
   };
   reference::Random random(1 + m + 1000 * n + 1000000ull * k);
-  const Weights weights = make_weights(v.rhs, n, k, values, random);
+  Weights weights = make_weights(v.rhs, n, k, values, random);
+  if (v.lhs == DType::kBF16)  // products of bf16: weights of f16 are rounded, too
+    for (float& w : weights.values) w = bf16_to_f32(f32_to_bf16(w));
   GuardedBuffer rhs(rhs_bytes(v.rhs, n, k), 64, edge);
   pack_rhs(v.rhs, weights.file.data(), file_bytes(v.rhs, k), n, k, rhs.as<std::byte>());
   rhs.protect_contents();

@@ -12,7 +12,7 @@ namespace smepilot::test {
 
 inline constexpr double kUnitF32 = 0x1p-24;  // half an ulp of 1, the unit roundoff
 inline constexpr double kUnitF16 = 0x1p-11;
-inline constexpr double kUnitBf16 = 0x1p-8 / 2;
+inline constexpr double kUnitBf16 = 0x1p-8;
 
 // An error of `tolerances` times the tolerance is added to comparison number `at` (0, 1, ...), or to the first one
 // after it that allows any error at all.
