@@ -2,8 +2,9 @@
 // translation unit includes it with a Simd type that supplies the vectors; everything here has internal linkage, so
 // that each gets its own copy, compiled with its flags.
 //
-// A register tile is Simd::kRows rows by Simd::kPanels panels. Calls of more rows than one tile go through K in chunks:
-// the chunk's weights, converted to f32 once, stay in L1 while all rows of the call use them.
+// A register tile is Simd::kRows rows by Simd::kPanels panels. Several tiles of rows read the panels one after the
+// other. Where that would convert 16-bit weights to f32 too often (Simd::kConvertsOnce), they go through K in chunks:
+// the chunk's weights, converted once, stay in L1 while all rows of the call use them.
 #pragma once
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
@@ -151,6 +152,10 @@ void chunk_step(const Step& s) noexcept {
   }
 }
 
+// Whether several tiles of rows go through K in chunks.
+template <typename Simd, DType D>
+constexpr bool kChunks = Simd::kConvertsOnce && D != DType::kF32;
+
 // The functions of all row counts up to R, in order: kTable[R - 1] is that of R rows.
 using DirectFn = void (*)(const MatmulArgs*, const uint8_t*, float*, uint32_t) noexcept;
 using StepFn = void (*)(const Step&) noexcept;
@@ -161,7 +166,7 @@ struct Tables {
   template <int R = 1>
   constexpr void fill() noexcept {
     direct[R - 1] = Tile<Simd, D, R, P>::direct;
-    step[R - 1] = chunk_step<Simd, R, P>;
+    if constexpr (kChunks<Simd, D>) step[R - 1] = chunk_step<Simd, R, P>;
     if constexpr (R < Simd::kRows) fill<R + 1>();
   }
   constexpr Tables() noexcept : direct{}, step{} { fill(); }
@@ -172,16 +177,10 @@ struct alignas(64) Scratch {
   float sums[kMr][2 * kPanel];
 };
 
-// All rows of the call against P panels, `columns` of whose columns exist.
 template <typename Simd, DType D, int P>
-SMEPILOT_INLINE void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t columns,
-                            Scratch& scratch) noexcept {
-  static constexpr Tables<Simd, D, P> kTables;
+SMEPILOT_INLINE void panels_in_chunks(const MatmulArgs* args, const Tables<Simd, D, P>& tables, const uint8_t* panel,
+                                      float* dst, uint32_t columns, Scratch& scratch) noexcept {
   constexpr uint32_t kRows = static_cast<uint32_t>(Simd::kRows);
-  if (args->m <= kRows) {
-    kTables.direct[args->m - 1](args, panel, dst, columns);
-    return;
-  }
   for (uint32_t k0 = 0; k0 < args->k; k0 += kChunk) {
     Step s;
     s.count = args->k - k0 < kChunk ? args->k - k0 : kChunk;
@@ -190,22 +189,16 @@ SMEPILOT_INLINE void panels(const MatmulArgs* args, const uint8_t* panel, float*
     s.columns = columns;
     s.first = k0 == 0;
     s.last = k0 + s.count == args->k;
-    if constexpr (D == DType::kF32) {
-      s.panel = panel + size_t{k0} * 64;
-      s.panel_stride = args->rhs_stride;
-    } else {
-      s.panel = reinterpret_cast<const uint8_t*>(scratch.w);
-      s.panel_stride = sizeof scratch.w[0];
-      for (int p = 0; p < P; ++p) {
-        const uint8_t* from = panel + static_cast<size_t>(p) * args->rhs_stride;
-        for (size_t k = 0; k < s.count; k += 2) {
-          SMEPILOT_UNROLL
-          for (int lane = 0; lane < static_cast<int>(kPanel); lane += Simd::kLanes) {
-            Simd::store(&scratch.w[p][k][lane], load_weights<Simd, D, false>(from, k0 + k, lane), Simd::kLanes);
-            if (k + 1 < s.count)
-              Simd::store(&scratch.w[p][k + 1][lane], load_weights<Simd, D, true>(from, k0 + k + 1, lane),
-                          Simd::kLanes);
-          }
+    s.panel = reinterpret_cast<const uint8_t*>(scratch.w);
+    s.panel_stride = sizeof scratch.w[0];
+    for (int p = 0; p < P; ++p) {
+      const uint8_t* from = panel + static_cast<size_t>(p) * args->rhs_stride;
+      for (size_t k = 0; k < s.count; k += 2) {
+        SMEPILOT_UNROLL
+        for (int lane = 0; lane < static_cast<int>(kPanel); lane += Simd::kLanes) {
+          Simd::store(&scratch.w[p][k][lane], load_weights<Simd, D, false>(from, k0 + k, lane), Simd::kLanes);
+          if (k + 1 < s.count)
+            Simd::store(&scratch.w[p][k + 1][lane], load_weights<Simd, D, true>(from, k0 + k + 1, lane), Simd::kLanes);
         }
       }
     }
@@ -214,9 +207,26 @@ SMEPILOT_INLINE void panels(const MatmulArgs* args, const uint8_t* panel, float*
       s.x = static_cast<const uint8_t*>(args->lhs) + m0 * args->lhs_stride + size_t{k0} * 4;
       s.sums = scratch.sums[m0];
       s.dst = dst + m0 * args->dst_stride;
-      kTables.step[rows - 1](s);
+      tables.step[rows - 1](s);
       m0 += rows;
     }
+  }
+}
+
+// All rows of the call against P panels, `columns` of whose columns exist.
+template <typename Simd, DType D, int P>
+SMEPILOT_INLINE void panels(const MatmulArgs* args, const uint8_t* panel, float* dst, uint32_t columns,
+                            [[maybe_unused]] Scratch& scratch) noexcept {
+  static constexpr Tables<Simd, D, P> kTables;
+  constexpr uint32_t kRows = static_cast<uint32_t>(Simd::kRows);
+  if constexpr (kChunks<Simd, D>) {
+    if (args->m > kRows) return panels_in_chunks<Simd, D, P>(args, kTables, panel, dst, columns, scratch);
+  }
+  MatmulArgs part = *args;
+  for (uint32_t m0 = 0; m0 < args->m; m0 += part.m) {
+    part.m = args->m - m0 < kRows ? args->m - m0 : kRows;
+    part.lhs = static_cast<const uint8_t*>(args->lhs) + m0 * args->lhs_stride;
+    kTables.direct[part.m - 1](&part, panel, dst + m0 * args->dst_stride, columns);
   }
 }
 

@@ -10,6 +10,8 @@ namespace {
 struct Avx2 {
   using F = __m256;
   static constexpr int kLanes = 8, kRows = 6, kPanels = 1;
+  // Measured on Zen 4, 48 rows: f16 and bf16 80 % of the f32 peak, without 59 and 40.
+  static constexpr bool kConvertsOnce = true;
   static constexpr IsaSet kIsa = kIsaAvx2;
   static SMEPILOT_INLINE F zero() noexcept { return _mm256_setzero_ps(); }
   static SMEPILOT_INLINE F load_f32(const uint8_t* p) noexcept {

@@ -10,6 +10,9 @@ namespace {
 struct Avx512 {
   using F = __m512;
   static constexpr int kLanes = 16, kRows = 8, kPanels = 2;
+  // Measured on Zen 4, % of the f32 peak with 48 rows: bf16 91, f16 83, f32 92; converted (or copied) once 81, 81, 83.
+  // With 16 rows: 84, 77, 81; once 61, 60, 70.
+  static constexpr bool kConvertsOnce = false;
   static constexpr IsaSet kIsa = kIsaAvx2 | kIsaAvx512;
   static SMEPILOT_INLINE F zero() noexcept { return _mm512_setzero_ps(); }
   static SMEPILOT_INLINE F load_f32(const uint8_t* p) noexcept { return _mm512_loadu_ps(p); }
