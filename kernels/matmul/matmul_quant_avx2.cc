@@ -10,15 +10,17 @@
 
 #include "kernels/abi/compiler.h"
 #include "kernels/abi/describe.h"
+#include "kernels/matmul/prefetch_x86.h"
 #include "kernels/matmul/rhs_block_x86.h"
 
 namespace smepilot {
 namespace {
 
-constexpr uint32_t kMr = 32;    // rows of a call
-constexpr uint32_t kRows = 4;   // rows of a register tile
-constexpr size_t kChunk = 8;    // k blocks unpacked at a time
-constexpr size_t kWidth = 512;  // bytes of an unpacked block: 8 steps of 4 k, 16 columns
+constexpr uint32_t kMr = 32;         // rows of a call
+constexpr uint32_t kRows = 4;        // rows of a register tile
+constexpr size_t kChunk = 8;         // k blocks unpacked at a time
+constexpr size_t kWidth = 512;       // bytes of an unpacked block: 8 steps of 4 k, 16 columns
+constexpr size_t kAheadBytes = 128;  // of the chunk to come, asked for by a register tile with each block
 
 // Planes of an lhs block of `height` rows, see LhsQ8Block in layout.h: the scales, the scaled sums, and the corrections
 // for unsigned weights.
@@ -161,6 +163,7 @@ struct FromPanel {
 };
 struct FromScratch {
   const Scratch& scratch;
+  const uint8_t* ahead;  // what to ask for, a bit with each block
   size_t kb = 0;
   SMEPILOT_INLINE __m256i weights(int i, int h) const noexcept { return load(&scratch.w[kb][i * 64 + h * 32]); }
   SMEPILOT_INLINE __m256 scales(int h, int which) const noexcept {
@@ -169,8 +172,14 @@ struct FromScratch {
   SMEPILOT_INLINE __m256i integer_scales(int h, int half) const noexcept {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(&scratch.integer_scale[kb][half][h * 16]));
   }
-  SMEPILOT_INLINE void begin() const noexcept {}
-  SMEPILOT_INLINE void advance() noexcept { ++kb; }
+  SMEPILOT_INLINE void begin() const noexcept {
+    SMEPILOT_UNROLL
+    for (size_t line = 0; line < kAheadBytes; line += 64) fetch_later(ahead + line);
+  }
+  SMEPILOT_INLINE void advance() noexcept {
+    ++kb;
+    ahead += kAheadBytes;
+  }
 };
 
 // Rows of an lhs panel as the tile reads them.
@@ -309,6 +318,7 @@ void few_rows(const MatmulArgs* args) noexcept {
 struct Step {  // one chunk of K for one tile of rows
   Lhs lhs;
   size_t blocks;
+  const uint8_t* ahead;
   float* sums;
   float* dst;
   size_t dst_stride;
@@ -330,9 +340,9 @@ void chunk_step(const Step& s, const Scratch& scratch) noexcept {
   if (s.last) {  // where the sums go, so that stores need not wait for it
     SMEPILOT_UNROLL
     for (int r = 0; r < R; ++r)
-      _mm_prefetch(reinterpret_cast<const char*>(s.dst + static_cast<size_t>(r) * s.dst_stride), _MM_HINT_T1);
+      fetch_later(reinterpret_cast<const uint8_t*>(s.dst + static_cast<size_t>(r) * s.dst_stride));
   }
-  add_blocks<D, R>(FromScratch{scratch}, s.lhs, s.blocks, sum);
+  add_blocks<D, R>(FromScratch{scratch, s.ahead}, s.lhs, s.blocks, sum);
   if (s.last) {
     store<R>(sum, s.dst, s.dst_stride, s.left);
     return;
@@ -353,7 +363,9 @@ void many_rows(const MatmulArgs* args) noexcept {
   const size_t blocks = args->k / kQ8Block;
   const uint8_t* panel = static_cast<const uint8_t*>(args->rhs);
   float* dst = args->dst;
+  constexpr size_t kShares = (RhsBlock<D>::kAt.quants_step + kAheadBytes - 1) / kAheadBytes;  // tiles that ask for all
   for (uint32_t left = args->n;; left -= kPanel) {
+    const uint8_t* next_panel = left > kPanel ? panel + args->rhs_stride : panel;
     for (size_t kb0 = 0; kb0 < blocks; kb0 += kChunk) {
       Step s;
       s.blocks = blocks - kb0 < kChunk ? blocks - kb0 : kChunk;
@@ -380,11 +392,14 @@ void many_rows(const MatmulArgs* args) noexcept {
           }
         }
       }
+      const uint8_t* coming = s.last ? next_panel : RhsBlock<D>(panel, kb0 + kChunk).high;
+      size_t number = 0;  // of a tile
       for (uint32_t m0 = 0; m0 < args->m; m0 += kPanel) {
         const uint32_t height = args->m - m0 < kPanel ? args->m - m0 : kPanel;
         const uint8_t* lhs =
             static_cast<const uint8_t*>(args->lhs) + lhs_q8_bytes(m0, args->k) + kb0 * height * kLhsQ8BlockBytes;
         for (uint32_t r = 0; r < height; r += kRows) {
+          s.ahead = coming + number++ % kShares * kChunk * kAheadBytes;  // once more is harmless
           s.lhs = Lhs{lhs + r * 32, lhs + r * 4, height};
           s.sums = scratch.sums[m0 + r];
           s.dst = dst + (m0 + r) * args->dst_stride;
