@@ -93,7 +93,7 @@ const char* multiplied_dtype(const PlatformProfile& profile, ExecutionUnit unit,
   const bool x86 = profile.isa.find("avx") != std::string::npos;
   if (!x86 || dtype == DType::kF32) return traits(dtype).name;
   if (unit == ExecutionUnit::kMatrix) return profile.matrix_unit == "amx" ? "bf16" : "f32";
-  return dtype == DType::kBF16 && profile.isa.find("avx512bf16") != std::string::npos ? "bf16" : "f32";
+  return profile.isa.find("avx512bf16") != std::string::npos ? "bf16" : "f32";
 }
 
 Result<SimMachine> sim_machine(const PlatformProfile& profile, const SimNeed& need, const SimRates& rates) {

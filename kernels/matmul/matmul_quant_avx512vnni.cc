@@ -122,25 +122,27 @@ SMEPILOT_INLINE void add_block(const Block& b, const Lhs& lhs, __m512* acc) noex
   if constexpr (kRows < R) add_block<D, Wide, R - kRows>(b, lhs.from(kRows), acc + kRows);
 }
 
-// Takes what R rows have added up over eight blocks, from lhs on, into the sums: times the scale of the activations
-// that these share, and with the blocks' minima. (Minima that joined block by block would need the sums of the
-// activations without a scale, which are integers: a conversion more for each row. Measured on Zen 4: q4_k 70 instead
-// of 73 % of the VNNI peak.)
+// Whether sums are at hand for minima when those are: a single row's, which then does not wait for them at the end.
+template <int R>
+constexpr bool kMinsAtOnce = R == 1;
+
+// Takes what R rows have added up over eight blocks, from lhs on, into the sums, times the scale of the activations
+// that these share; before it the blocks' minima, unless they are there already. (Minima that joined acc block by block
+// would need the sums of the activations without a scale, which are integers: a conversion more for each row. Measured
+// on Zen 4: q4_k 70 instead of 73 % of the VNNI peak.)
 template <DType D, int R>
-SMEPILOT_INLINE void add_super(Lhs lhs, __m512* acc, const float (*mins)[kPanel], float (*sums)[kPanel]) noexcept {
-  SMEPILOT_UNROLL
-  for (int r = 0; r < R; ++r)
-    acc[r] = _mm512_fmadd_ps(acc[r], bcast_f32(lhs.plane(kPlaneD, r)), _mm512_load_ps(sums[r]));
-  if constexpr (kHasMin<D>) {
-    for (size_t block = 0; block < kWideRun; ++block, lhs.advance()) {
-      const __m512 min = _mm512_load_ps(mins[block]);
-      SMEPILOT_UNROLL
-      for (int r = 0; r < R; ++r) acc[r] = _mm512_fmadd_ps(min, bcast_f32(lhs.plane(kPlaneDs, r)), acc[r]);
-    }
-  }
+SMEPILOT_INLINE void add_super(const Lhs& lhs, __m512* acc, const float (*mins)[kPanel],
+                               float (*sums)[kPanel]) noexcept {
   SMEPILOT_UNROLL
   for (int r = 0; r < R; ++r) {
-    _mm512_store_ps(sums[r], acc[r]);
+    __m512 sum = _mm512_load_ps(sums[r]);
+    if constexpr (kHasMin<D> && !kMinsAtOnce<R>) {
+      SMEPILOT_UNROLL
+      for (size_t block = 0; block < kWideRun; ++block)
+        sum = _mm512_fmadd_ps(_mm512_load_ps(mins[block]),
+                              bcast_f32(lhs.plane(kPlaneDs, r) + block * lhs.height * kLhsQ8BlockBytes), sum);
+    }
+    _mm512_store_ps(sums[r], _mm512_fmadd_ps(acc[r], bcast_f32(lhs.plane(kPlaneD, r)), sum));
     acc[r] = _mm512_setzero_ps();
   }
 }
@@ -213,7 +215,13 @@ void stream_panels(const MatmulArgs* args, const uint8_t* lhs_panel, const uint8
         Block b;
         if constexpr (!Wide || Streams > 1) supers = load_supers<D>(from);
         load_block<D>(from, supers, b);
-        if constexpr (Wide && kHasMin<D>) _mm512_store_ps(mins[s][kb - begin], b.s1);
+        if constexpr (Wide && kHasMin<D>) {
+          if constexpr (kMinsAtOnce<R>)
+            _mm512_store_ps(sums[s][0],
+                            _mm512_fmadd_ps(b.s1, bcast_f32(lhs.plane(kPlaneDs, 0)), _mm512_load_ps(sums[s][0])));
+          else
+            _mm512_store_ps(mins[s][kb - begin], b.s1);
+        }
         add_block<D, Wide, R>(b, lhs, acc[s]);
       }
     }

@@ -107,8 +107,9 @@ TEST(Predict, MeasuredMachineRunsOnItsCoresWhatItsMatrixUnitCannot) {
   c.exp_geps = 5;
   const PlatformProfile p = profile_of(here, c, "desk");
   EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kMatrix, DType::kF16), "bf16");
-  EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kCpu, DType::kF16), "f32");
+  EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kCpu, DType::kF16), "bf16");
   EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kCpu, DType::kBF16), "bf16");
+  EXPECT_STREQ(multiplied_dtype(p, ExecutionUnit::kCpu, DType::kF32), "f32");
   EXPECT_STREQ(multiplied_dtype(m4_pro(), ExecutionUnit::kCpu, DType::kF16), "f16");
   const auto modes = [&](DType dtype) {
     const OperatorShape shape{OpKind::kMatmul, dtype, 512, 1024, 1024, 0, 0};
