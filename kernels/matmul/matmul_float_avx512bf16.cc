@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kMr = 128;         // rows of a call
 constexpr size_t kPairBytes = 64;     // two k of a panel, of bf16 and of f16
-constexpr size_t kChunk = 128;        // pairs that are converted at a time: 8 KiB
+constexpr size_t kChunk = 512;        // pairs that are converted at a time: 32 KiB (8 KiB: 2 % slower on Zen 4)
 constexpr size_t kAheadBytes = 4096;  // of a panel, from prefetch to use
 constexpr size_t kPairsPerFetch = 8;  // of a row of sums
 
