@@ -40,8 +40,8 @@ CheckResult compare_results(std::span<const float> found, std::span<const float>
   }
   const double rms = std::sqrt(norm2 / static_cast<double>(std::max<size_t>(expected.size(), 1)));
   const double relative = std::sqrt(error2 / std::max(norm2, 1e-300));
-  // Activations rounded to 8 bits differ from exact ones by about half a percent in the result, products of numbers that
-  // are both rounded to bf16 by a fifth.
+  // Activations rounded to 8 bits differ from exact ones by about half a percent in the result, products of numbers
+  // that are both rounded to bf16 by a fifth.
   const double limit = exact ? 4e-3 : 3e-2, worst_limit = (exact ? 2e-2 : 2e-1) * rms;
   if (relative <= limit && worst <= worst_limit) return {};
   return {

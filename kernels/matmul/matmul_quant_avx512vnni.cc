@@ -154,7 +154,10 @@ SMEPILOT_INLINE void add_super(const Lhs& lhs, __m512* acc, const float (*mins)[
 // begins (measured from memory on Zen 4, GB/s a core, of 33 that reading alone gives: q4_0 34, q4_k 33, q8_0 34, q6_k
 // 33, without asking 12). More rows take longer for each line, and the hardware is not as far ahead then (q4_0, 4 rows:
 // 16 GB/s). So they ask for it themselves, and few of them read four panels side by side (23).
-constexpr int kMostSideBySide = 4;  // rows
+constexpr uint32_t kMostSideBySide = 4;  // rows
+constexpr bool side_by_side(uint32_t rows) noexcept {
+  return rows > 1 && rows <= kMostSideBySide;
+}
 // Bytes of a panel from prefetch to use.
 template <int R>
 constexpr size_t kAheadOfRow = R == 1   ? 0
@@ -162,7 +165,7 @@ constexpr size_t kAheadOfRow = R == 1   ? 0
                                         : 4096;
 // Long runs of several panels: every other line is asked for, and the hardware brings its neighbour.
 template <DType D, int R>
-constexpr size_t kLineStep = R > 1 && R <= kMostSideBySide&& kQuantBytes<D> > 256 ? 128 : 64;
+constexpr size_t kLineStep = side_by_side(R) && kQuantBytes<D> > 256 ? 128 : 64;
 
 template <DType D, int R>
 SMEPILOT_INLINE void prefetch_block(const RhsBlock<D>& from, size_t jump) noexcept {
@@ -207,7 +210,7 @@ void stream_panels(const MatmulArgs* args, const uint8_t* lhs_panel, const uint8
     if constexpr (Wide && Streams == 1) supers = load_supers<D>(first);
     for (size_t kb = begin; kb < end; ++kb, lhs.advance(), first.advance()) {
       const size_t jump = Streams > 1 && first.high >= turn ? (Streams - 1) * stride : 0;
-      if constexpr (R > kMostSideBySide) output.fetch_row();
+      if constexpr (uint32_t{R} > kMostSideBySide) output.fetch_row();
       SMEPILOT_UNROLL
       for (size_t s = 0; s < Streams; ++s) {
         const RhsBlock<D> from = first.of_panel(s * stride);
@@ -259,7 +262,7 @@ void stream_all(const MatmulArgs* args) noexcept {
   float* dst = args->dst;
   uint32_t left = args->n, done;
   for (; left > 0; left -= done) {
-    const size_t panels = args->m > 1 && args->m <= uint32_t{kMostSideBySide} && left > 3 * kPanel ? 4 : 1;
+    const size_t panels = side_by_side(args->m) && left > 3 * kPanel ? 4 : 1;
     if (panels == 4) {
       kSideBySide[args->m](args, lhs, panel, left, dst);
     } else {
