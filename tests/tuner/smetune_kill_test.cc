@@ -1,10 +1,13 @@
 // A search that is killed or interrupted loses nothing, and only one process runs it.
+#include <fmt/ranges.h>
 #include <sys/wait.h>
 
 #include <chrono>
 #include <csignal>
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "db/measurement_store.h"
@@ -67,17 +70,22 @@ TEST_F(SmetuneTest, KilledSearchContinuesAndMeasuresNothingTwice) {
   const Ran resumed = smetune(json);
   ASSERT_EQ(resumed.code, 0) << resumed.err;
   EXPECT_NE(resumed.out.find("\"resumed\": true"), std::string::npos) << resumed.out.substr(0, 400);
+  // Where something else used the machine, decisions are taken again from new samples, in place of those before.
+  const auto said = nlohmann::json::parse(resumed.out);
+  const size_t again = said["decided_again"].get<size_t>();
+  std::set<std::string> replaced;  // operators
   const Samples after = stored_samples(db_);
   for (const auto& [key, samples] : before) {
     const auto it = after.find(key);
-    ASSERT_NE(it, after.end()) << key << " was lost";
-    ASSERT_GE(it->second.size(), samples.size()) << key;
-    EXPECT_TRUE(std::equal(samples.begin(), samples.end(), it->second.begin())) << key << " was measured again";
+    if (it == after.end() || it->second.size() < samples.size() ||
+        !std::equal(samples.begin(), samples.end(), it->second.begin()))
+      replaced.insert(key.substr(0, key.find(" | ")));
   }
-  const std::string reused = "\"samples_reused\": " + std::to_string(total(before)) + ",";
-  const std::string measured = "\"samples_measured\": " + std::to_string(total(after) - total(before)) + ",";
-  EXPECT_NE(resumed.out.find(measured), std::string::npos) << measured << " in " << resumed.out.substr(0, 400);
-  EXPECT_NE(resumed.out.find(reused), std::string::npos) << reused << " in " << resumed.out.substr(0, 400);
+  EXPECT_LE(replaced.size(), again) << fmt::format("lost or measured again: {}", fmt::join(replaced, "; "));
+  EXPECT_EQ(said["samples_reused"].get<size_t>(), total(before));
+  const size_t measured = said["samples_measured"].get<size_t>();
+  EXPECT_GE(measured, total(after) - total(before));
+  if (again == 0) EXPECT_EQ(measured, total(after) - total(before));
 }
 
 TEST_F(SmetuneTest, TwoProcessesDoNotRunTheSameSearch) {
