@@ -85,7 +85,9 @@ TEST_F(SmetuneTest, KilledSearchContinuesAndMeasuresNothingTwice) {
   EXPECT_EQ(said["samples_reused"].get<size_t>(), total(before));
   const size_t measured = said["samples_measured"].get<size_t>();
   EXPECT_GE(measured, total(after) - total(before));
-  if (again == 0) EXPECT_EQ(measured, total(after) - total(before));
+  if (again == 0) {
+    EXPECT_EQ(measured, total(after) - total(before));
+  }
 }
 
 TEST_F(SmetuneTest, TwoProcessesDoNotRunTheSameSearch) {
